@@ -1,0 +1,12 @@
+//! Aquifer's engine.
+pub mod alone;
+pub mod event;
+pub mod failure;
+pub mod function;
+pub mod pipe;
+pub mod plan;
+pub mod ports;
+pub mod registry;
+pub mod report;
+pub mod secret;
+pub mod stream;
