@@ -8,5 +8,6 @@ pub mod plan;
 pub mod ports;
 pub mod registry;
 pub mod report;
+pub mod run;
 pub mod secret;
 pub mod stream;
