@@ -1,1 +1,4 @@
-//! The rig.
+//! What tests across the workspace share: doubles that misbehave, random tasks, and the rig that starts real servers.
+
+pub mod doubles;
+pub mod simulation;
