@@ -82,7 +82,9 @@ impl Function for AddUp {
             text.extend_from_slice(&bytes);
         }
         let text = String::from_utf8(text).map_err(|_| Failure::corrupt("the input is no text"))?;
-        let numbers = text.lines().map(|line| line.parse::<u64>().map_err(|_| Failure::corrupt(format!("`{line}` is no number"))));
+        let numbers = text
+            .lines()
+            .map(|line| line.parse::<u64>().map_err(|_| Failure::corrupt(format!("`{line}` is no number"))));
         Ok(Sum { sum: numbers.sum::<Result<u64, _>>()? })
     }
 }
@@ -94,6 +96,10 @@ async fn main() -> Result<(), String> {
     let inputs = Inputs::default().with_text("upTo", "1000");
     let plan = catalog.plan("sum", &inputs).map_err(|problems| format!("{problems:?}"))?;
     let report = run(Arc::new(plan), RunOptions::default()).await;
-    println!("{:?}: {}", report.status, report.steps().map(|step| step.outputs.to_string()).collect::<Vec<_>>().join(", "));
+    println!(
+        "{:?}: {}",
+        report.status,
+        report.steps().map(|step| step.outputs.to_string()).collect::<Vec<_>>().join(", ")
+    );
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod pipes;
 mod plans;
+mod redis;
 mod table;
 
 use std::process::ExitCode;
@@ -15,7 +16,13 @@ use table::Table;
 
 fn main() -> ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn() -> Result<Table, String>); 2] = [("plans", plans::measure), ("pipes", pipes::measure)];
+    let parts: [(&str, fn() -> Result<Table, String>); 5] = [
+        ("plans", plans::measure),
+        ("pipes", pipes::measure),
+        ("redis", redis::measure),
+        ("increments", redis::increments),
+        ("binary", redis::binary),
+    ];
     if let Some(unknown) = asked.iter().find(|asked| parts.iter().all(|(name, _)| name != asked)) {
         println!("there is no part `{unknown}`; there are: {}", parts.map(|(name, _)| name).join(", "));
         return ExitCode::from(2);

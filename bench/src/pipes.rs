@@ -152,7 +152,13 @@ pub(crate) fn measure() -> Result<Table, String> {
     for stages in [1, 3, 5] {
         let (a, b) = in_turn(|| ours(&runtime, &path, stages), || cats(&path, stages))?;
         let rate = 2.0 / a.as_secs_f64();
-        table.row(&[stages.to_string(), seconds(a), seconds(b), format!("{:.2}", a.as_secs_f64() / b.as_secs_f64()), format!("{rate:.2}")]);
+        table.row(&[
+            stages.to_string(),
+            seconds(a),
+            seconds(b),
+            format!("{:.2}", a.as_secs_f64() / b.as_secs_f64()),
+            format!("{rate:.2}"),
+        ]);
     }
     Ok(table)
 }

@@ -23,7 +23,13 @@ impl Table {
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        let row = |cells: &Vec<String>| self.columns.iter().map(|name| (*name).to_owned()).zip(cells.iter().map(|cell| cell.as_str().into())).collect();
+        let row = |cells: &Vec<String>| {
+            self.columns
+                .iter()
+                .map(|name| (*name).to_owned())
+                .zip(cells.iter().map(|cell| cell.as_str().into()))
+                .collect()
+        };
         serde_json::json!({"title": self.title, "rows": self.rows.iter().map(row).collect::<Vec<serde_json::Map<_, _>>>()})
     }
 }
@@ -31,7 +37,12 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = |column: usize| {
-            self.rows.iter().map(|row| row[column].chars().count()).chain([self.columns[column].len()]).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .chain([self.columns[column].len()])
+                .max()
+                .unwrap_or(0)
         };
         writeln!(f, "## {}", self.title)?;
         let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {

@@ -334,7 +334,8 @@ impl Function for TestSink {
         let mut page = stage.ledger.page();
         page.commits.push((stage.step.clone(), stage.attempt));
         if !sound || place != orders.size {
-            page.bad_commits.push(format!("`{}` committed {place} bytes of {}, sound: {sound}", stage.step, orders.size));
+            page.bad_commits
+                .push(format!("`{}` committed {place} bytes of {}, sound: {sound}", stage.step, orders.size));
         }
         drop(page);
         Ok(done(&stage, place))

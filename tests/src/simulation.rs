@@ -182,7 +182,9 @@ pub fn play(task: &SimTask) -> Result<Trace, String> {
         let stop = Stop::default();
         let options = RunOptions {
             id: Some("simulated".into()),
-            events: Arc::new(move |event: &Event| seen.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone())),
+            events: Arc::new(move |event: &Event| {
+                seen.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone())
+            }),
             stop: stop.clone(),
             grace: GRACE,
             progress: Some(Duration::from_millis(700)),

@@ -87,7 +87,8 @@ async fn a_whole_stream_is_committed() {
 async fn nothing_is_committed_of_a_stream_that_broke() {
     for wrong in ["unavailable", "rejected", "panic", "hang", "deaf", "drop-ends"] {
         for (source, middle) in [(wrong, ""), ("", wrong)] {
-            let order = |wrong: &str| if wrong.is_empty() { String::new() } else { format!(", wrong: {wrong}, after: 60000") };
+            let order =
+                |wrong: &str| if wrong.is_empty() { String::new() } else { format!(", wrong: {wrong}, after: 60000") };
             let played = play(&format!(
                 "    - {{name: a, function: test-source, timeout: 1h, params: {{size: 100000{}}}}}
     - {{name: b, function: test-transform, stdin: a, params: {{wrong: swallow}}}}
@@ -215,7 +216,10 @@ async fn a_retry_starts_again_from_the_source() {
 #[tokio::test(start_paused = true)]
 async fn a_secret_is_heard_nowhere() {
     for wrong in ["", ", wrong: rejected", ", wrong: panic"] {
-        let played = play(&format!("    - {{name: a, function: test-action, params: {{say: \"{{{{ params.word }}}}\"{wrong}}}}}\n")).await;
+        let played = play(&format!(
+            "    - {{name: a, function: test-action, params: {{say: \"{{{{ params.word }}}}\"{wrong}}}}}\n"
+        ))
+        .await;
         let heard = format!("{:?} {:?}", played.events, played.report);
         assert!(!heard.contains("hush-hush"), "{heard}");
         assert!(heard.contains("***"), "the double did say it: {heard}");
@@ -250,5 +254,8 @@ async fn a_dropped_run_commits_nothing() {
 async fn events_end_with_the_run() {
     let played = play("    - {name: a, function: test-action}\n").await;
     assert!(matches!(played.events.first().map(|event| &event.what), Some(What::RunStarted { .. })));
-    assert!(matches!(played.events.last().map(|event| &event.what), Some(What::RunEnded { status: Status::Succeeded, .. })));
+    assert!(matches!(
+        played.events.last().map(|event| &event.what),
+        Some(What::RunEnded { status: Status::Succeeded, .. })
+    ));
 }

@@ -64,7 +64,12 @@ fn no_seed_breaks_a_promise() {
     // The smallest one is the easiest to read.
     broken.sort_by_key(|(seed, _, task)| (task.steps.len(), *seed));
     if let Some((seed, verdict, task)) = broken.first() {
-        panic!("{} of the seeds broke a promise; the smallest, {seed}:\n{}\n\n{}", broken.len(), verdict.join("\n"), task.to_yaml());
+        panic!(
+            "{} of the seeds broke a promise; the smallest, {seed}:\n{}\n\n{}",
+            broken.len(),
+            verdict.join("\n"),
+            task.to_yaml()
+        );
     }
 }
 

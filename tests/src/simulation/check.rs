@@ -97,11 +97,18 @@ impl<'a> Model<'a> {
         broken.extend(page.bad_commits.iter().cloned());
         for pipeline in &trace.report.pipelines {
             for step in pipeline.steps.iter().filter(|step| step.function == "test-sink") {
-                let commits = page.commits.iter().filter(|(name, attempt)| *name == step.step && *attempt == pipeline.attempts).count();
+                let commits = page
+                    .commits
+                    .iter()
+                    .filter(|(name, attempt)| *name == step.step && *attempt == pipeline.attempts)
+                    .count();
                 let expected = usize::from(step.status == Status::Succeeded);
                 // A sink that was told to stop while it committed may have been dropped behind it; never the reverse.
                 if commits < expected || commits > 1 {
-                    broken.push(format!("`{}` is {:?} and committed {commits} times in its last attempt", step.step, step.status));
+                    broken.push(format!(
+                        "`{}` is {:?} and committed {commits} times in its last attempt",
+                        step.step, step.status
+                    ));
                 }
                 if commits == 1 && step.status != Status::Succeeded {
                     broken.push(format!("`{}` committed, and is reported as {:?}", step.step, step.status));
@@ -134,7 +141,9 @@ impl<'a> Model<'a> {
             let started = pipeline.attempts > 0;
             let fits = match pipeline.status {
                 Status::Skipped => !started && !called,
-                Status::Cancelled if !started => report.stopped && (when == "success" || self.task.stop_again_at.is_some()),
+                Status::Cancelled if !started => {
+                    report.stopped && (when == "success" || self.task.stop_again_at.is_some())
+                }
                 _ => started && called,
             };
             if !fits {
@@ -157,8 +166,16 @@ impl<'a> Model<'a> {
             if pipeline.attempts > most {
                 broken.push(format!("`{}` made {} of {most} attempts", pipeline.pipeline, pipeline.attempts));
             }
-            if pipeline.attempts > 0 && pipeline.retried.len() + 1 != pipeline.attempts as usize && !trace.report.stopped {
-                broken.push(format!("`{}`: {} attempts, {} retried", pipeline.pipeline, pipeline.attempts, pipeline.retried.len()));
+            if pipeline.attempts > 0
+                && pipeline.retried.len() + 1 != pipeline.attempts as usize
+                && !trace.report.stopped
+            {
+                broken.push(format!(
+                    "`{}`: {} attempts, {} retried",
+                    pipeline.pipeline,
+                    pipeline.attempts,
+                    pipeline.retried.len()
+                ));
             }
             if let Some(retried) = pipeline.retried.iter().find(|retried| !retried.failure.kind.is_retryable()) {
                 broken.push(format!("`{}` was retried after {:?}", pipeline.pipeline, retried.failure.kind));
@@ -168,8 +185,14 @@ impl<'a> Model<'a> {
                 broken.push(format!("`{}` started {starts} times in {} attempts", name, pipeline.attempts));
             }
             let last = first_failed(pipeline);
-            let gave_up = last.and_then(|step| step.failure.as_ref()).is_some_and(|failure| failure.kind.is_retryable());
-            if pipeline.status == Status::Failed && gave_up && pipeline.attempts < most && !trace.report.stopped && only_one_failed(pipeline) {
+            let gave_up =
+                last.and_then(|step| step.failure.as_ref()).is_some_and(|failure| failure.kind.is_retryable());
+            if pipeline.status == Status::Failed
+                && gave_up
+                && pipeline.attempts < most
+                && !trace.report.stopped
+                && only_one_failed(pipeline)
+            {
                 broken.push(format!("`{}` gave up after {} of {most} attempts", pipeline.pipeline, pipeline.attempts));
             }
         }
@@ -187,7 +210,9 @@ impl<'a> Model<'a> {
                     broken.push(format!("`{}` is blamed for {:?}, and did nothing wrong", step.step, step.failure));
                 }
             }
-            let timed_out = failed.iter().any(|step| step.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::TimedOut));
+            let timed_out = failed
+                .iter()
+                .any(|step| step.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::TimedOut));
             let has_timeout = self.setting(&pipeline.steps[0].step, |step| step.timeout.as_ref()).is_some();
             let is_leaf = |name: &str| !self.task.steps.iter().any(|step| step.stdin.as_deref() == Some(name));
             for step in pipeline.steps.iter().filter(|step| step.status == Status::Cancelled && is_leaf(&step.step)) {
@@ -198,7 +223,12 @@ impl<'a> Model<'a> {
             }
             let all_well = pipeline.steps.iter().all(|step| step.status == Status::Succeeded);
             if all_well != (pipeline.status == Status::Succeeded) {
-                broken.push(format!("`{}` is {:?} with steps {:?}", pipeline.pipeline, pipeline.status, statuses(pipeline)));
+                broken.push(format!(
+                    "`{}` is {:?} with steps {:?}",
+                    pipeline.pipeline,
+                    pipeline.status,
+                    statuses(pipeline)
+                ));
             }
             if pipeline.status == Status::Cancelled && !trace.report.stopped {
                 broken.push(format!("`{}` was cancelled, and nobody stopped the run", pipeline.pipeline));
@@ -235,7 +265,9 @@ fn outcome(report: &Report, broken: &mut Vec<String>) {
     }
     match &report.first_failure {
         None if expected == Status::Failed => broken.push("a failed run names no first failure".to_owned()),
-        Some(first) if expected != Status::Failed => broken.push(format!("a run that did not fail blames `{}`", first.step)),
+        Some(first) if expected != Status::Failed => {
+            broken.push(format!("a run that did not fail blames `{}`", first.step))
+        }
         Some(first) if first.failure.kind == FailureKind::Cancelled => {
             broken.push(format!("`{}` is named as the first failure, and was only cancelled", first.step));
         }
@@ -253,7 +285,11 @@ fn events(task: &SimTask, trace: &Trace, broken: &mut Vec<String>) {
             What::PipelineStarted { pipeline, .. } => {
                 pipelines.insert(pipeline.clone());
                 if pipelines.len() > task.concurrency {
-                    broken.push(format!("{} pipelines ran at once, {} were allowed", pipelines.len(), task.concurrency));
+                    broken.push(format!(
+                        "{} pipelines ran at once, {} were allowed",
+                        pipelines.len(),
+                        task.concurrency
+                    ));
                 }
             }
             What::StepStarted { step } => {
@@ -278,7 +314,11 @@ fn events(task: &SimTask, trace: &Trace, broken: &mut Vec<String>) {
                     broken.push(format!("the pipe before `{}` held more than its budget", step.step));
                 }
             }
-            What::RunStarted { .. } | What::PipelineRetry { .. } | What::Stopping { .. } | What::Message { .. } | What::RunEnded { .. } => {}
+            What::RunStarted { .. }
+            | What::PipelineRetry { .. }
+            | What::Stopping { .. }
+            | What::Message { .. }
+            | What::RunEnded { .. } => {}
         }
     }
     if !running.is_empty() || !pipelines.is_empty() {
@@ -289,7 +329,12 @@ fn events(task: &SimTask, trace: &Trace, broken: &mut Vec<String>) {
     }
     for step in trace.report.steps() {
         if ended.get(&step.step) != Some(&step.status) {
-            broken.push(format!("`{}`: the events say {:?}, the report {:?}", step.step, ended.get(&step.step), step.status));
+            broken.push(format!(
+                "`{}`: the events say {:?}, the report {:?}",
+                step.step,
+                ended.get(&step.step),
+                step.status
+            ));
         }
     }
 }
