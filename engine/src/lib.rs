@@ -1,8 +1,13 @@
 //! Aquifer's engine.
 pub mod alone;
+pub mod catalog;
+pub mod diagnostic;
+pub mod document;
 pub mod event;
 pub mod failure;
 pub mod function;
+mod graph;
+mod params;
 pub mod pipe;
 pub mod plan;
 pub mod ports;
@@ -10,4 +15,6 @@ pub mod registry;
 pub mod report;
 pub mod run;
 pub mod secret;
+pub mod source;
 pub mod stream;
+pub mod template;
