@@ -168,7 +168,13 @@ impl Checker<'_> {
 
     fn wrong_type(&mut self, schema: &Json, given: &Given, path: &str, found: &str) {
         let wanted = wanted(schema);
-        let shown = if is_secret_place(schema) || given.secret { "something else" } else { found };
+        let kind = match &given.value {
+            GivenValue::Plain(Json::String(_)) => "a text",
+            GivenValue::Plain(Json::Number(_)) => "a number",
+            GivenValue::Plain(Json::Bool(_)) => "a boolean",
+            _ => found,
+        };
+        let shown = if is_secret_place(schema) || given.secret { kind } else { found };
         let message = format!("{} takes {wanted}, and this is {shown}", self.label(path));
         let problem = Diagnostic::at(given.span, "wrong-type", message, format!("not {wanted}"));
         let (value, names) = (given.to_json().unwrap_or_default(), types(schema));
@@ -192,7 +198,9 @@ impl Checker<'_> {
         let Some(kind) = kind else { return };
         let names = types(schema);
         let name = kind.schema_name();
-        let fits = names.is_empty() || names.contains(&name) || (kind == Kind::Integer && names.contains(&"number"));
+        let becomes_text = matches!(kind, Kind::Integer | Kind::Number | Kind::Boolean) && names.contains(&"string");
+        let whole = kind == Kind::Integer && names.contains(&"number");
+        let fits = names.is_empty() || names.contains(&name) || whole || becomes_text;
         // A number may turn out to be whole.
         let may_fit = kind == Kind::Number && names.contains(&"integer");
         if !fits && !may_fit {

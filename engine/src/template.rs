@@ -216,6 +216,8 @@ pub(crate) enum What {
     Literal(Json),
     Name(Reference),
     Call(Helper, Vec<Expression>),
+    /// Something that was reported already.
+    Broken,
 }
 
 /// The helpers.
@@ -275,7 +277,7 @@ fn walk<'t>(parts: &'t [Part], found: &mut impl FnMut(Use<'t>)) {
 
 fn walk_expression<'t>(expression: &'t Expression, guarded: bool, found: &mut impl FnMut(Use<'t>)) {
     match &expression.what {
-        What::Literal(_) => {}
+        What::Literal(_) | What::Broken => {}
         What::Name(reference) => found(Use { span: expression.span, reference, guarded }),
         What::Call(_, arguments) => arguments.iter().for_each(|argument| walk_expression(argument, true, found)),
     }

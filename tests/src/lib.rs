@@ -1,4 +1,5 @@
 //! What tests across the workspace share: doubles that misbehave, random tasks, and the rig that starts real servers.
 
+pub mod case_functions;
 pub mod doubles;
 pub mod simulation;

@@ -115,7 +115,7 @@ impl<'n, 'p> Fields<'n, 'p> {
             self.known.push(field);
         }
         let (key, node) = self.fields.iter().find(|(key, _)| key.text == field)?;
-        (node.value != Value::Null).then_some((key, node))
+        (!matches!(node.value, Value::Null | Value::Broken)).then_some((key, node))
     }
 
     /// A field's value.

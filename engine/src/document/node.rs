@@ -42,6 +42,8 @@ pub enum Value {
     List(Vec<Node>),
     /// A map, in its order; no key stands twice.
     Map(Vec<(Key, Node)>),
+    /// Something that was reported already and stands for nothing.
+    Broken,
 }
 
 /// A key with its place.
@@ -73,7 +75,7 @@ impl Value {
     /// The value as JSON.
     pub fn to_json(&self) -> Json {
         match self {
-            Self::Null => Json::Null,
+            Self::Null | Self::Broken => Json::Null,
             Self::Bool(value) => Json::Bool(*value),
             Self::Number(number) => Json::Number(number.clone()),
             Self::Text(text) => Json::String(text.clone()),
@@ -159,7 +161,7 @@ struct Open {
 
 enum Parts {
     List(Vec<Node>),
-    Map { fields: Vec<(Key, Node)>, known: BTreeMap<String, Span>, key: Option<Key> },
+    Map { fields: Vec<(Key, Node)>, known: BTreeMap<String, Span>, key: Option<Key>, broken: bool },
 }
 
 struct Builder<'t> {
@@ -201,13 +203,14 @@ impl Builder<'_> {
                 if tagged.is_some() {
                     self.refuse_tag(tag.unwrap_or(span));
                 }
-                let parts = Parts::Map { fields: Vec::new(), known: BTreeMap::new(), key: None };
+                let parts = Parts::Map { fields: Vec::new(), known: BTreeMap::new(), key: None, broken: false };
                 self.begin(Open { span, anchor, parts });
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(open) = self.open.pop() {
                     let value = match open.parts {
                         Parts::List(items) => Value::List(items),
+                        Parts::Map { broken: true, .. } => Value::Broken,
                         Parts::Map { fields, .. } => Value::Map(fields),
                     };
                     // A block ends where its last part does; what the parser counts to it are comments and blank lines.
@@ -269,7 +272,7 @@ impl Builder<'_> {
             None if node.value == Value::Null => {}
             None => self.done.push(node),
             Some(Parts::List(items)) => items.push(node),
-            Some(Parts::Map { fields, known, key }) => match key.take() {
+            Some(Parts::Map { fields, known, key, broken }) => match key.take() {
                 Some(name) => {
                     if name.text == "<<" {
                         let problem =
@@ -287,12 +290,14 @@ impl Builder<'_> {
                 None => {
                     let text = match &node.value {
                         Value::Text(text) => text.clone(),
+                        Value::Broken => String::new(),
                         Value::List(_) | Value::Map(_) => {
                             let problem =
                                 Diagnostic::at(node.span, "yaml-key", "a list or map cannot be a key", "this key");
                             let help =
                                 "an unquoted value that begins with `{{` is a map to YAML: put templates in quotes";
                             self.problems.push(problem.help(help));
+                            *broken = true;
                             String::new()
                         }
                         scalar => scalar.to_json().to_string(),
@@ -354,7 +359,7 @@ impl Builder<'_> {
         let message = format!("`{text}` is no number that fits into 64 bits");
         let problem = Diagnostic::at(span, "yaml-number", message, "this number");
         self.problems.push(problem.help("put it in quotes if it is a text"));
-        Value::Number(0.into())
+        Value::Broken
     }
 }
 

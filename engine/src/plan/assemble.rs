@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::late::{Late, World};
 use super::links::Writer;
+use super::names::Target;
 use super::unfold::{Draft, Settings, Step};
 use super::{LateParams, Params, Pipeline, PipelineId, Plan, PlannedStep, StepId, When};
 use crate::catalog::Catalog;
@@ -84,6 +85,10 @@ fn link(draft: &Draft, problems: &mut Vec<Diagnostic>) -> Links {
 fn check_ends(draft: &Draft, links: &Links, problems: &mut Vec<Diagnostic>) {
     let read: BTreeSet<usize> =
         links.vertices.iter().filter_map(|vertex| vertex.reads).chain(links.given_out).collect();
+    // Where a name or a function is wrong, that is why nobody reads: said already.
+    let lost = |(step, writer): (&Step, &Option<Writer>)| step.stdin.is_some() && writer.is_none();
+    let broken = draft.scopes.iter().any(|scope| scope.steps.values().any(|step| matches!(step, Target::Broken)))
+        || draft.steps.iter().zip(&links.writers).any(lost);
     for (at, step) in draft.steps.iter().enumerate() {
         match (&step.stdin, step.reads) {
             (Some(stdin), Need::Never) => {
@@ -98,7 +103,7 @@ fn check_ends(draft: &Draft, links: &Links, problems: &mut Vec<Diagnostic>) {
             }
             _ => {}
         }
-        if step.writes == Need::Always && !read.contains(&at) {
+        if step.writes == Need::Always && !read.contains(&at) && !broken {
             let message = format!("nobody reads what step `{}` writes", step.name);
             let problem =
                 Diagnostic::at(step.span, "unread-stdout", message, format!("`{}` writes a stream", step.function));
@@ -329,8 +334,13 @@ fn build(draft: Draft, document: &Document, catalog: &Catalog, concurrency: usiz
             Some(value) => Params::Known(value),
             None => {
                 let (tree, shown) = (step.tree, step.shown.clone());
-                let late: Arc<dyn LateParams> =
-                    Arc::new(Late { world: Arc::clone(&world), tree, scope: step.tree_scope, shown });
+                let late: Arc<dyn LateParams> = Arc::new(Late {
+                    world: Arc::clone(&world),
+                    tree,
+                    scope: step.tree_scope,
+                    runs: Arc::clone(&step.runs),
+                    shown,
+                });
                 Params::Late(late)
             }
         };

@@ -9,6 +9,7 @@ use super::names::{BoundSlot, Scope, ScopeId, Target};
 use super::{LateParams, LateScope, StepId};
 use crate::diagnostic::Diagnostic;
 use crate::failure::Failure;
+use crate::registry::AnyFunction;
 use crate::source::{Sources, Span};
 use crate::template::{Found, Names, Reference, Slot, Tree, TreeValue};
 
@@ -24,11 +25,11 @@ pub(super) struct World {
 }
 
 /// One step's late params.
-#[derive(Debug)]
 pub(super) struct Late {
     pub(super) world: Arc<World>,
     pub(super) tree: Arc<Tree>,
     pub(super) scope: ScopeId,
+    pub(super) runs: Arc<dyn AnyFunction>,
     pub(super) shown: Json,
 }
 
@@ -42,7 +43,7 @@ impl LateParams for Late {
     fn render(&self, late: &LateScope<'_>) -> Result<Json, Failure> {
         let names = LateNames { world: &self.world, scope: &self.world.scopes[self.scope.0], late };
         let mut problems = Vec::new();
-        let given = self.tree.render(&names, &mut problems);
+        let given = self.tree.render(&names, &mut problems).fitted(self.runs.info().params.as_value());
         match (problems.first(), given.to_json()) {
             (None, Some(value)) => Ok(value),
             (Some(problem), _) => Err(self.world.failure(problem)),

@@ -120,7 +120,7 @@ pub(super) fn function(catalog: &Catalog, document: &Document, params: BTreeMap<
         _ => {
             // The params alone can be checked: how it is connected is up to the steps that use it.
             if let Some((runs, name, params, _)) = unfolder.leaf(document) {
-                let given = unfolder.render(scope, &params);
+                let given = unfolder.render(scope, &params, runs.info().params.as_value());
                 unfolder.prepare(&runs, &name, &given);
             }
         }
@@ -160,9 +160,9 @@ impl<'c> Unfolder<'c> {
         self.draft.problems.push(problem);
     }
 
-    fn render(&mut self, scope: ScopeId, tree: &Tree) -> Given {
+    fn render(&mut self, scope: ScopeId, tree: &Tree, schema: &Json) -> Given {
         let mut problems = Vec::new();
-        let given = tree.render(&self.names(scope), &mut problems);
+        let given = tree.render(&self.names(scope), &mut problems).fitted(schema);
         self.draft.problems.extend(problems);
         given
     }
@@ -195,7 +195,7 @@ impl<'c> Unfolder<'c> {
             let target = match callee {
                 _ if left_out => Target::LeftOut(step.stdin.clone()),
                 None => {
-                    self.render(scope, &step.params);
+                    self.render(scope, &step.params, &Json::Null);
                     Target::Broken
                 }
                 Some(callee) => self.step(scope, step, &callee, prefix, inherited),
@@ -208,7 +208,7 @@ impl<'c> Unfolder<'c> {
         let template = match &condition.value {
             TreeValue::Template(template) => template,
             TreeValue::Plain(value) => return !holds(value),
-            TreeValue::List(_) | TreeValue::Map(_) => return false,
+            TreeValue::List(_) | TreeValue::Map(_) | TreeValue::Broken => return false,
         };
         let mut late = Vec::new();
         template.references(&mut |used| {
@@ -237,7 +237,11 @@ impl<'c> Unfolder<'c> {
     }
 
     fn step(&mut self, scope: ScopeId, step: &StepDoc, callee: &Callee, prefix: &str, inherited: &Inherited) -> Target {
-        let given = self.render(scope, &step.params);
+        let schema = match callee {
+            Callee::Builtin(runs) => runs.info().params.as_value(),
+            Callee::Document(document) => document.params.schema.as_ref(),
+        };
+        let given = self.render(scope, &step.params, schema);
         let name = format!("{prefix}{}", step.name.text);
         let mut needs: Vec<(ScopeId, Text)> = step.needs.iter().map(|need| (scope, need.clone())).collect();
         if needs.is_empty() {
@@ -283,7 +287,7 @@ impl<'c> Unfolder<'c> {
         let Some((runs, function, params, streams)) = self.leaf(document) else { return Target::Broken };
         // What is wrong inside the document is found when the document is checked by itself; here, what is wrong
         // because of the values that this step gives.
-        let given = self.render(inner, &params);
+        let given = self.render(inner, &params, runs.info().params.as_value());
         let (known, own) = self.prepare(&runs, &function, &given);
         let (streams, reads, writes) = streams.unwrap_or((own, runs.info().stdin, runs.info().stdout));
         self.add(Step {
@@ -487,7 +491,7 @@ impl<'c> Unfolder<'c> {
             self.problem(problem.help("write `stdin: input` at the step that reads it"));
         }
         for (_, tree) in outputs {
-            let given = self.render(scope, tree);
+            let given = self.render(scope, tree, &Json::Null);
             if given.is_secret() {
                 let message = "outputs are shown, and a secret param goes into this one";
                 let problem = Diagnostic::at(given.span, "secret-shown", message, "holds a secret");

@@ -1,13 +1,11 @@
 //! Compiling: handlebars' parser reads the text; what comes out is checked against what the language has, and every
 //! expression gets its place in the file.
 
-use handlebars::template::{HelperTemplate, Parameter, Template as Parsed, TemplateElement};
-use handlebars::{Path, PathSeg};
-use serde_json::Value as Json;
-
 use super::{Expression, Helper, Part, Reference, Template, What};
 use crate::diagnostic::{Diagnostic, list, suggest};
 use crate::source::Span;
+use handlebars::template::{HelperTemplate, Parameter, Template as Parsed, TemplateElement};
+use handlebars::{Path, PathSeg};
 
 /// How deep parentheses and blocks may be nested: handlebars' parser recurses.
 const MAX_NESTING: usize = 16;
@@ -40,7 +38,7 @@ impl Compiler<'_> {
             let tag = self.tag(at);
             let message = format!("this template is nested more than {MAX_NESTING} deep");
             self.problem(tag, "template-syntax", message, "divide it into several params");
-            return Vec::new();
+            return self.broken();
         }
         match Parsed::compile(self.text) {
             Ok(parsed) => {
@@ -59,9 +57,14 @@ impl Compiler<'_> {
                 };
                 let help = "an expression is `{{ params.NAME }}`, or a helper with its arguments, `{{ default params.NAME 'none' }}`; every `{{` needs its `}}`, every `{{#if …}}` its `{{/if}}`; two braces as a text are `\\{{`";
                 self.problem(tag, "template-syntax", message, help);
-                Vec::new()
+                self.broken()
             }
         }
+    }
+
+    /// What stands for a template that was reported.
+    fn broken(&self) -> Vec<Part> {
+        vec![Part::Expression(Expression { span: self.span, what: What::Broken })]
     }
 
     /// Where the nesting passes the limit, if it does.
@@ -224,7 +227,7 @@ impl Compiler<'_> {
 
     fn call(&mut self, name: &str, arguments: Vec<Expression>, tag: Tag) -> Expression {
         let span = self.place_of(name, tag);
-        let unknown = Expression { span, what: What::Literal(Json::Null) };
+        let unknown = Expression { span, what: What::Broken };
         let Some((_, helper)) = Helper::ALL.iter().find(|(known, _)| *known == name) else {
             let helpers = Helper::ALL.iter().map(|(known, _)| *known).chain(["if", "unless"]);
             let help = match name {
@@ -264,12 +267,12 @@ impl Compiler<'_> {
             Parameter::Path(Path::Local((_, _, raw))) => self.reference(raw, &[], tag),
             Parameter::Subexpression(inner) => match inner.as_element() {
                 TemplateElement::Expression(inner) => self.expression(inner, tag),
-                _ => Expression { span: self.place(tag.written), what: What::Literal(Json::Null) },
+                _ => Expression { span: self.place(tag.written), what: What::Broken },
             },
             // A later version of handlebars may know more than we do.
             _ => {
                 self.problem(tag, "template-not-allowed", "this is not part of the language", "leave it out");
-                Expression { span: self.place(tag.written), what: What::Literal(Json::Null) }
+                Expression { span: self.place(tag.written), what: What::Broken }
             }
         }
     }
@@ -315,7 +318,7 @@ impl Compiler<'_> {
             }
         };
         self.problems.push(Diagnostic::at(span, "unknown-name", message, "not known").help(help));
-        Expression { span, what: What::Literal(Json::Null) }
+        Expression { span, what: What::Broken }
     }
 }
 

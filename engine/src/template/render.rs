@@ -116,6 +116,7 @@ fn null(expression: &Expression, names: &dyn Names) -> Diagnostic {
 fn evaluate(expression: &Expression, names: &dyn Names, problems: &mut Vec<Diagnostic>) -> Found {
     match &expression.what {
         What::Literal(value) => Found::known(value.clone()),
+        What::Broken => Found::hole(None, false),
         What::Name(reference) => names.look_up(reference, expression.span).unwrap_or_else(|problem| {
             problems.push(*problem);
             Found::hole(None, false)

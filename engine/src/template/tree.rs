@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Found, Hole, Names, Slot, Template, Use, compile};
+use super::{Found, Hole, Kind, Names, Slot, Template, Use, compile};
 use crate::diagnostic::Diagnostic;
 use crate::document::node::{Key, Node, Value};
 use crate::secret::{MASK, SCHEMA_KEY, SecretUrl};
@@ -28,6 +28,8 @@ pub enum TreeValue {
     List(Vec<Tree>),
     /// A map.
     Map(Vec<(Key, Tree)>),
+    /// Something that was reported already.
+    Broken,
 }
 
 /// A value as rendered, each part with its place.
@@ -39,6 +41,8 @@ pub struct Given {
     pub value: GivenValue,
     /// True where a secret went into it; a collection is not secret for its parts.
     pub secret: bool,
+    /// True where an expression made it: then a number or a boolean becomes a text where only a text fits.
+    pub rendered: bool,
 }
 
 /// What a [`Given`] is.
@@ -66,6 +70,7 @@ impl Tree {
                 let field = |(key, node): &(Key, Node)| (key.clone(), Self::compile(node, source, problems));
                 TreeValue::Map(fields.iter().map(field).collect())
             }
+            Value::Broken => TreeValue::Broken,
             plain => TreeValue::Plain(plain.to_json()),
         };
         Self { span: node.span, value }
@@ -85,6 +90,7 @@ impl Tree {
     pub fn render(&self, names: &dyn Names, problems: &mut Vec<Diagnostic>) -> Given {
         let (value, secret) = match &self.value {
             TreeValue::Plain(value) => (GivenValue::Plain(value.clone()), false),
+            TreeValue::Broken => (GivenValue::Hole(Hole { kind: None, late: false }, String::new()), false),
             TreeValue::List(items) => {
                 (GivenValue::List(items.iter().map(|item| item.render(names, problems)).collect()), false)
             }
@@ -96,19 +102,22 @@ impl Tree {
                 let Found { slot, secret } = template.render(names, false, problems);
                 return match slot {
                     Slot::Known(value) => Given::from_json(self.span, value, secret),
-                    Slot::Hole(hole) => {
-                        Given { span: self.span, value: GivenValue::Hole(hole, template.written.clone()), secret }
-                    }
+                    Slot::Hole(hole) => Given {
+                        span: self.span,
+                        value: GivenValue::Hole(hole, template.written.clone()),
+                        secret,
+                        rendered: true,
+                    },
                 };
             }
         };
-        Given { span: self.span, value, secret }
+        Given { span: self.span, value, secret, rendered: false }
     }
 
     /// Calls `found` for every reference in it.
     pub fn references<'t>(&'t self, found: &mut dyn FnMut(Use<'t>)) {
         match &self.value {
-            TreeValue::Plain(_) => {}
+            TreeValue::Plain(_) | TreeValue::Broken => {}
             TreeValue::Template(template) => template.references(&mut |used| found(used)),
             TreeValue::List(items) => items.iter().for_each(|item| item.references(found)),
             TreeValue::Map(fields) => fields.iter().for_each(|(_, tree)| tree.references(found)),
@@ -129,7 +138,7 @@ impl Given {
             }
             plain => GivenValue::Plain(plain),
         };
-        Self { span, value, secret }
+        Self { span, value, secret, rendered: true }
     }
 
     /// True where it is a null that is known.
@@ -168,21 +177,47 @@ impl Given {
         if let GivenValue::Map(fields) = &self.value { fields } else { &[] }
     }
 
+    /// Turns rendered numbers and booleans into texts where the schema takes only a text: `"{{ params.port }}"` is an
+    /// integer, and an argument of a command all the same.
+    #[must_use]
+    pub fn fitted(self, schema: &Json) -> Self {
+        self.fitted_to(&[schema])
+    }
+
+    fn fitted_to(self, schemas: &[&Json]) -> Self {
+        let all = alternatives(schemas);
+        let value = match self.value {
+            GivenValue::Plain(value) if self.rendered && (value.is_number() || value.is_boolean()) => {
+                let takes = |kind: Kind| all.iter().any(|schema| takes(schema, kind));
+                let own =
+                    if value.is_boolean() { takes(Kind::Boolean) } else { takes(Kind::Number) || takes(Kind::Integer) };
+                GivenValue::Plain(if takes(Kind::String) && !own { value.to_string().into() } else { value })
+            }
+            GivenValue::List(items) => {
+                let schemas: Vec<&Json> = all.iter().filter_map(|schema| schema.get("items")).collect();
+                GivenValue::List(items.into_iter().map(|item| item.fitted_to(&schemas)).collect())
+            }
+            GivenValue::Map(fields) => {
+                let field = |(key, given): (Key, Self)| {
+                    let schemas = field_schemas(&all, &key.text);
+                    let given = given.fitted_to(&schemas);
+                    (key, given)
+                };
+                GivenValue::Map(fields.into_iter().map(field).collect())
+            }
+            other => other,
+        };
+        Self { value, ..self }
+    }
+
     /// Its value for printing: what is not known as it was written, and secrets masked by the schema of what takes it.
     pub fn shown(&self, schema: &Json) -> Json {
         self.shown_by(&[schema])
     }
 
     fn shown_by(&self, schemas: &[&Json]) -> Json {
-        // All alternatives of a schema at once: a place that is secret in one of them is not shown.
-        let mut all: Vec<&Json> = schemas.to_vec();
-        let mut at = 0;
-        while let Some(schema) = all.get(at) {
-            let more = ["anyOf", "oneOf", "allOf"].iter().filter_map(|key| schema.get(*key)?.as_array()).flatten();
-            let more: Vec<&Json> = more.collect();
-            all.extend(more);
-            at += 1;
-        }
+        // A place that is secret in one of the alternatives is not shown.
+        let all = alternatives(schemas);
         let marked = |mark: fn(&Json) -> bool| all.iter().any(|schema| schema.get(SCHEMA_KEY).is_some_and(mark));
         let url = marked(Json::is_string);
         if marked(|mark| *mark == Json::Bool(true)) || (self.secret && !url) {
@@ -198,13 +233,7 @@ impl Given {
             }
             GivenValue::Map(fields) => {
                 let field = |(key, given): &(Key, Self)| {
-                    let schemas: Vec<&Json> = all
-                        .iter()
-                        .filter_map(|schema| {
-                            let declared = schema.get("properties").and_then(|known| known.get(&key.text));
-                            declared.or_else(|| schema.get("additionalProperties"))
-                        })
-                        .collect();
+                    let schemas = field_schemas(&all, &key.text);
                     (key.text.clone(), given.shown_by(&schemas))
                 };
                 Json::Object(fields.iter().map(field).collect())
@@ -247,5 +276,36 @@ impl Given {
             }
         }
         here
+    }
+}
+
+/// Schemas with all their alternatives.
+fn alternatives<'s>(schemas: &[&'s Json]) -> Vec<&'s Json> {
+    let mut all = schemas.to_vec();
+    let mut at = 0;
+    while let Some(schema) = all.get(at) {
+        let more = ["anyOf", "oneOf", "allOf"].iter().filter_map(|key| schema.get(*key)?.as_array()).flatten();
+        let more: Vec<&Json> = more.collect();
+        all.extend(more);
+        at += 1;
+    }
+    all
+}
+
+/// The schemas of a field.
+fn field_schemas<'s>(all: &[&'s Json], name: &str) -> Vec<&'s Json> {
+    let of = |schema: &&'s Json| {
+        let declared = schema.get("properties").and_then(|known| known.get(name));
+        declared.or_else(|| schema.get("additionalProperties"))
+    };
+    all.iter().filter_map(of).collect()
+}
+
+/// True where a schema names this type.
+fn takes(schema: &Json, kind: Kind) -> bool {
+    match schema.get("type") {
+        Some(Json::String(name)) => name == kind.schema_name(),
+        Some(Json::Array(names)) => names.iter().any(|name| name == kind.schema_name()),
+        _ => false,
     }
 }
