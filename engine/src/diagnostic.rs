@@ -88,10 +88,10 @@ impl Diagnostic {
 }
 
 /// The name nearest to what was written, if it is near enough to be what was meant.
-pub fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str> + Clone) -> Option<&'n str> {
     let folded = written.to_lowercase().replace(['-', '_'], "");
     let mut best: Option<(usize, &str)> = None;
-    for name in known {
+    for name in known.clone() {
         let distance = strsim::damerau_levenshtein(&folded, &name.to_lowercase().replace(['-', '_'], ""));
         // A third of the letters may differ: more than that, and a suggestion is a guess.
         let length = folded.chars().count().max(name.chars().count());
@@ -100,7 +100,9 @@ pub fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> O
             best = Some((distance, name));
         }
     }
-    best.map(|(_, name)| name)
+    // `int` is not near `integer`, and clearly means it.
+    let begins = |name: &&'n str| folded.len() >= 3 && name.to_lowercase().starts_with(&folded);
+    best.map(|(_, name)| name).or_else(|| known.into_iter().find(begins))
 }
 
 /// `did you mean …?`, or what there is to choose from.
@@ -360,6 +362,7 @@ mod tests {
         assert_eq!(nearest("redisdump", known), Some("redis-dump"));
         assert_eq!(nearest("redis_restor", known), Some("redis-restore"));
         assert_eq!(nearest("upload", known), None);
+        assert_eq!(nearest("comp", known), Some("compress"));
         assert_eq!(suggest("x", "functions", ["b", "a"]), "the functions are `a`, `b`");
     }
 

@@ -195,8 +195,8 @@ fn walk_around<I: Iterator<Item = usize>>(group: &[usize], ahead: impl Fn(usize)
                 way.reverse();
                 return way;
             }
-            if !came_from.contains_key(&next) {
-                came_from.insert(next, here);
+            if let std::collections::btree_map::Entry::Vacant(way) = came_from.entry(next) {
+                way.insert(here);
                 pending.push_back(next);
             }
         }
@@ -208,10 +208,10 @@ fn walk_around<I: Iterator<Item = usize>>(group: &[usize], ahead: impl Fn(usize)
 fn in_order<I: Iterator<Item = usize>>(count: usize, before: impl Fn(usize) -> I) -> Vec<usize> {
     let mut followers: Vec<Vec<usize>> = vec![Vec::new(); count];
     let mut open = vec![0_usize; count];
-    for node in 0..count {
+    for (node, open) in open.iter_mut().enumerate() {
         for other in before(node) {
             followers[other].push(node);
-            open[node] += 1;
+            *open += 1;
         }
     }
     let mut ready: BinaryHeap<Reverse<usize>> = (0..count).filter(|node| open[*node] == 0).map(Reverse).collect();

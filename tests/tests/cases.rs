@@ -217,10 +217,10 @@ fn no_damaged_text_makes_it_panic() {
     for case in cases.iter().filter(|case| case.text.len() < 20_000) {
         let ends: Vec<usize> = case.text.char_indices().map(|(at, _)| at).collect();
         // Every prefix of the small ones, every few bytes of the others.
-        for end in ends.iter().step_by(1 + case.text.len() / 400) {
+        for end in ends.iter().step_by(1 + case.text.len() / 200) {
             survives(case, &case.text[..*end]);
         }
-        for _ in 0..120 {
+        for _ in 0..60 {
             let mut bytes = case.text.clone().into_bytes();
             for _ in 0..=dice.below(4) {
                 let (at, other) = (dice.below(bytes.len()), dice.below(bytes.len()));

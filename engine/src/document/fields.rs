@@ -76,7 +76,8 @@ pub(super) fn as_name(node: &Node, field: &str, problems: &mut Vec<Diagnostic>) 
     } else {
         format!("{rule}: `{better}`")
     }));
-    None
+    // It names what it names all the same: what refers to it is not wrong as well.
+    Some(text)
 }
 
 impl<'n, 'p> Fields<'n, 'p> {

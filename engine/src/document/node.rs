@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Number, Value as Json};
-use serde_saphyr::granit_parser::{self as yaml, Event, Parser, ScalarStyle, ScanError};
+use serde_saphyr::granit_parser::{self as yaml, ErrorKind, Event, Parser, ScalarStyle, ScanError, StructureStyle};
 
 use crate::diagnostic::Diagnostic;
 use crate::source::{SourceId, Span};
@@ -104,7 +104,9 @@ pub fn found(value: &Json) -> String {
 
 /// Reads all documents of a text. Empty documents are left out; behind a mistake in the YAML itself nothing is read.
 pub fn parse(source: SourceId, text: &str, problems: &mut Vec<Diagnostic>) -> Vec<Node> {
-    let mut options = yaml::options! { block_nesting_limit: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH };
+    let mut options = yaml::options! {
+        block_nesting_limit: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, emit_unresolved_aliases: true,
+    };
     options.set_emit_comments(false);
     let mut builder =
         Builder { source, text, problems, open: Vec::new(), anchors: BTreeMap::new(), done: Vec::new(), nodes: 0 };
@@ -116,7 +118,7 @@ pub fn parse(source: SourceId, text: &str, problems: &mut Vec<Diagnostic>) -> Ve
                 let tag = tag.map(|tag| Span::new(source, tag.start, tag.end));
                 builder.take(event, Span::new(source, range.start, range.end), tag)
             }
-            Err(error) => Err(broken(source, text, &error)),
+            Err(error) => Err(builder.syntax(&error)),
         };
         if let Err(problem) = taken {
             builder.problems.push(*problem);
@@ -126,35 +128,10 @@ pub fn parse(source: SourceId, text: &str, problems: &mut Vec<Diagnostic>) -> Ve
     builder.done
 }
 
-/// A mistake in the YAML itself, in words that say what to do.
-fn broken(source: SourceId, text: &str, error: &ScanError) -> Box<Diagnostic> {
-    let at = error.marker().byte_offset().unwrap_or_default().min(text.len());
-    let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let line_end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
-    let indentation = text[line_start..line_end].len() - text[line_start..line_end].trim_start().len();
-    if let Some(tab) = text[line_start..line_start + indentation].find('\t') {
-        let span = Span::new(source, line_start + tab, line_start + tab + 1);
-        let problem = Diagnostic::at(span, "yaml-tab", "a tab indents this line", "this is a tab");
-        return Box::new(problem.help("YAML takes only spaces for indentation: write two for each level"));
-    }
-    // A mark at the very end has nothing to point at: point at the last thing that is there.
-    let start = if at == line_end && at > line_start { line_start + indentation } else { at };
-    let end = if start < line_end { line_end.min(start + 60) } else { start };
-    let end = (start..=end).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(start);
-    let start = (0..=start).rev().find(|start| text.is_char_boundary(*start)).unwrap_or(0);
-    let message = format!("this is not YAML: {}", error.info());
-    let nesting = matches!(error.info().to_lowercase(), info if info.contains("nest") || info.contains("recursion"));
-    let help = if nesting {
-        format!("nothing in the language needs more than {MAX_DEPTH} levels")
-    } else {
-        "look at the indentation, brackets and quotes of this line and the one before it; a text that holds `: `, ` #`, or begins with one of `{ [ * & ! % @` needs quotes".to_owned()
-    };
-    Box::new(Diagnostic::at(Span::new(source, start, end), "yaml-syntax", message, "here").help(help))
-}
-
 /// A collection that has begun.
 struct Open {
     span: Span,
+    flow: bool,
     anchor: usize,
     parts: Parts,
 }
@@ -193,18 +170,20 @@ impl Builder<'_> {
                 let span = self.trimmed(span);
                 self.put(Node { span, value }, anchor)?;
             }
-            Event::SequenceStart(_, anchor, tagged) => {
+            Event::SequenceStart(style, anchor, tagged) => {
                 if tagged.is_some() {
                     self.refuse_tag(tag.unwrap_or(span));
                 }
-                self.begin(Open { span, anchor, parts: Parts::List(Vec::new()) });
+                let flow = style == StructureStyle::Flow;
+                self.open.push(Open { span, flow, anchor, parts: Parts::List(Vec::new()) });
             }
-            Event::MappingStart(_, anchor, tagged) => {
+            Event::MappingStart(style, anchor, tagged) => {
                 if tagged.is_some() {
                     self.refuse_tag(tag.unwrap_or(span));
                 }
                 let parts = Parts::Map { fields: Vec::new(), known: BTreeMap::new(), key: None, broken: false };
-                self.begin(Open { span, anchor, parts });
+                let flow = style == StructureStyle::Flow;
+                self.open.push(Open { span, flow, anchor, parts });
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(open) = self.open.pop() {
@@ -233,14 +212,61 @@ impl Builder<'_> {
                 self.count(size, span)?;
                 self.put(node, 0)?;
             }
-            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            Event::UnresolvedAlias(name) => {
+                let message = format!("there is no anchor `&{name}` before this alias");
+                let problem = Diagnostic::at(span, "yaml-alias", message, "names nothing");
+                self.problems.push(problem.help("a text that begins with `*` needs quotes"));
+                self.put(Node { span, value: Value::Broken }, 0)?;
+            }
+            // The stream's own events, comments, and anchors' names.
             _ => {}
         }
         Ok(())
     }
 
-    fn begin(&mut self, open: Open) {
-        self.open.push(open);
+    /// A mistake in the YAML itself, in words that say what to do.
+    fn syntax(&self, error: &ScanError) -> Box<Diagnostic> {
+        let text = self.text;
+        let at = error.marker().byte_offset().unwrap_or_default().min(text.len());
+        let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        // The parser may stop at the line before the tab, or behind it.
+        let mut lines = text[line_start..].split_inclusive('\n').take(2).scan(line_start, |start, line| {
+            let here = *start;
+            *start += line.len();
+            Some((here, line))
+        });
+        let tab = lines.find_map(|(start, line)| {
+            let indentation = line.len() - line.trim_start().len();
+            line[..indentation].find('\t').map(|tab| start + tab)
+        });
+        let said = error.info();
+        if let Some(tab) = tab {
+            let span = Span::new(self.source, tab, tab + 1);
+            let problem = Diagnostic::at(span, "yaml-tab", "a tab indents this line", "this is a tab");
+            return Box::new(problem.help("YAML takes only spaces for indentation: write two for each level"));
+        }
+        let line_end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
+        let line = &text[line_start..line_end];
+        // A mark at the very end has nothing to point at: point at the line that is there.
+        let start = if at == line_end { line_start + line.len() - line.trim_start().len() } else { at };
+        let end = text[start..line_end].char_indices().nth(60).map_or(line_end, |(more, _)| start + more);
+        let span = Span::new(self.source, start, end);
+        if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) || said.contains("recursion") {
+            let message = format!("lists and maps are nested more than {MAX_DEPTH} deep");
+            let problem = Diagnostic::at(span, "yaml-too-deep", message, "here the limit is passed");
+            return Box::new(problem.help("nothing in the language needs that many levels"));
+        }
+        let problem = Diagnostic::at(span, "yaml-syntax", format!("this is not YAML: {said}"), "here");
+        let bracket = self.open.last().filter(|open| open.flow);
+        Box::new(match bracket {
+            Some(open) => {
+                let first = Span::new(self.source, open.span.start as usize, open.span.start as usize + 1);
+                let help = "close the bracket, or put a text that holds one of `{ } [ ] ,` in quotes";
+                problem.label(first, "this bracket is still open").help(help)
+            }
+            None => problem.help("look at the indentation and quotes of this line and the one before it; a text that holds `: ` or ` #`, or begins with one of `{ [ * & ! % @`, needs quotes"),
+        })
     }
 
     fn refuse_tag(&mut self, span: Span) {
@@ -276,7 +302,7 @@ impl Builder<'_> {
                 Some(name) => {
                     if name.text == "<<" {
                         let problem =
-                            Diagnostic::at(name.span, "yaml-merge-key", "merge keys have no meaning here", "");
+                            Diagnostic::at(name.span, "yaml-merge-key", "merge keys have no meaning here", "this key");
                         self.problems.push(problem.help("write the fields out, or use an alias for a whole value"));
                     } else if let Some(first) = known.get(&name.text) {
                         let message = format!("`{}` stands twice in one map", name.text);
@@ -453,7 +479,7 @@ mod tests {
         }
         assert_eq!(read(&bomb).1.last().map(|problem| problem.code), Some("yaml-too-large"));
         assert_eq!(read("a: &x [*x]").1[0].code, "yaml-alias");
-        assert_eq!(read("a: *x").1[0].code, "yaml-syntax");
+        assert_eq!(read("a: *x").1[0].code, "yaml-alias");
     }
 
     #[test]

@@ -114,9 +114,11 @@ fn step(node: &Node, source: &str, problems: &mut Vec<Diagnostic>) -> Option<Ste
         problems.push(problem.help("an unquoted value that begins with `{{` is a map to YAML: put it in quotes"));
     }
     let params = params.map(|node| self::params(node, source, problems));
-    let function = function?;
+    // Without a function it is a step all the same, to which others may refer.
+    let name = name?;
+    let function = function.unwrap_or(Text { text: String::new(), span: name.span });
     let params = Arc::new(params.unwrap_or_else(|| Tree::empty(function.span)));
-    Some(StepDoc { name: name?, function, params, stdin, needs, when, condition, retry, timeout })
+    Some(StepDoc { name, function, params, stdin, needs, when, condition, retry, timeout })
 }
 
 fn retry(node: &Node, problems: &mut Vec<Diagnostic>) -> Option<Retry> {

@@ -48,10 +48,7 @@ impl Draft {
         let (mut scope, mut at) = (scope, name.clone());
         // Each turn goes one step further out, in, or past a step that was left out; more turns than there are
         // steps and scopes go round in a circle, which the check of the document by itself reports.
-        for _ in 0..=self.steps.len()
-            + 2 * self.scopes.iter().map(|scope| scope.steps.len()).sum::<usize>()
-            + self.scopes.len()
-        {
+        for _ in 0..=self.size {
             let here = &self.scopes[scope.0];
             if at.text == "input" && !matches!(here.input, Feed::None) {
                 match &here.input {

@@ -24,7 +24,7 @@ use crate::template::{Given, Reference, Slot, Tree, TreeValue, is_true};
 const MAX_STEPS: usize = 10_000;
 
 /// How deep composites may stand in one another.
-const MAX_DEPTH: usize = 32;
+const MAX_DEPTH: usize = 16;
 
 /// A plan in the making.
 #[derive(Default)]
@@ -34,6 +34,8 @@ pub(super) struct Draft {
     pub(super) problems: Vec<Diagnostic>,
     pub(super) secrets: Vec<String>,
     pub(super) env: Option<BTreeMap<String, String>>,
+    /// How many steps and scopes there are, those left out counted: no way through the names is longer.
+    pub(super) size: usize,
     /// Types that composites declare for what they read.
     pub(super) promises: Vec<Promise>,
     /// Where a Function document is checked by itself: its scope, and the step whose stdout is its own.
@@ -148,6 +150,7 @@ impl<'c> Unfolder<'c> {
                 self.draft.secrets.push(secret.clone());
             }
         }
+        self.draft.size += 1;
         self.draft.scopes.push(Scope { params, input, ..Scope::default() });
         ScopeId(self.draft.scopes.len() - 1)
     }
@@ -169,10 +172,12 @@ impl<'c> Unfolder<'c> {
 
     /// All steps of a scope: first which ones there are and what they put out, then each of them.
     fn steps(&mut self, scope: ScopeId, steps: &[StepDoc], prefix: &str, inherited: &Inherited) {
+        self.draft.size += steps.len();
         let mut callees = Vec::with_capacity(steps.len());
         for step in steps {
             let callee = self.catalog.callee(&step.function.text);
-            if callee.is_none() {
+            // A step without a function was reported when it was read.
+            if callee.is_none() && !step.function.text.is_empty() {
                 let message = format!("there is no function `{}`", step.function.text);
                 let help = suggest(&step.function.text, "functions", self.catalog.function_names());
                 let help =
@@ -431,8 +436,11 @@ impl<'c> Unfolder<'c> {
             let mut way: Vec<&str> = self.stack.iter().map(String::as_str).collect();
             way.push(&document.name.text);
             let start = way.iter().position(|name| *name == document.name.text).unwrap_or(0);
-            let message = format!("a Function must not contain itself: `{}`", way[start..].join("` → `"));
-            let problem = Diagnostic::at(step.function.span, "recursive-function", message, "contains itself");
+            let message = match self.stack.contains(&document.name.text) {
+                true => format!("a Function must not contain itself: `{}`", way[start..].join("` → `")),
+                false => format!("composites stand more than {MAX_DEPTH} deep in one another"),
+            };
+            let problem = Diagnostic::at(step.function.span, "recursive-function", message, "one too many");
             self.problem(problem.help("take this step out of it"));
             return Target::Broken;
         }

@@ -324,6 +324,8 @@ impl Compiler<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value as Json;
+
     use super::*;
     use crate::source::Sources;
     use crate::template::{Found, Names, Slot};

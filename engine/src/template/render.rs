@@ -5,6 +5,9 @@ use serde_json::Value as Json;
 use super::{Expression, Found, Helper, Kind, Names, Part, Reference, Slot, Template, What, is_true};
 use crate::diagnostic::Diagnostic;
 
+/// How long a rendered text may be, in bytes: a text that doubles in each of a few composites would fill any memory.
+const MAX_TEXT: usize = 1 << 20;
+
 impl Template {
     /// Renders it. What is wrong goes to `problems`; in its place stands a hole, so that one mistake is one message.
     /// Where `null_is_fine`, a template that is one expression may be null.
@@ -51,6 +54,16 @@ impl Template {
                     }
                 }
             }
+        }
+        if text.len() > MAX_TEXT {
+            let span = self.parts.iter().find_map(|part| match part {
+                Part::Expression(expression) | Part::If { condition: expression, .. } => Some(expression.span),
+                Part::Text(_) => None,
+            });
+            let message = format!("this template renders to more than {} MiB", MAX_TEXT >> 20);
+            let problem = Diagnostic::new("text-too-long", message).help("pass large data through a pipe");
+            problems.push(span.map_or(problem.clone(), |span| problem.label(span, "in this template")));
+            hole = true;
         }
         let slot = if hole { Found::hole(Some(Kind::String), late).slot } else { Slot::Known(Json::String(text)) };
         Found { slot, secret }
