@@ -136,17 +136,32 @@ pub(crate) fn shape(vertices: &[Vertex]) -> Result<Shape, Vec<Knot>> {
     Ok(Shape { pipelines, pipeline_of: group_of.iter().map(|group| place[*group]).collect() })
 }
 
+/// For each pipeline, those that must have ended before it starts, directly and around.
+#[derive(Debug)]
+pub(crate) struct Ancestors(Vec<Vec<u64>>);
+
+impl Ancestors {
+    /// True where `ancestor` must have ended before `pipeline` starts.
+    pub(crate) fn contains(&self, pipeline: usize, ancestor: usize) -> bool {
+        self.0[pipeline][ancestor / 64] >> (ancestor % 64) & 1 == 1
+    }
+}
+
 impl Shape {
-    /// The pipelines that must have ended before this one starts, directly and around.
-    pub(crate) fn ancestors(&self, pipeline: usize) -> BTreeSet<usize> {
-        let mut found = BTreeSet::new();
-        let mut pending = self.pipelines[pipeline].after.clone();
-        while let Some(next) = pending.pop() {
-            if found.insert(next) {
-                pending.extend(&self.pipelines[next].after);
+    /// All ancestors. Sets of bits, as a chain of a thousand pipelines has half a million of them.
+    pub(crate) fn ancestors(&self) -> Ancestors {
+        let words = self.pipelines.len().div_ceil(64);
+        let mut all: Vec<Vec<u64>> = Vec::with_capacity(self.pipelines.len());
+        for group in &self.pipelines {
+            let mut bits = vec![0_u64; words];
+            for before in &group.after {
+                bits[before / 64] |= 1 << (before % 64);
+                // It stands earlier in the order, so its own ancestors are complete.
+                bits.iter_mut().zip(&all[*before]).for_each(|(bits, more)| *bits |= more);
             }
+            all.push(bits);
         }
-        found
+        Ancestors(all)
     }
 }
 
@@ -246,7 +261,13 @@ mod tests {
         assert_eq!(steps, [&[3][..], &[0], &[2, 1, 4]]);
         assert_eq!(shape.pipelines[2].after, [0]);
         assert_eq!(shape.pipeline_of, [1, 2, 2, 0, 2]);
-        assert_eq!(shape.ancestors(1), BTreeSet::from([0]));
+        let ancestors = shape.ancestors();
+        assert!(
+            ancestors.contains(1, 0)
+                && ancestors.contains(2, 0)
+                && !ancestors.contains(2, 1)
+                && !ancestors.contains(0, 0)
+        );
     }
 
     #[test]
@@ -264,7 +285,8 @@ mod tests {
     #[test]
     fn large_graphs_take_no_time() {
         let chain: Vec<Vertex> = (0..20_000_usize).map(|at| vertex(None, at.checked_sub(1).as_slice())).collect();
-        assert_eq!(shape(&chain).expect("an order").pipelines.len(), 20_000);
+        let order = shape(&chain).expect("an order");
+        assert!(order.pipelines.len() == 20_000 && order.ancestors().contains(19_999, 0));
         let pipe: Vec<Vertex> = (0..20_000_usize).map(|at| vertex(at.checked_sub(1), &[])).collect();
         assert_eq!(shape(&pipe).expect("an order").pipelines.len(), 1);
     }

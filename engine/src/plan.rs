@@ -10,6 +10,8 @@ mod inputs;
 mod late;
 mod links;
 mod names;
+#[cfg(test)]
+mod tests;
 mod unfold;
 
 use std::sync::Arc;

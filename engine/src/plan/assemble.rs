@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::late::{Late, World};
 use super::links::Writer;
-use super::names::Target;
+use super::names::{Scope, Target};
 use super::unfold::{Draft, Settings, Step};
 use super::{LateParams, Params, Pipeline, PipelineId, Plan, PlannedStep, StepId, When};
 use crate::catalog::Catalog;
@@ -37,7 +37,7 @@ pub(super) fn assemble(
     let settings: Vec<Settled> = shape.pipelines.iter().map(|group| settle(&draft, &group.steps, problems)).collect();
     let types = flow(&draft, &links, &shape, problems);
     check_whens(&draft, &shape, &settings, problems);
-    check_outputs(&draft, &shape, &settings, problems);
+    check_outputs(&draft, &shape, &settings, links.broken, problems);
     if !problems.is_empty() {
         return None;
     }
@@ -52,6 +52,8 @@ struct Links {
     writers: Vec<Option<Writer>>,
     /// The step that a Function document's own stdout comes from.
     given_out: Option<usize>,
+    /// True where a name or a function is wrong: then what follows from a missing link was said already.
+    broken: bool,
 }
 
 struct Parts {
@@ -62,7 +64,8 @@ struct Parts {
 }
 
 fn link(draft: &Draft, problems: &mut Vec<Diagnostic>) -> Links {
-    let mut links = Links { vertices: Vec::new(), writers: Vec::new(), given_out: None };
+    let before = problems.len();
+    let mut links = Links { vertices: Vec::new(), writers: Vec::new(), given_out: None, broken: false };
     for step in &draft.steps {
         let writer = step.stdin.as_ref().and_then(|stdin| draft.writer(step.scope, stdin, problems));
         let reads = match (&writer, step.reads) {
@@ -79,16 +82,14 @@ fn link(draft: &Draft, problems: &mut Vec<Diagnostic>) -> Links {
     {
         links.given_out = Some(step);
     }
+    let target = |scope: &Scope| scope.steps.values().any(|step| matches!(step, Target::Broken));
+    links.broken = problems.len() > before || draft.scopes.iter().any(target);
     links
 }
 
 fn check_ends(draft: &Draft, links: &Links, problems: &mut Vec<Diagnostic>) {
     let read: BTreeSet<usize> =
         links.vertices.iter().filter_map(|vertex| vertex.reads).chain(links.given_out).collect();
-    // Where a name or a function is wrong, that is why nobody reads: said already.
-    let lost = |(step, writer): (&Step, &Option<Writer>)| step.stdin.is_some() && writer.is_none();
-    let broken = draft.scopes.iter().any(|scope| scope.steps.values().any(|step| matches!(step, Target::Broken)))
-        || draft.steps.iter().zip(&links.writers).any(lost);
     for (at, step) in draft.steps.iter().enumerate() {
         match (&step.stdin, step.reads) {
             (Some(stdin), Need::Never) => {
@@ -103,7 +104,7 @@ fn check_ends(draft: &Draft, links: &Links, problems: &mut Vec<Diagnostic>) {
             }
             _ => {}
         }
-        if step.writes == Need::Always && !read.contains(&at) && !broken {
+        if step.writes == Need::Always && !read.contains(&at) && !links.broken {
             let message = format!("nobody reads what step `{}` writes", step.name);
             let problem =
                 Diagnostic::at(step.span, "unread-stdout", message, format!("`{}` writes a stream", step.function));
@@ -248,17 +249,14 @@ fn check_whens(draft: &Draft, shape: &Shape, settings: &[Settled], problems: &mu
     }
 }
 
-fn check_outputs(draft: &Draft, shape: &Shape, settings: &[Settled], problems: &mut Vec<Diagnostic>) {
+fn check_outputs(draft: &Draft, shape: &Shape, settings: &[Settled], broken: bool, problems: &mut Vec<Diagnostic>) {
+    let ancestors = shape.ancestors();
     for (pipeline, group) in shape.pipelines.iter().enumerate() {
         let mut named = Vec::new();
         for step in &group.steps {
             let step = &draft.steps[*step];
             draft.outputs_named(step.tree_scope, &step.tree, &mut named);
         }
-        if named.is_empty() {
-            continue;
-        }
-        let ancestors = shape.ancestors(pipeline);
         for named in named {
             let of = shape.pipeline_of[named.step];
             if of == pipeline {
@@ -268,7 +266,7 @@ fn check_outputs(draft: &Draft, shape: &Shape, settings: &[Settled], problems: &
                 );
                 let problem = Diagnostic::at(named.span, "not-an-ancestor", message, "in the same pipeline");
                 problems.push(problem.help("use it in a step outside of the pipeline that `needs` this one"));
-            } else if !ancestors.contains(&of) {
+            } else if !ancestors.contains(pipeline, of) && !broken {
                 let message =
                     format!("`{}` is used, and nothing says that step `{}` comes before", named.text, named.step_text);
                 let problem = Diagnostic::at(named.span, "not-an-ancestor", message, "may not be there yet");
