@@ -1,11 +1,12 @@
 //! Room 3: a task with its names bound, its params checked and its functions unfolded.
 //!
 //! Takes a document and the catalog that it stands in; for a plan, inputs too. Gives a [`Plan`], or everything that is
-//! wrong. The way: [`unfold`] goes through the steps, renders and checks their params and takes Function documents apart
-//! into drafts; [`links`] finds who reads and awaits whom; [`assemble`] asks the graph for pipelines and checks what only
+//! wrong. The way: `unfold` goes through the steps, renders and checks their params and takes Function documents apart
+//! into drafts; `links` finds who reads and awaits whom; `assemble` asks the graph for pipelines and checks what only
 //! they show. Always holds: the same inputs make the same plan; nothing here touches network, disk, clock or environment.
 
 mod assemble;
+mod draft;
 mod inputs;
 mod late;
 mod links;
@@ -49,7 +50,6 @@ pub enum When {
 }
 
 /// A task, ready to run any number of times.
-#[derive(Debug)]
 pub struct Plan {
     /// The task's name.
     pub task: String,
@@ -180,6 +180,21 @@ impl std::fmt::Debug for PlannedStep {
         f.debug_struct("PlannedStep")
             .field("name", &self.name)
             .field("function", &self.function)
+            .field("params", &self.shown)
+            .field("stdin", &self.stdin)
+            .field("needs", &self.needs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Plan {
+    // All but the secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan")
+            .field("task", &self.task)
+            .field("concurrency", &self.concurrency)
+            .field("steps", &self.steps)
+            .field("pipelines", &self.pipelines)
             .finish_non_exhaustive()
     }
 }

@@ -186,6 +186,19 @@ fn every_valid_case_makes_its_plan() {
     assert!(wrong.is_empty(), "{} cases differ\n\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
+#[test]
+fn a_problem_across_two_files_shows_both() {
+    let mut catalog = Catalog::new(case_functions::registry());
+    let text = fs::read_to_string(folder("valid").join("fan-out.yaml")).expect("the case can be read");
+    catalog.add_text("one.yaml", &text);
+    catalog.add_text("two.yaml", &text);
+    let told = rendered(&catalog.problems());
+    assert!(told.contains("two.yaml:4:9") && told.contains("one.yaml:4:9"), "{told}");
+    let data = serde_json::to_value(catalog.problems().to_json()).expect("it is plain data");
+    assert_eq!(data[0]["labels"][1]["file"], "one.yaml");
+    assert_eq!((&data[0]["labels"][0]["line"], &data[0]["labels"][0]["column"]), (&4.into(), &9.into()));
+}
+
 /// Every problem can be drawn and printed as data; a span outside of its text would fail here.
 fn survives(case: &Case, text: &str) {
     let (catalog, task, inputs, _) = load(&case.name, text, &case.text);

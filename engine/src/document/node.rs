@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Number, Value as Json};
 use serde_saphyr::granit_parser::{self as yaml, ErrorKind, Event, Parser, ScalarStyle, ScanError, StructureStyle};
 
+use super::scalar;
 use crate::diagnostic::Diagnostic;
 use crate::source::{SourceId, Span};
 
@@ -341,51 +342,14 @@ impl Builder<'_> {
         Span::new(self.source, span.start as usize, span.start as usize + text.trim_end().len())
     }
 
-    /// A plain scalar by the core schema: YAML 1.2.2, section 10.3.2.
+    /// A plain scalar's value.
     fn plain(&mut self, text: &str, span: Span) -> Value {
-        match text {
-            "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-            "true" | "True" | "TRUE" => return Value::Bool(true),
-            "false" | "False" | "FALSE" => return Value::Bool(false),
-            ".nan" | ".NaN" | ".NAN" => return self.no_number(text, span),
-            _ => {}
-        }
-        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
-            return self.no_number(text, span);
-        }
-        let radix = text.strip_prefix("0o").map(|rest| (rest, 8)).or(text.strip_prefix("0x").map(|rest| (rest, 16)));
-        if let Some((rest, radix)) = radix
-            && !rest.is_empty()
-            && rest.chars().all(|c| c.is_digit(radix))
-        {
-            return u64::from_str_radix(rest, radix)
-                .map_or_else(|_| self.no_number(text, span), |n| Value::Number(n.into()));
-        }
-        if digits(unsigned) {
-            let written = text.strip_prefix('+').unwrap_or(text);
-            let number = written.parse::<i64>().map(Number::from).or_else(|_| written.parse::<u64>().map(Number::from));
-            return number.map_or_else(|_| self.no_number(text, span), Value::Number);
-        }
-        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
-            None => (unsigned, None),
-        };
-        let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let is_number = (digits(whole) && (part.is_empty() || digits(part))) || (whole.is_empty() && digits(part));
-        if is_number && exponent.is_none_or(digits) {
-            let number = text.parse::<f64>().ok().and_then(Number::from_f64);
-            return number.map_or_else(|| self.no_number(text, span), Value::Number);
-        }
-        Value::Text(text.to_owned())
-    }
-
-    fn no_number(&mut self, text: &str, span: Span) -> Value {
-        let message = format!("`{text}` is no number that fits into 64 bits");
-        let problem = Diagnostic::at(span, "yaml-number", message, "this number");
-        self.problems.push(problem.help("put it in quotes if it is a text"));
-        Value::Broken
+        scalar::plain(text).unwrap_or_else(|| {
+            let message = format!("`{text}` is no number that fits into 64 bits");
+            let problem = Diagnostic::at(span, "yaml-number", message, "this number");
+            self.problems.push(problem.help("put it in quotes if it is a text"));
+            Value::Broken
+        })
     }
 }
 

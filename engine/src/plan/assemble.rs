@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::draft::{Draft, Settings, Step};
 use super::late::{Late, World};
 use super::links::Writer;
 use super::names::{Scope, Target};
-use super::unfold::{Draft, Settings, Step};
 use super::{LateParams, Params, Pipeline, PipelineId, Plan, PlannedStep, StepId, When};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, list};

@@ -1,7 +1,7 @@
 //! Who reads whom, who waits for whom, and whose outputs are named: names in scopes to places in the draft.
 
+use super::draft::Draft;
 use super::names::{BoundSlot, Feed, Scope, ScopeId, Target};
-use super::unfold::Draft;
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::document::Text;
 use crate::ports::Need;

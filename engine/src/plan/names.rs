@@ -12,7 +12,7 @@ use crate::source::Span;
 use crate::stream::StreamType;
 use crate::template::{Found, Kind, Names, Reference, Slot, Tree};
 
-/// A scope's place in [`Draft::scopes`](super::unfold::Draft).
+/// A scope's place in [`Draft::scopes`](super::draft::Draft).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScopeId(pub(super) usize);
 

@@ -143,7 +143,7 @@ fn secrets_are_collected_and_shown_nowhere() {
         for step in &plan.steps {
             assert!(!step.shown_params().to_string().contains(secret), "{}", step.shown_params());
         }
-        assert!(!format!("{plan:?}").replace(&format!("{:?}", plan.secrets), "").contains(secret));
+        assert!(!format!("{plan:?}").contains(secret));
     }
     assert_eq!(plan.steps[1].shown_params()["url"], "redis://u:***@h");
     assert_eq!(rendered(&plan, "a", &|_| Json::Null).expect("known")["url"], "redis://:xhush-hush@h");

@@ -1,84 +1,27 @@
 //! The way through the steps: each one's function is found, its params are rendered and checked, and Function documents
 //! are taken apart until only built-in functions are left, each a [`Step`] of the draft.
 
+mod composite;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::When;
+use super::draft::{Draft, Settings, Step};
 use super::names::{Bound, BoundSlot, Feed, Outputs, PlanNames, Scope, ScopeId, Target};
 use crate::catalog::{Callee, Catalog, EXEC};
 use crate::diagnostic::{Diagnostic, suggest};
-use crate::document::{Body, Document, Retry, StepDoc, Text};
+use crate::document::{Body, Document, StepDoc, Text};
 use crate::params::{Taker, check};
 use crate::ports::Need;
 use crate::registry::AnyFunction;
 use crate::secret::collect;
-use crate::source::Span;
 use crate::stream::{Accepts, Produces, StreamType, Streams};
 use crate::template::{Given, Reference, Slot, Tree, TreeValue, is_true};
 
 /// How many steps a plan may have: composites of composites grow fast.
 const MAX_STEPS: usize = 10_000;
-
-/// How deep composites may stand in one another.
-const MAX_DEPTH: usize = 16;
-
-/// A plan in the making.
-#[derive(Default)]
-pub(super) struct Draft {
-    pub(super) steps: Vec<Step>,
-    pub(super) scopes: Vec<Scope>,
-    pub(super) problems: Vec<Diagnostic>,
-    pub(super) secrets: Vec<String>,
-    pub(super) env: Option<BTreeMap<String, String>>,
-    /// How many steps and scopes there are, those left out counted: no way through the names is longer.
-    pub(super) size: usize,
-    /// Types that composites declare for what they read.
-    pub(super) promises: Vec<Promise>,
-    /// Where a Function document is checked by itself: its scope, and the step whose stdout is its own.
-    pub(super) outside: Option<(ScopeId, Option<Text>)>,
-}
-
-/// A composite's word about what it reads, to be held against what it gets.
-pub(super) struct Promise {
-    pub(super) accepts: Accepts,
-    pub(super) scope: ScopeId,
-    pub(super) from: Text,
-    pub(super) composite: String,
-}
-
-/// One step that a built-in function does.
-pub(super) struct Step {
-    pub(super) name: String,
-    pub(super) function: String,
-    pub(super) span: Span,
-    pub(super) runs: Arc<dyn AnyFunction>,
-    /// None where a run has to fill something in, or where a document is checked by itself.
-    pub(super) params: Option<Json>,
-    pub(super) shown: Json,
-    pub(super) tree: Arc<Tree>,
-    /// The scope of `tree`.
-    pub(super) tree_scope: ScopeId,
-    /// The scope of `stdin` and `needs`.
-    pub(super) scope: ScopeId,
-    pub(super) stdin: Option<Text>,
-    pub(super) needs: Vec<(ScopeId, Text)>,
-    pub(super) streams: Streams,
-    pub(super) reads: Need,
-    pub(super) writes: Need,
-    pub(super) settings: Settings,
-}
-
-/// What belongs to a pipeline and was written at one of its steps, or at a composite around it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Settings {
-    pub(super) when: Vec<(When, Span)>,
-    pub(super) retry: Vec<(Retry, Span)>,
-    pub(super) timeout: Vec<(Duration, Span)>,
-}
 
 /// What a composite hands on to the steps inside it.
 #[derive(Debug, Clone, Default)]
@@ -391,119 +334,6 @@ impl<'c> Unfolder<'c> {
                 let message = redactor.redact(&message).into_owned();
                 self.problem(Diagnostic::at(span, "bad-param", message, "refused").maybe_help(error.help));
                 (None, info.streams.clone())
-            }
-        }
-    }
-
-    /// A Function document's params from what a step gives.
-    fn bind(&self, document: &Document, given: &Given, tree: &Tree, scope: ScopeId) -> BTreeMap<String, Bound> {
-        let bound = |param: &crate::document::ParamDecl| {
-            let name = &param.name.text;
-            let field = given.fields().iter().find(|(key, _)| key.text == *name).map(|(_, given)| given);
-            let slot = match field {
-                None => match &param.default {
-                    Some(default) => BoundSlot::Known(default.clone()),
-                    None if param.required => BoundSlot::Unknown,
-                    None => BoundSlot::Known(Json::Null),
-                },
-                Some(field) => match field.to_json() {
-                    // A value of the wrong type was reported: what follows from it would be noise.
-                    Some(value) if param.kind.fits(&value) => BoundSlot::Known(value),
-                    Some(_) => BoundSlot::Unknown,
-                    None if field.is_late() => {
-                        let written = tree.fields().iter().find(|(key, _)| key.text == *name).map(|(_, tree)| tree);
-                        written.map_or(BoundSlot::Unknown, |tree| BoundSlot::Late(Arc::new(tree.clone()), scope))
-                    }
-                    None => BoundSlot::Unknown,
-                },
-            };
-            (name.clone(), Bound::new(param, slot))
-        };
-        document.params.list.iter().map(bound).collect()
-    }
-
-    fn composite(
-        &mut self,
-        scope: ScopeId,
-        step: &StepDoc,
-        document: &Document,
-        params: BTreeMap<String, Bound>,
-        name: &str,
-        inherited: &Inherited,
-    ) -> Target {
-        let Body::Composite { steps, stdin, stdout, outputs } = &document.body else { return Target::Broken };
-        if self.stack.contains(&document.name.text) || self.stack.len() >= MAX_DEPTH {
-            let mut way: Vec<&str> = self.stack.iter().map(String::as_str).collect();
-            way.push(&document.name.text);
-            let start = way.iter().position(|name| *name == document.name.text).unwrap_or(0);
-            let message = match self.stack.contains(&document.name.text) {
-                true => format!("a Function must not contain itself: `{}`", way[start..].join("` → `")),
-                false => format!("composites stand more than {MAX_DEPTH} deep in one another"),
-            };
-            let problem = Diagnostic::at(step.function.span, "recursive-function", message, "one too many");
-            self.problem(problem.help("take this step out of it"));
-            return Target::Broken;
-        }
-        let feed = match (stdin, &step.stdin) {
-            (None, None) => Feed::None,
-            (Some((accepts, _)), Some(from)) => {
-                let promise = Promise {
-                    accepts: accepts.clone(),
-                    scope,
-                    from: from.clone(),
-                    composite: step.function.text.clone(),
-                };
-                self.draft.promises.push(promise);
-                Feed::Step(scope, from.clone())
-            }
-            (None, Some(from)) => {
-                let message =
-                    format!("`{}` reads nothing, and `{}` gives it a stdin", step.function.text, step.name.text);
-                let problem = Diagnostic::at(from.span, "unexpected-stdin", message, "nobody reads this");
-                self.problem(problem.help("leave `stdin` out; order without data is `needs`"));
-                Feed::Missing
-            }
-            (Some(_), None) => {
-                let message =
-                    format!("`{}` reads a stream, and step `{}` has no `stdin`", step.function.text, step.name.text);
-                let problem = Diagnostic::at(step.name.span, "missing-stdin", message, "reads nothing");
-                self.problem(problem.help("name the step whose stdout it reads: `stdin: NAME`"));
-                Feed::Missing
-            }
-        };
-        let inner = self.scope(params, feed);
-        let first = self.draft.steps.len();
-        self.stack.push(document.name.text.clone());
-        self.steps(inner, steps, &format!("{name}/"), inherited);
-        self.stack.pop();
-        Target::Composite {
-            steps: first..self.draft.steps.len(),
-            scope: inner,
-            stdout: stdout.clone(),
-            outputs: outputs.iter().map(|(key, tree)| (key.text.clone(), Arc::clone(tree))).collect(),
-        }
-    }
-
-    /// What can be said of a composite without a step that uses it.
-    fn composite_itself(
-        &mut self,
-        scope: ScopeId,
-        steps: &[StepDoc],
-        stdin: Option<Span>,
-        outputs: &[(crate::document::node::Key, Arc<Tree>)],
-    ) {
-        let reads_input = |step: &StepDoc| step.stdin.as_ref().is_some_and(|stdin| stdin.text == "input");
-        if let Some(span) = stdin.filter(|_| !steps.iter().any(reads_input)) {
-            let message = "this composite takes a stdin, and no step inside reads it";
-            let problem = Diagnostic::at(span, "unread-input", message, "nobody reads this");
-            self.problem(problem.help("write `stdin: input` at the step that reads it"));
-        }
-        for (_, tree) in outputs {
-            let given = self.render(scope, tree, &Json::Null);
-            if given.is_secret() {
-                let message = "outputs are shown, and a secret param goes into this one";
-                let problem = Diagnostic::at(given.span, "secret-shown", message, "holds a secret");
-                self.problem(problem.help("leave it out: a step that needs the secret gets it as a param"));
             }
         }
     }
