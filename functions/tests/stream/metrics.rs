@@ -100,7 +100,7 @@ async fn a_run_is_pushed_with_its_pipelines_and_steps() {
     };
     has("aquifer_run_success", &[], "1");
     has("aquifer_run_duration_seconds", &[], "12.5");
-    has("aquifer_run_start_timestamp_seconds", &[], "1.7637048e+09");
+    has("aquifer_run_start_timestamp_seconds", &[], "1.795428e+09");
     has("aquifer_run_steps", &["status=\"succeeded\""], "2");
     has("aquifer_pipeline_attempts", &["pipeline=\"dump | push\""], "2");
     has("aquifer_pipeline_duration_seconds", &["pipeline=\"dump | push\""], "3.25");
