@@ -227,7 +227,6 @@ impl Session<'_> {
             sound => sound,
         };
         drop(hearing);
-        drop(sink);
         let status =
             child.reap().await.map_err(|error| Failure::from_io(error, format!("waiting for `{}`", self.name)));
         let (captured, fed) = match followed {
@@ -240,7 +239,7 @@ impl Session<'_> {
         };
         let exit_code = self.exit(params, status?)?;
         if let Some(unread) = &mut unread {
-            // Nobody else has either end open any more, so this does not wait.
+            // What was fed was closed, and nothing else has the writing end: this does not wait.
             if !fed || unread.read(&mut [0]).is_ok_and(|count| count > 0) {
                 return Err(Failure::rejected(format!("`{}` ended well before it had read its stdin to the end", self.name))
                     .with_help("half a stream must not look complete: let the command read all of it (`…; cat > /dev/null`), or take the `stdin` off this step"));

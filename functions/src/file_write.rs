@@ -121,8 +121,12 @@ fn write(params: &FileWriteParams, mut input: BlockingReader, call: &Call) -> Re
     part.as_file().set_permissions(permissions).map_err(failed)?;
     part.as_file().sync_all().map_err(failed)?;
     call.check_cancelled()?;
-    refuse_taken(&path, params.overwrite)?;
-    let placed = if params.overwrite { part.persist(&path) } else { part.persist_noclobber(&path) };
+    let placed = if params.overwrite {
+        refuse_taken(&path, true)?;
+        part.persist(&path)
+    } else {
+        part.persist_noclobber(&path)
+    };
     placed.map_err(|error| failed(error.error))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(FileWriteOutputs { path: path.display().to_string(), bytes, sha256: hex::encode(digest.finalize()) })

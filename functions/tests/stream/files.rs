@@ -4,14 +4,18 @@ use std::os::unix::fs::PermissionsExt;
 
 use aquifer_engine::alone::{Input, run_alone};
 use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::pipe::{DEFAULT_BUDGET, pipe};
+use aquifer_engine::ports::OpenEnds;
 use aquifer_engine::registry::Registry;
+use aquifer_engine::stream::StreamType;
 use aquifer_functions::file_read::FileRead;
 use aquifer_functions::file_write::FileWrite;
 use bytes::Bytes;
 use nix::sys::stat::Mode;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use crate::rig::{failure, names, pieces, sample, stalled, tool, wait_for};
+use crate::rig::{begun, call, failure, names, pieces, sample, stalled, tool, wait_for};
 
 #[tokio::test]
 async fn a_file_is_written_whole_and_read_back() {
@@ -71,6 +75,26 @@ async fn a_broken_or_stopped_stream_leaves_nothing() {
     let stopped = stalled(FileWrite, json!({"path": path}), sample(2_000_000), begun).await;
     assert_eq!(stopped.expect_err("stopped").kind, FailureKind::Cancelled);
     assert!(names(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_appears_at_the_last_moment_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dump");
+    let registry = Registry::new().with(FileWrite);
+    let prepared = registry.get("file-write").expect("registered").prepare(json!({"path": path})).expect("sound");
+    let (mut writer, mut ends) = pipe(1, DEFAULT_BUDGET, &StreamType::unknown(), None);
+    let (reader, control) = ends.remove(0);
+    let ends = OpenEnds { stdin: Some(reader), stdout: None };
+    let running = tokio::spawn(prepared.run(ends, call(begun(), CancellationToken::new())));
+    writer.write(Bytes::from_static(b"ours")).await.expect("room");
+    wait_for("the temporary file", || !names(folder.path()).is_empty()).await;
+    std::fs::write(&path, "theirs").expect("written");
+    control.finish();
+    let failed = running.await.expect("no panic").expect_err("refused");
+    assert_eq!(failed.kind, FailureKind::Rejected);
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), "theirs");
+    assert_eq!(names(folder.path()), ["dump"]);
 }
 
 #[tokio::test]
