@@ -1,1 +1,36 @@
-//! The built-ins.
+//! The built-ins: a file each, and the rooms that several of them share.
+//!
+//! Takes nothing; gives the one list that the command, the checks and the reference pages are made from. Always holds:
+//! the order of the list is the documentation's, and a function that is not in it does not exist.
+
+use aquifer_engine::registry::Registry;
+
+pub mod checksum;
+pub mod compress;
+pub mod decompress;
+pub mod decrypt;
+pub mod encrypt;
+pub mod exec;
+pub mod file_read;
+pub mod file_write;
+pub mod metrics_push;
+pub mod throttle;
+
+mod codec;
+mod metrics;
+pub mod units;
+
+/// Every built-in function, in the order of the documentation.
+pub fn builtins() -> Registry {
+    Registry::new()
+        .with(file_read::FileRead)
+        .with(file_write::FileWrite)
+        .with(compress::Compress)
+        .with(decompress::Decompress)
+        .with(encrypt::Encrypt)
+        .with(decrypt::Decrypt)
+        .with(checksum::Checksum)
+        .with(throttle::Throttle)
+        .with(exec::Exec)
+        .with(metrics_push::MetricsPush)
+}
