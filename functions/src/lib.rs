@@ -14,15 +14,22 @@ pub mod exec;
 pub mod file_read;
 pub mod file_write;
 pub mod metrics_push;
+pub mod redis_digest;
+pub mod redis_dump;
+pub mod redis_restore;
 pub mod throttle;
 
 mod codec;
 mod metrics;
+mod redis;
 pub mod units;
 
 /// Every built-in function, in the order of the documentation.
 pub fn builtins() -> Registry {
     Registry::new()
+        .with(redis_dump::RedisDump)
+        .with(redis_restore::RedisRestore)
+        .with(redis_digest::RedisDigest)
         .with(file_read::FileRead)
         .with(file_write::FileWrite)
         .with(compress::Compress)

@@ -2,4 +2,5 @@
 
 pub mod case_functions;
 pub mod doubles;
+pub mod redis_server;
 pub mod simulation;

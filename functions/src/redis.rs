@@ -1,0 +1,24 @@
+//! What the Redis functions share: reaching a server, speaking RESP with it, and the form of a dump.
+//!
+//! Takes the connection params that each of them repeats. Gives connections on which requests are pipelined and replies
+//! are read piece by piece. Always holds: nothing waits longer than the params allow or longer than the run lives, no
+//! value is held whole unless it is small, and every refusal of a server ends as a [`Failure`] of a kind that fits it.
+//!
+//! [`Failure`]: aquifer_engine::failure::Failure
+
+pub(crate) mod address;
+pub(crate) mod chunks;
+pub(crate) mod connection;
+pub(crate) mod digest;
+pub(crate) mod facts;
+pub(crate) mod form;
+pub(crate) mod large;
+pub(crate) mod load;
+pub(crate) mod parser;
+pub(crate) mod refusal;
+pub(crate) mod resp;
+pub(crate) mod scan;
+pub(crate) mod tally;
+pub(crate) mod target;
+pub(crate) mod tls;
+pub(crate) mod values;

@@ -1,0 +1,137 @@
+//! Where a server is and who asks: a URL, taken apart.
+//!
+//! Takes `redis://`, `rediss://`, `redis+unix://` or the path of a socket. Gives an [`Address`]. Always holds: a part
+//! of the URL that would not be used is refused, and no message has the password in it.
+
+use aquifer_engine::function::ParamError;
+use aquifer_engine::secret::{Secret, SecretUrl};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A host's name or address, and its port.
+    Tcp(String, u16),
+    /// The path of a socket.
+    Unix(String),
+}
+
+/// What a URL says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) place: Place,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+    /// The database named in the URL.
+    pub(crate) database: Option<u32>,
+}
+
+const FORMS: &str = "write `redis://host:6379`, `rediss://host:6379` for TLS, or `redis+unix:///path/of/the.sock`";
+
+fn wrong(message: impl Into<String>) -> ParamError {
+    ParamError::new("url", message).with_help(FORMS)
+}
+
+fn decoded(text: &str) -> Result<String, ParamError> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(Into::into)
+        .map_err(|_| wrong("a part of the url is not UTF-8 once it is decoded"))
+}
+
+fn database(text: &str) -> Result<u32, ParamError> {
+    text.parse().map_err(|_| wrong(format!("`{text}` is no database's number")))
+}
+
+/// Takes a URL apart.
+///
+/// # Errors
+/// The URL has another form, or a part that would not be used.
+pub(crate) fn parse(url: &SecretUrl) -> Result<Address, ParamError> {
+    let text = url.expose();
+    if text.starts_with('/') {
+        let place = Place::Unix(text.to_owned());
+        return Ok(Address { place, tls: false, username: None, password: None, database: None });
+    }
+    let parsed = Url::parse(text).map_err(|error| wrong(format!("`{url}` is no url: {error}")))?;
+    if parsed.fragment().is_some() {
+        return Err(wrong("the part behind `#` would not be used").with_help("how TLS is done is said in `tls`"));
+    }
+    let mut username = Some(decoded(parsed.username())?).filter(|name| !name.is_empty());
+    let mut password = parsed.password().map(decoded).transpose()?.filter(|word| !word.is_empty()).map(Secret::new);
+    let (place, tls, mut number) = match parsed.scheme() {
+        scheme @ ("redis" | "rediss") => {
+            let host = match parsed.host() {
+                Some(url::Host::Ipv6(address)) => address.to_string(),
+                Some(host) => decoded(&host.to_string())?,
+                None => return Err(wrong(format!("`{url}` names no host"))),
+            };
+            let path = parsed.path().trim_start_matches('/');
+            let number = if path.is_empty() { None } else { Some(database(path)?) };
+            (Place::Tcp(host, parsed.port().unwrap_or(6379)), scheme == "rediss", number)
+        }
+        "redis+unix" | "unix" => {
+            if parsed.host_str().is_some_and(|host| !host.is_empty()) {
+                return Err(wrong(format!("`{url}` has a host in front of the socket's path")));
+            }
+            (Place::Unix(decoded(parsed.path())?), false, None)
+        }
+        scheme => return Err(wrong(format!("`{scheme}` is no scheme that is known here"))),
+    };
+    for (name, value) in parsed.query_pairs() {
+        match (name.as_ref(), &place) {
+            ("db", Place::Unix(_)) => number = Some(database(&value)?),
+            ("user", Place::Unix(_)) => username = Some(value.into_owned()),
+            ("pass", Place::Unix(_)) => password = Some(Secret::new(value)),
+            _ => return Err(wrong(format!("`{name}` behind `?` would not be used"))),
+        }
+    }
+    Ok(Address { place, tls, username, password, database: number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Address, ParamError> {
+        parse(&SecretUrl::new(text))
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        let address = read("rediss://me:p%40ss@[::1]:7000/3").expect("sound");
+        assert_eq!(address.place, Place::Tcp("::1".into(), 7000));
+        assert_eq!((address.tls, address.username.as_deref(), address.database), (true, Some("me"), Some(3)));
+        assert_eq!(address.password.map(|word| word.expose().to_owned()).as_deref(), Some("p@ss"));
+        let address = read("redis://:word@host").expect("sound");
+        assert_eq!((address.place, address.username), (Place::Tcp("host".into(), 6379), None));
+        let socket = Place::Unix("/run/my redis.sock".into());
+        for text in ["redis+unix:///run/my%20redis.sock?db=2", "unix:///run/my%20redis.sock?db=2"] {
+            let address = read(text).expect("sound");
+            assert_eq!((address.place, address.database), (socket.clone(), Some(2)), "{text}");
+        }
+        assert_eq!(read("/run/my redis.sock").expect("sound").place, socket);
+    }
+
+    #[test]
+    fn what_would_not_be_used_is_refused_without_the_password() {
+        for text in [
+            "host:6379",
+            "http://me:hunter2@host",
+            "redis://",
+            "redis://me:hunter2@host/x",
+            "redis://me:hunter2@host/1/2",
+            "redis://me:hunter2@host?timeout=3",
+            "rediss://me:hunter2@host#insecure",
+            "redis+unix://host/run/redis.sock",
+            "redis://me:hunter2@host:99999",
+            "",
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.help.is_some() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! One connection to a server: requests collected and sent together, replies read head by head and piece by piece.
+//!
+//! Takes a [`Target`]. Gives a [`Connection`] that is signed in and named. Always holds: every wait ends at the answer
+//! timeout or when the step is told to stop, whichever comes first; what was not read yet is at most one read of the
+//! socket, however long a reply is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::Call;
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::address::Place;
+use super::refusal;
+use super::resp::{self, Head};
+use super::target::Target;
+
+/// How much is asked of the socket at once.
+const READ: usize = 64 << 10;
+
+/// How many requests' bytes are collected before they are sent.
+const SEND: usize = 64 << 10;
+
+/// Replies that are read whole nest no deeper: `XINFO` and `FUNCTION LIST` have 4.
+const DEEPEST: u32 = 8;
+
+/// Replies that are read whole have no longer parts: a key, a field, a version; never a value.
+const LONGEST_WHOLE: u64 = 513 << 20;
+
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// A reply that was read whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// A line such as `OK`.
+    Simple(Bytes),
+    /// An error.
+    Error(String),
+    /// A number.
+    Integer(i64),
+    /// A text of any bytes.
+    Bulk(Bytes),
+    /// Several replies.
+    Array(Vec<Reply>),
+    /// Nothing.
+    Nil,
+}
+
+impl Reply {
+    /// The bytes of a text or a line.
+    pub(crate) fn bytes(&self) -> Option<&Bytes> {
+        match self {
+            Self::Simple(bytes) | Self::Bulk(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The replies inside.
+    pub(crate) fn items(self) -> Option<Vec<Reply>> {
+        match self {
+            Self::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+}
+
+/// A connection that is signed in.
+pub(crate) struct Connection {
+    wire: Box<dyn Wire>,
+    input: BytesMut,
+    output: BytesMut,
+    patience: Duration,
+    cancel: CancellationToken,
+    server: String,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Connects, signs in and says who we are.
+    ///
+    /// # Errors
+    /// Nobody answers there, TLS fails, or the server refuses the credentials.
+    pub(crate) async fn open(target: &Target, call: &Call) -> Result<Self, Failure> {
+        let shown = target.shown();
+        let wire = call.or_cancelled(timeout(target.connect_timeout, connect(target))).await?.map_err(|_| {
+            let after = humantime::format_duration(target.connect_timeout);
+            Failure::unavailable(format!("`{shown}` could not be reached within {after}"))
+                .with_help("check the address and what stands between, or raise `connectTimeout`")
+        })??;
+        let mut connection = Self {
+            wire,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            patience: target.answer_timeout,
+            cancel: call.cancellation().clone(),
+            server: shown,
+        };
+        connection.sign_in(target, call).await?;
+        Ok(connection)
+    }
+
+    async fn sign_in(&mut self, target: &Target, call: &Call) -> Result<(), Failure> {
+        if let Some(password) = &target.address.password {
+            call.hide(password.expose());
+            let mut args: Vec<&[u8]> = vec![b"AUTH"];
+            args.extend(target.address.username.as_ref().map(|name| name.as_bytes()));
+            args.push(password.expose().as_bytes());
+            let reply = self.ask(&args).await?;
+            self.accepted(reply, "signing in")?;
+        }
+        // A name for `CLIENT LIST`, and no traces in the keys' idle times (7.2). Both are courtesies: a server that does
+        // not know or allow them is read all the same.
+        let name = format!("aquifer:{}", call.step);
+        let name: String = name.chars().map(|c| if c.is_ascii_graphic() { c } else { '-' }).collect();
+        self.push(&[b"CLIENT", b"SETNAME", name.as_bytes()]);
+        self.push(&[b"CLIENT", b"NO-TOUCH", b"ON"]);
+        let reply = self.ask(&[b"PING"]).await?;
+        self.reply().await?;
+        let ping = self.reply().await?;
+        // A user may lack the right to `PING`; one who is not signed in at all hears so from every command.
+        let refused = [reply, ping].into_iter().find(
+            |reply| matches!(reply, Reply::Error(error) if !error.starts_with("NOPERM") && !error.starts_with("ERR")),
+        );
+        match refused {
+            Some(reply) => self.accepted(reply, "signing in").map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The server's name in messages.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Puts a command behind those that are still to be sent.
+    pub(crate) fn push(&mut self, args: &[&[u8]]) {
+        resp::command(&mut self.output, args);
+    }
+
+    /// What is still to be sent, for a caller that writes commands by itself.
+    pub(crate) fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// Sends what was collected once it is worth a call.
+    ///
+    /// # Errors
+    /// As [`Connection::flush`].
+    pub(crate) async fn send_some(&mut self) -> Result<(), Failure> {
+        if self.output.len() >= SEND { self.flush().await } else { Ok(()) }
+    }
+
+    /// Sends what was collected.
+    ///
+    /// # Errors
+    /// The connection is lost, the server takes nothing for too long, or the step has to stop.
+    pub(crate) async fn flush(&mut self) -> Result<(), Failure> {
+        while !self.output.is_empty() {
+            let writing = timeout(self.patience, self.wire.write(&self.output));
+            let written = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(Failure::cancelled("stopped")),
+                written = writing => written,
+            };
+            match written {
+                Ok(Ok(0)) => return Err(self.lost(&io::ErrorKind::WriteZero.into())),
+                Ok(Ok(count)) => self.output.advance(count),
+                Ok(Err(error)) => return Err(self.lost(&error)),
+                Err(_) => return Err(self.silent("took nothing")),
+            }
+        }
+        // TLS keeps bytes back until it is told to send them.
+        let flushing = timeout(self.patience, self.wire.flush());
+        let flushed = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(Failure::cancelled("stopped")),
+            flushed = flushing => flushed,
+        };
+        match flushed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.lost(&error)),
+            Err(_) => Err(self.silent("took nothing")),
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), Failure> {
+        self.input.reserve(READ);
+        let reading = timeout(self.patience, self.wire.read_buf(&mut self.input));
+        let read = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(Failure::cancelled("stopped")),
+            read = reading => read,
+        };
+        match read {
+            Ok(Ok(0)) => Err(self.lost(&io::ErrorKind::UnexpectedEof.into())),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.lost(&error)),
+            Err(_) => Err(self.silent("did not answer")),
+        }
+    }
+
+    fn lost(&self, error: &io::Error) -> Failure {
+        Failure::unavailable(format!("the connection to `{}` was lost", self.server))
+            .caused_by(error)
+            .with_help("the server's log says why: it may have been stopped, or have closed the connection (`CLIENT KILL`, `timeout`)")
+    }
+
+    fn silent(&self, what: &str) -> Failure {
+        let after = humantime::format_duration(self.patience);
+        Failure::unavailable(format!("`{}` {what} for {after}", self.server))
+            .with_help("look at what the server is doing, or raise `answerTimeout`")
+    }
+
+    fn strange(&self, what: impl std::fmt::Display) -> Failure {
+        Failure::corrupt(format!("`{}` answered {what}", self.server)).with_help("is it a Redis server?")
+    }
+
+    /// A reply of another sort than the command has.
+    pub(crate) fn unexpected(&self, doing: &str, found: &impl std::fmt::Debug) -> Failure {
+        let found: String = format!("{found:?}").chars().take(200).collect();
+        self.strange(format_args!("{doing} with `{found}`"))
+    }
+
+    /// The head of the next reply. What the server was asked must have been sent.
+    ///
+    /// # Errors
+    /// The connection is lost, the server is silent for too long, or it speaks something else.
+    pub(crate) async fn head(&mut self) -> Result<Head, Failure> {
+        loop {
+            match resp::head(&mut self.input) {
+                Ok(Some(head)) => return Ok(head),
+                Ok(None) => self.fill().await?,
+                Err(what) => return Err(self.strange(what)),
+            }
+        }
+    }
+
+    /// Some of the bytes that a [`Head::Bulk`] announced, at least one; `left` says how many are still to come.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    pub(crate) async fn piece(&mut self, left: &mut u64) -> Result<Bytes, Failure> {
+        if self.input.is_empty() {
+            self.fill().await?;
+        }
+        let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(self.input.len());
+        *left -= taken as u64;
+        Ok(self.input.split_to(taken).freeze())
+    }
+
+    /// The line end behind the bytes of a bulk.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    pub(crate) async fn bulk_end(&mut self) -> Result<(), Failure> {
+        while self.input.len() < 2 {
+            self.fill().await?;
+        }
+        if &self.input[..2] == b"\r\n" {
+            self.input.advance(2);
+            Ok(())
+        } else {
+            Err(self.strange("a text that is longer than announced"))
+        }
+    }
+
+    /// The whole text that a [`Head::Bulk`] announced.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    pub(crate) async fn text(&mut self, length: u64) -> Result<Bytes, Failure> {
+        if length > LONGEST_WHOLE {
+            return Err(self.strange(format_args!("a name of {length} bytes")));
+        }
+        let length = length as usize;
+        while self.input.len() < length {
+            self.fill().await?;
+        }
+        let text = self.input.split_to(length).freeze();
+        self.bulk_end().await?;
+        Ok(text)
+    }
+
+    /// The next reply, whole.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    pub(crate) async fn reply(&mut self) -> Result<Reply, Failure> {
+        self.nested(DEEPEST).await
+    }
+
+    async fn nested(&mut self, depth: u32) -> Result<Reply, Failure> {
+        Ok(match self.head().await? {
+            Head::Simple(line) => Reply::Simple(line),
+            Head::Error(error) => Reply::Error(error),
+            Head::Integer(value) => Reply::Integer(value),
+            Head::Nil => Reply::Nil,
+            Head::Bulk(length) => Reply::Bulk(self.text(length).await?),
+            Head::Array(_) if depth == 0 => return Err(self.strange("arrays in arrays without an end")),
+            Head::Array(count) => {
+                let mut items = Vec::new();
+                for _ in 0..count {
+                    items.push(Box::pin(self.nested(depth - 1)).await?);
+                }
+                Reply::Array(items)
+            }
+        })
+    }
+
+    /// Sends a command and reads its reply. Nothing else may be under way, except what [`Connection::push`] put before it,
+    /// whose replies come first: this gives the first of them.
+    ///
+    /// # Errors
+    /// As [`Connection::flush`] and [`Connection::head`].
+    pub(crate) async fn ask(&mut self, args: &[&[u8]]) -> Result<Reply, Failure> {
+        self.push(args);
+        self.flush().await?;
+        self.reply().await
+    }
+
+    /// A reply that is no error.
+    ///
+    /// # Errors
+    /// The error reply, as a failure.
+    pub(crate) fn accepted(&self, reply: Reply, doing: impl std::fmt::Display) -> Result<Reply, Failure> {
+        match reply {
+            Reply::Error(error) => Err(refusal::failure(&error, doing)),
+            reply => Ok(reply),
+        }
+    }
+}
+
+async fn connect(target: &Target) -> Result<Box<dyn Wire>, Failure> {
+    let shown = target.shown();
+    let refused = |error: io::Error| {
+        Failure::unavailable(format!("`{shown}` cannot be reached: {error}"))
+            .with_help("check that the server runs, and that `url` is its address")
+    };
+    let stream = match &target.address.place {
+        Place::Unix(path) => {
+            return Ok(Box::new(UnixStream::connect(path).await.map_err(refused)?));
+        }
+        Place::Tcp(host, port) => {
+            let addresses: Vec<SocketAddr> =
+                tokio::net::lookup_host((host.as_str(), *port)).await.map_err(refused)?.collect();
+            TcpStream::connect(&addresses[..]).await.map_err(refused)?
+        }
+    };
+    stream.set_nodelay(true).map_err(refused)?;
+    let (Some(tls), Place::Tcp(host, _)) = (&target.tls, &target.address.place) else {
+        return Ok(Box::new(stream));
+    };
+    let name = tls.name(host)?;
+    let stream = tls.connector().await?.connect(name, stream).await.map_err(|error| {
+        let failure = Failure::unavailable(format!("TLS with `{shown}` failed: {error}"));
+        let distrusted = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<tokio_rustls::rustls::Error>())
+            .is_some_and(|inner| matches!(inner, tokio_rustls::rustls::Error::InvalidCertificate(_)));
+        if distrusted {
+            Failure { kind: aquifer_engine::failure::FailureKind::Rejected, ..failure }.with_help(
+                "name the authority that signed the server's certificate in `tls.caFile`, and the name in it in `tls.serverName`",
+            )
+        } else {
+            failure.with_help("does the server speak TLS on this port, and does it ask for a client's certificate (`tls.certFile`, `tls.keyFile`)?")
+        }
+    })?;
+    Ok(Box::new(stream))
+}

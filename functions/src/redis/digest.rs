@@ -1,0 +1,438 @@
+//! The digest of a keyspace: a number that is the same for the same keys, values and expiries, in whatever order, encoding
+//! or server they are.
+//!
+//! Takes keys one by one. Gives the sum, modulo 2^128, of one hash for each (the first 16 bytes of a SHA-256), so that the
+//! order does not matter and nothing is kept; unordered parts (members of sets, fields of hashes) are summed up the same
+//! way inside a value. Always holds: every text is hashed behind its length, so no two different keyspaces are written the
+//! same way; a value's parts are hashed in pieces, so none is held whole.
+
+use aquifer_engine::failure::Failure;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::chunks::Parts;
+use super::connection::{Connection, Reply};
+use super::refusal;
+use super::resp::Head;
+use super::scan::reading;
+use super::tally::Kind;
+use super::values::Expiry;
+
+/// How expiries are looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiryIn {
+    /// To the millisecond.
+    #[default]
+    Exact,
+    /// Whether there is one.
+    Presence,
+    /// Not at all.
+    Ignore,
+}
+
+/// A sum of hashes and how many they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) sum: u128,
+    pub(crate) count: u64,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, hash: u128) {
+        self.sum = self.sum.wrapping_add(hash);
+        self.count += 1;
+    }
+}
+
+/// One hash being made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hasher(Sha256);
+
+impl Hasher {
+    /// A text, behind its length.
+    pub(crate) fn text(mut self, text: &[u8]) -> Self {
+        self.number(text.len() as u64);
+        self.0.update(text);
+        self
+    }
+
+    pub(crate) fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    pub(crate) fn sum(mut self, sum: Sum) -> Self {
+        self.0.update(sum.sum.to_le_bytes());
+        self.number(sum.count);
+        self
+    }
+
+    pub(crate) fn finish(self) -> u128 {
+        let bytes: [u8; 32] = self.0.finalize().into();
+        bytes[..16].iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte))
+    }
+
+    /// A text that is read in pieces.
+    async fn read(&mut self, connection: &mut Connection, length: u64) -> Result<(), Failure> {
+        self.number(length);
+        let mut left = length;
+        while left > 0 {
+            self.0.update(connection.piece(&mut left).await?);
+        }
+        connection.bulk_end().await
+    }
+}
+
+/// What a value is hashed to.
+pub(crate) enum Value {
+    /// The value's hash.
+    Is(u128),
+    /// The key has gone, or holds another type by now.
+    Gone,
+}
+
+/// A score as a number, so that its text does not matter: `3`, `3.0`; -0 is 0.
+fn score(text: &[u8]) -> Option<u64> {
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some((number + 0.0).to_bits())
+}
+
+/// Asks for a small value; one reply comes.
+pub(crate) fn ask(connection: &mut Connection, kind: Kind, key: &[u8]) {
+    match kind {
+        Kind::String => connection.push(&[b"GET", key]),
+        Kind::List => connection.push(&[b"LRANGE", key, b"0", b"-1"]),
+        Kind::Hash => connection.push(&[b"HGETALL", key]),
+        Kind::Set => connection.push(&[b"SMEMBERS", key]),
+        Kind::SortedSet => connection.push(&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"]),
+        // A stream takes several questions, and is asked them in its turn.
+        Kind::Stream => {}
+        Kind::Other => connection.push(&[b"DUMP", key]),
+    }
+}
+
+/// Reads the reply to [`ask`].
+///
+/// # Errors
+/// The server refuses, or the connection is lost.
+pub(crate) async fn answer(connection: &mut Connection, kind: Kind, key: &[u8]) -> Result<Value, Failure> {
+    match (connection.head().await?, kind) {
+        (Head::Nil, _) => Ok(Value::Gone),
+        (Head::Array(0), _) => Ok(Value::Gone),
+        (Head::Error(error), _) if error.starts_with("WRONGTYPE") => Ok(Value::Gone),
+        (Head::Error(error), _) => Err(refusal::failure(&error, reading(key))),
+        (Head::Bulk(length), Kind::String) => {
+            let mut hasher = Hasher::default();
+            hasher.read(connection, length).await?;
+            Ok(Value::Is(hasher.finish()))
+        }
+        (Head::Bulk(length), _) => {
+            // The value of a module. Behind it stand the version of its form and a checksum, which differ from server to
+            // server: 10 bytes.
+            let payload = connection.text(length).await?;
+            let value = &payload[..payload.len().saturating_sub(10)];
+            Ok(Value::Is(Hasher::default().text(value).finish()))
+        }
+        (Head::Array(replies), _) => {
+            let mut parts = PartsHash::new(kind);
+            parts.read(connection, replies).await?;
+            Ok(Value::Is(parts.finish()))
+        }
+        (head, _) => Err(connection.unexpected("reading a value", &head)),
+    }
+}
+
+/// The hash of a value with parts, chunk by chunk.
+#[derive(Debug)]
+pub(crate) struct PartsHash {
+    kind: Kind,
+    ordered: Hasher,
+    sum: Sum,
+}
+
+impl PartsHash {
+    fn new(kind: Kind) -> Self {
+        Self { kind, ordered: Hasher::default(), sum: Sum::default() }
+    }
+
+    async fn read(&mut self, connection: &mut Connection, replies: u64) -> Result<(), Failure> {
+        let pairs = matches!(self.kind, Kind::Hash | Kind::SortedSet);
+        for _ in 0..if pairs { replies / 2 } else { replies } {
+            let mut own = Hasher::default();
+            let hasher = if self.kind == Kind::List { &mut self.ordered } else { &mut own };
+            match connection.head().await? {
+                Head::Bulk(length) => hasher.read(connection, length).await?,
+                head => return Err(connection.unexpected("reading parts", &head)),
+            }
+            match (self.kind, pairs.then_some(())) {
+                (Kind::Hash, _) => match connection.head().await? {
+                    Head::Bulk(length) => hasher.read(connection, length).await?,
+                    head => return Err(connection.unexpected("reading a field", &head)),
+                },
+                (_, Some(())) => {
+                    let reply = connection.reply().await?;
+                    let Some(bits) = reply.bytes().and_then(|text| score(text)) else {
+                        return Err(connection.unexpected("reading a score", &reply));
+                    };
+                    hasher.number(bits);
+                }
+                _ => {}
+            }
+            if self.kind == Kind::List {
+                self.sum.count += 1;
+            } else {
+                self.sum.add(own.finish());
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> u128 {
+        let ordered = self.ordered.finish();
+        let mut hasher = Hasher::default().sum(self.sum);
+        hasher.0.update(ordered.to_le_bytes());
+        hasher.finish()
+    }
+}
+
+/// How often a value is read in chunks before it is read at once: a scan may show a part twice.
+const ATTEMPTS: u32 = 3;
+
+/// The hash of a big value with parts, or of whatever else is not read in one reply.
+///
+/// # Errors
+/// The server refuses, or the connection is lost.
+pub(crate) async fn big(connection: &mut Connection, parts: &Parts) -> Result<Value, Failure> {
+    for _ in 0..ATTEMPTS {
+        let mut hash = PartsHash::new(parts.kind);
+        let mut at = Bytes::from_static(b"0");
+        let gone = loop {
+            parts.ask(connection.output(), &at);
+            connection.flush().await?;
+            let Some(head) = parts.head(connection, &at).await? else { break true };
+            hash.read(connection, head.replies).await?;
+            match head.next {
+                Some(next) => at = next,
+                None => break head.steady.expiry == Expiry::Gone,
+            }
+        };
+        if gone {
+            return Ok(Value::Gone);
+        }
+        let length: &[u8] = match parts.kind {
+            Kind::Hash => b"HLEN",
+            Kind::Set => b"SCARD",
+            Kind::SortedSet => b"ZCARD",
+            _ => b"LLEN",
+        };
+        if connection.ask(&[length, &parts.key]).await? == Reply::Integer(hash.sum.count as i64) {
+            return Ok(Value::Is(hash.finish()));
+        }
+    }
+    ask(connection, parts.kind, &parts.key);
+    connection.flush().await?;
+    answer(connection, parts.kind, &parts.key).await
+}
+
+/// Entries of a stream, or pending ones of a group, that are asked for at once.
+const ENTRIES: &[u8] = b"500";
+
+/// The hash of a stream: its entries, last id, counters, groups, consumers and what is pending with whom. When a consumer
+/// was last seen and when an entry was delivered are left out: these are ages, and no two readings agree about them.
+///
+/// # Errors
+/// The server refuses, or the connection is lost.
+pub(crate) async fn stream(connection: &mut Connection, key: &[u8]) -> Result<Value, Failure> {
+    let info = match connection.ask(&[b"XINFO", b"STREAM", key]).await? {
+        Reply::Error(error) if error.contains("no such key") || error.starts_with("WRONGTYPE") => {
+            return Ok(Value::Gone);
+        }
+        reply => fields(connection.accepted(reply, reading(key))?),
+    };
+    let mut hasher = Hasher::default();
+    for name in ["last-generated-id", "max-deleted-entry-id", "entries-added"] {
+        hasher = hasher.text(&field(&info, name));
+    }
+    let mut count = 0;
+    let mut from = Bytes::from_static(b"-");
+    loop {
+        let entries = page(connection, &[b"XRANGE", key, &from, b"+", b"COUNT", ENTRIES], key).await?;
+        let Some(last) = entries.last() else { break };
+        from = after(&text(last));
+        count += entries.len() as u64;
+        for entry in entries {
+            hasher = whole(hasher, &Reply::Array(entry));
+        }
+    }
+    hasher.number(count);
+    let mut groups = Sum::default();
+    for group in page(connection, &[b"XINFO", b"GROUPS", key], key).await? {
+        let group = fields(Reply::Array(group));
+        let name = field(&group, "name");
+        let mut one = Hasher::default().text(&name);
+        for name in ["last-delivered-id", "entries-read"] {
+            one = one.text(&field(&group, name));
+        }
+        let mut consumers = Sum::default();
+        for consumer in page(connection, &[b"XINFO", b"CONSUMERS", key, &name], key).await? {
+            let consumer = fields(Reply::Array(consumer));
+            consumers.add(Hasher::default().text(&field(&consumer, "name")).finish());
+        }
+        one = one.sum(consumers);
+        let mut from = Bytes::from_static(b"-");
+        let mut pending = 0;
+        loop {
+            let page = page(connection, &[b"XPENDING", key, &name, &from, b"+", ENTRIES], key).await?;
+            let Some(last) = page.last() else { break };
+            from = after(&text(last));
+            for entry in page {
+                // Id, consumer, milliseconds since it was delivered, how often it was.
+                for place in [0, 1, 3] {
+                    one = entry.get(place).into_iter().fold(one, whole);
+                }
+                pending += 1;
+            }
+        }
+        one.number(pending);
+        groups.add(one.finish());
+    }
+    Ok(Value::Is(hasher.sum(groups).finish()))
+}
+
+/// An array of arrays.
+async fn page(connection: &mut Connection, args: &[&[u8]], key: &[u8]) -> Result<Vec<Vec<Reply>>, Failure> {
+    let reply = connection.ask(args).await?;
+    let reply = connection.accepted(reply, reading(key))?;
+    let items = reply.items().and_then(|items| items.into_iter().map(Reply::items).collect());
+    items.ok_or_else(|| connection.unexpected("reading a stream", &"no list of lists"))
+}
+
+/// A flat list of names and values.
+fn fields(reply: Reply) -> Vec<Reply> {
+    reply.items().unwrap_or_default()
+}
+
+/// The value behind a name, as text; empty where there is none.
+fn field(fields: &[Reply], name: &str) -> Bytes {
+    let found = fields.chunks_exact(2).find(|pair| pair[0].bytes().is_some_and(|found| found == name.as_bytes()));
+    match found.map(|pair| &pair[1]) {
+        Some(Reply::Integer(number)) => number.to_string().into(),
+        Some(reply) => reply.bytes().cloned().unwrap_or_default(),
+        None => Bytes::new(),
+    }
+}
+
+fn text(entry: &[Reply]) -> Bytes {
+    entry.first().and_then(Reply::bytes).cloned().unwrap_or_default()
+}
+
+/// The id behind this one: where a page that ended with it goes on.
+fn after(id: &[u8]) -> Bytes {
+    let (milliseconds, sequence) = id.split_at(id.iter().position(|byte| *byte == b'-').unwrap_or(id.len()));
+    let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let (milliseconds, sequence) = (number(milliseconds), number(sequence.get(1..).unwrap_or_default()));
+    let next = match sequence.checked_add(1) {
+        Some(sequence) => format!("{milliseconds}-{sequence}"),
+        // Behind the very last id nothing stands; the page from there is that entry again at most once.
+        None => format!("{}-0", milliseconds.saturating_add(1)),
+    };
+    next.into()
+}
+
+/// Everything in a reply, in its order.
+fn whole(hasher: Hasher, reply: &Reply) -> Hasher {
+    match reply {
+        Reply::Array(items) => {
+            let mut hasher = hasher;
+            hasher.number(items.len() as u64);
+            items.iter().fold(hasher, whole)
+        }
+        Reply::Integer(number) => hasher.text(number.to_string().as_bytes()),
+        reply => hasher.text(reply.bytes().map_or(&b""[..], |bytes| bytes)),
+    }
+}
+
+/// The hash of one key.
+pub(crate) fn key(key: &[u8], kind: Kind, value: u128, expiry: Expiry, looked_at: ExpiryIn) -> u128 {
+    let mut hasher = Hasher::default().text(key);
+    hasher.0.update([kind as u8]);
+    hasher.0.update(value.to_le_bytes());
+    match (expiry, looked_at) {
+        (_, ExpiryIn::Ignore) | (Expiry::Never | Expiry::Gone, _) => hasher.0.update([0]),
+        (Expiry::At(_), ExpiryIn::Presence) => hasher.0.update([1]),
+        (Expiry::At(at), ExpiryIn::Exact) => {
+            hasher.0.update([2]);
+            hasher.number(at);
+        }
+    }
+    hasher.finish()
+}
+
+/// The digest of several databases and of the functions' code.
+pub(crate) fn all(databases: &[(u32, Sum)], functions: Sum) -> u128 {
+    let mut hasher = Hasher::default();
+    // Not even an empty one: whether a database was looked at must not matter.
+    for (index, sum) in databases.iter().filter(|(_, sum)| sum.count > 0) {
+        hasher.number(u64::from(*index));
+        hasher = hasher.sum(*sum);
+    }
+    hasher.sum(functions).finish()
+}
+
+/// A digest as text.
+pub(crate) fn hex(digest: u128) -> String {
+    format!("{digest:032x}")
+}
+
+/// The functions' libraries: name, engine and code of each.
+///
+/// # Errors
+/// The server refuses, or the connection is lost.
+pub(crate) async fn functions(connection: &mut Connection) -> Result<Sum, Failure> {
+    let mut sum = Sum::default();
+    let reply = match connection.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"]).await? {
+        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(sum),
+        reply => connection.accepted(reply, "reading the functions")?,
+    };
+    for library in reply.items().unwrap_or_default() {
+        let library = fields(library);
+        let names = ["library_name", "engine", "library_code"];
+        sum.add(names.iter().fold(Hasher::default(), |hasher, name| hasher.text(&field(&library, name))).finish());
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_do_not_mind_the_order_and_mind_everything_else() {
+        let sum = |texts: &[&str]| {
+            let mut sum = Sum::default();
+            texts.iter().for_each(|text| sum.add(Hasher::default().text(text.as_bytes()).finish()));
+            sum
+        };
+        assert_eq!(sum(&["a", "b"]), sum(&["b", "a"]));
+        assert_ne!(sum(&["a", "b"]), sum(&["a", "c"]));
+        assert_ne!(sum(&["a", "a"]), sum(&["a"]));
+        let pair = |a: &[u8], b: &[u8]| Hasher::default().text(a).text(b).finish();
+        assert_ne!(pair(b"ab", b"c"), pair(b"a", b"bc"));
+    }
+
+    #[test]
+    fn scores_are_numbers() {
+        assert_eq!(score(b"3"), score(b"3.0"));
+        assert_eq!(score(b"-0"), score(b"0"));
+        assert_ne!(score(b"inf"), score(b"-inf"));
+        assert_eq!(score(b"x"), None);
+    }
+
+    #[test]
+    fn a_page_of_a_stream_goes_on_behind_its_last_id() {
+        assert_eq!(after(b"5-7"), "5-8");
+        assert_eq!(after(b"5-18446744073709551615"), "6-0");
+    }
+}

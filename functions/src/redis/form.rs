@@ -1,0 +1,154 @@
+//! The form of a dump: RESP commands between a head and a trailer. Documented in `docs/reference/redis-stream.md`.
+//!
+//! Takes commands. Gives a pipe their bytes, counted and hashed. Always holds: [`Form::finish`] writes the trailer over
+//! exactly the bytes that were written before it; a stream without one is not whole.
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::pipe::Writer;
+use aquifer_engine::stream::StreamType;
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::resp;
+use super::tally::PerType;
+
+/// The media type of the stream.
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.redis.resp";
+
+/// The version of the form that is written, and the newest that is read.
+pub(crate) const VERSION: u32 = 1;
+
+/// What the text of the head begins with; a version and a JSON object follow.
+pub(crate) const HEAD: &str = "aquifer-redis-dump v";
+
+/// What the text of the trailer begins with; a version and a JSON object follow.
+pub(crate) const TRAILER: &str = "aquifer-redis-dump-end v";
+
+/// How much is collected before it goes into the pipe.
+const COLLECT: usize = 256 << 10;
+
+/// The longest argument that a stream may have: what a server takes unless its `proto-max-bulk-len` was raised.
+pub(crate) const LONGEST_ARGUMENT: u64 = 512 << 20;
+
+/// The stream's type.
+pub(crate) fn stream_type() -> StreamType {
+    // The text is a constant that parses; unknown would only lose the check of the pipe.
+    MEDIA_TYPE.parse().unwrap_or_else(|_| StreamType::unknown())
+}
+
+/// What the head says. Nothing in it changes from dump to dump of an unchanged server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StreamHead {
+    /// The version of the server that was read.
+    pub(crate) redis: String,
+    /// How it was read: `scan`.
+    pub(crate) source: String,
+    /// The databases that follow, in order.
+    pub(crate) databases: Vec<u32>,
+}
+
+/// What the trailer says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trailer {
+    /// Keys.
+    pub(crate) keys: u64,
+    /// Keys per type.
+    pub(crate) types: PerType,
+    /// Libraries of functions.
+    pub(crate) functions: u64,
+    /// Commands before the trailer, the head counted.
+    pub(crate) commands: u64,
+    /// Bytes before the trailer.
+    pub(crate) bytes: u64,
+    /// XXH3-64 of these bytes, in 16 hexadecimal digits.
+    pub(crate) xxh3: String,
+}
+
+/// A text that a head or trailer is made of.
+pub(crate) fn text(begin: &str, json: &impl Serialize) -> Result<String, Failure> {
+    let json = serde_json::to_string(json).map_err(|error| Failure::internal("a head is no JSON").caused_by(&error))?;
+    Ok(format!("{begin}{VERSION} {json}"))
+}
+
+/// A dump being written.
+pub(crate) struct Form {
+    pipe: Writer,
+    out: BytesMut,
+    hash: Box<Xxh3>,
+    bytes: u64,
+    commands: u64,
+}
+
+impl Form {
+    /// Begins a stream with its head.
+    ///
+    /// # Errors
+    /// The head is no JSON, which it always is.
+    pub(crate) fn begin(pipe: Writer, head: &StreamHead) -> Result<Self, Failure> {
+        let mut form = Self { pipe, out: BytesMut::new(), hash: Box::default(), bytes: 0, commands: 0 };
+        form.command(&[b"ECHO", text(HEAD, head)?.as_bytes()]);
+        Ok(form)
+    }
+
+    /// Writes a whole command.
+    pub(crate) fn command(&mut self, args: &[&[u8]]) {
+        self.commands += 1;
+        resp::command(&mut self.out, args);
+    }
+
+    /// Begins a command of so many arguments, to be written into what this gives.
+    pub(crate) fn begin_command(&mut self, arguments: u64) -> &mut BytesMut {
+        self.commands += 1;
+        resp::arguments(&mut self.out, arguments);
+        &mut self.out
+    }
+
+    /// Goes on with a command that was begun.
+    pub(crate) fn out(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+
+    /// Goes on with a command that was begun, with bytes as they are.
+    ///
+    /// # Errors
+    /// As [`Form::flush_some`].
+    pub(crate) async fn piece(&mut self, piece: Bytes) -> Result<(), Failure> {
+        self.out.extend_from_slice(&piece);
+        self.flush_some().await
+    }
+
+    /// Hands on what was collected, once it is worth it.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(crate) async fn flush_some(&mut self) -> Result<(), Failure> {
+        if self.out.len() >= COLLECT { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        let full = std::mem::replace(&mut self.out, BytesMut::with_capacity(COLLECT + COLLECT / 4)).freeze();
+        self.hash.update(&full);
+        self.bytes += full.len() as u64;
+        self.pipe.write(full).await
+    }
+
+    /// Writes the trailer, and gives how many bytes the whole stream has.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(crate) async fn finish(mut self, types: PerType, functions: u64) -> Result<u64, Failure> {
+        self.flush().await?;
+        let trailer = Trailer {
+            keys: types.total(),
+            types,
+            functions,
+            commands: self.commands,
+            bytes: self.bytes,
+            xxh3: format!("{:016x}", self.hash.digest()),
+        };
+        self.command(&[b"ECHO", text(TRAILER, &trailer)?.as_bytes()]);
+        self.flush().await?;
+        Ok(self.bytes)
+    }
+}

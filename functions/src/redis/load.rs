@@ -1,0 +1,644 @@
+//! Commands of a stream, carried out on a server: pipelined, with conflicts decided by the server and replies counted.
+//!
+//! Takes commands in the stream's order. Gives what became of the keys. Always holds: only commands that are known to
+//! write one key (or a library of functions) are sent, each on its own terms: without `replace` a `SET` carries `NX` and
+//! a `RESTORE` no `REPLACE`, so a key that is already there is never touched, however it got there; no more than
+//! [`MOST_BYTES`] and [`MOST_COMMANDS`] are unanswered; the first refusal ends the loading.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use aquifer_engine::failure::Failure;
+use bytes::{Bytes, BytesMut};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::connection::{Connection, Reply};
+use super::parser::Command;
+use super::refusal;
+use super::resp::{self, show};
+use super::tally::{Kind, PerType, thousands};
+use super::values;
+
+/// Commands that are unanswered at most.
+const MOST_COMMANDS: usize = 1024;
+
+/// Bytes of commands that are unanswered at most, a single longer command aside.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Keys remembered, to tell a key that the stream holds twice from one that the server already had.
+const MOST_REMEMBERED: usize = 1 << 20;
+
+/// What to do with a key that is already there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// End the restore with a failure, leaving the key as it is.
+    #[default]
+    Fail,
+    /// Leave the key as it is, and go on.
+    Skip,
+    /// Overwrite the key, with its expiry.
+    Replace,
+}
+
+/// What to do with what the server holds, before the first key is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Before {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// Empty each database that the stream has, when its turn comes.
+    FlushDb,
+    /// Empty all databases.
+    FlushAll,
+}
+
+/// What became of the keys, and what the stream was found to hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Done {
+    /// Keys that were written.
+    pub(crate) written: PerType,
+    /// Keys that were left as they were.
+    pub(crate) skipped: u64,
+    /// Keys whose expiry had passed.
+    pub(crate) expired: u64,
+    /// Keys that the stream held twice, which `SCAN` may cause; the first one stands.
+    pub(crate) repeated: u64,
+    /// Keys in the stream.
+    pub(crate) in_stream: PerType,
+    /// Commands in the stream.
+    pub(crate) commands: u64,
+    /// Libraries loaded one by one.
+    pub(crate) libraries: u64,
+    /// All libraries of the server that was dumped were loaded.
+    pub(crate) functions: bool,
+}
+
+/// A command that is unanswered.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) key: Bytes,
+    pub(super) offset: u64,
+    pub(super) size: usize,
+    pub(super) what: What,
+}
+
+/// What a reply will mean.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    /// Nothing but that it went well.
+    Plain,
+    /// A key with its whole value.
+    Value { kind: Kind, repeated: bool, expired: bool },
+    /// Functions.
+    Functions { all: bool },
+}
+
+/// A key that is written by several commands.
+#[derive(Debug)]
+struct Group {
+    key: Bytes,
+    /// `None` until the first part.
+    kind: Option<Kind>,
+    skipping: bool,
+    repeated: bool,
+    expired: bool,
+}
+
+/// Loading under way.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    /// `None` in a dry run.
+    pub(super) connection: Option<Connection>,
+    pub(super) on_conflict: OnConflict,
+    before: Before,
+    pub(super) pending: VecDeque<Pending>,
+    unanswered: usize,
+    database: u32,
+    emptied: HashSet<u32>,
+    flushed: bool,
+    group: Option<Group>,
+    /// The server's clock in milliseconds at an instant of ours.
+    clock: (u64, Instant),
+    remembered: HashSet<u64>,
+    /// The key that was written last, and whether it was left as it was.
+    last: Option<(Bytes, bool)>,
+    pub(crate) done: Done,
+}
+
+impl Loader {
+    /// Begins with a connection of which nothing was selected yet.
+    ///
+    /// # Errors
+    /// The server does not say what time it is.
+    pub(crate) async fn new(
+        mut connection: Connection,
+        on_conflict: OnConflict,
+        before: Before,
+        dry_run: bool,
+    ) -> Result<Self, Failure> {
+        connection.push(&[b"TIME"]);
+        connection.flush().await?;
+        let clock = (values::time(&mut connection).await?, Instant::now());
+        Ok(Self {
+            connection: Some(connection).filter(|_| !dry_run),
+            on_conflict,
+            before,
+            pending: VecDeque::new(),
+            unanswered: 0,
+            database: 0,
+            emptied: HashSet::new(),
+            flushed: false,
+            group: None,
+            clock,
+            remembered: HashSet::new(),
+            last: None,
+            done: Done::default(),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.0 + self.clock.1.elapsed().as_millis() as u64
+    }
+
+    /// True where this moment, in milliseconds of Unix time, has passed on the server.
+    pub(super) fn has_passed(&self, at: u64) -> bool {
+        at <= self.now()
+    }
+
+    /// Adds what was done so far to a failure.
+    pub(crate) fn after(&self, failure: Failure) -> Failure {
+        let keys = self.done.written.total();
+        let state = if self.connection.is_none() {
+            "nothing was written (`dryRun`)".to_owned()
+        } else if keys == 0 {
+            "no key had been written".to_owned()
+        } else {
+            format!("{} keys had been written and are still there", thousands(keys))
+        };
+        Failure { message: format!("{}; {state}", failure.message), ..failure }
+    }
+
+    /// Carries out one command of the stream.
+    ///
+    /// # Errors
+    /// The command is none that a dump may hold, the server refused one before it, or the connection is lost.
+    pub(crate) async fn command(&mut self, command: &Command) -> Result<(), Failure> {
+        let name = command.arg(0).to_ascii_uppercase();
+        match (&name[..], command.len()) {
+            (b"SELECT", 2) => self.select(command).await,
+            (b"SET", 3..) => self.set(command).await,
+            (b"RESTORE", 4..) => self.restore(command).await,
+            (b"DEL", 2) => self.begin_key(command.bytes(1), command.offset, true).await,
+            (b"PEXPIREAT" | b"EXPIREAT" | b"PEXPIRE" | b"EXPIRE", 3) => self.expire(command, &name).await,
+            (b"FUNCTION", 3..=4) => self.function(command).await,
+            (_, 3..) => match part(&name, command.arg(1)) {
+                Some((kind, place)) => {
+                    if self.begin_part(command.bytes(place), kind, command.offset).await? {
+                        self.send(command.raw(), command.bytes(place), command.offset, What::Plain).await?;
+                    }
+                    Ok(())
+                }
+                None => Err(refused(command.offset, &name)),
+            },
+            _ => Err(refused(command.offset, &name)),
+        }
+    }
+
+    async fn select(&mut self, command: &Command) -> Result<(), Failure> {
+        let Some(index) = resp::number(command.arg(1)).and_then(|index| u32::try_from(index).ok()) else {
+            return Err(wrong(command.offset, format_args!("{} is no database's number", show(command.arg(1)))));
+        };
+        self.close_key().await?;
+        self.last = None;
+        self.database = index;
+        // The answer has to be there before anything else is sent: after a refusal, the next keys would go into the
+        // database that was selected before.
+        self.at_once(&[b"SELECT", index.to_string().as_bytes()], format!("selecting database {index}")).await?;
+        self.empty().await
+    }
+
+    /// Does what is to be done before the first key of a database.
+    async fn empty(&mut self) -> Result<(), Failure> {
+        match self.before {
+            Before::FlushAll if !self.flushed => {
+                self.flushed = true;
+                self.at_once(&[b"FLUSHALL", b"ASYNC"], "emptying all databases".to_owned()).await
+            }
+            Before::FlushDb if self.emptied.insert(self.database) => {
+                let doing = format!("emptying database {}", self.database);
+                self.at_once(&[b"FLUSHDB", b"ASYNC"], doing).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a command and waits until it and all before it are answered.
+    async fn at_once(&mut self, args: &[&[u8]], doing: String) -> Result<(), Failure> {
+        self.settle(0).await?;
+        if let Some(connection) = &mut self.connection {
+            let reply = connection.ask(args).await?;
+            connection.accepted(reply, doing)?;
+        }
+        Ok(())
+    }
+
+    async fn set(&mut self, command: &Command) -> Result<(), Failure> {
+        let key = command.bytes(1);
+        let mut expiry = None;
+        let mut at = 3;
+        while at < command.len() {
+            let word = command.arg(at).to_ascii_uppercase();
+            let number = resp::number(command.arg(at + 1)).and_then(|number| u64::try_from(number).ok());
+            expiry = match (&word[..], number, expiry) {
+                (b"PXAT", Some(number), None) => Some(number),
+                (b"EXAT", Some(number), None) => Some(number.saturating_mul(1000)),
+                (b"PX", Some(number), None) => Some(self.now().saturating_add(number)),
+                (b"EX", Some(number), None) => Some(self.now().saturating_add(number.saturating_mul(1000))),
+                _ => return Err(wrong(command.offset, format_args!("`SET` with {}", show(command.arg(at))))),
+            };
+            at += 2;
+        }
+        let Some(what) = self.begin_value(&key, Kind::String, expiry, command.offset).await? else { return Ok(()) };
+        let Some(connection) = &mut self.connection else { return self.dry(what) };
+        let nx = self.on_conflict != OnConflict::Replace;
+        if nx {
+            let out = connection.output();
+            resp::arguments(out, command.len() as u64 + 1);
+            (0..command.len()).for_each(|place| resp::argument(out, command.arg(place)));
+            resp::argument(out, b"NX");
+        } else {
+            connection.output().extend_from_slice(command.raw());
+        }
+        self.sent(Pending { key, offset: command.offset, size: command.raw().len(), what }).await
+    }
+
+    async fn restore(&mut self, command: &Command) -> Result<(), Failure> {
+        let (key, ttl, payload) = (command.bytes(1), command.arg(2), command.arg(3));
+        let Some(ttl) = resp::number(ttl).and_then(|ttl| u64::try_from(ttl).ok()) else {
+            return Err(wrong(command.offset, format_args!("{} is no expiry", show(ttl))));
+        };
+        let (mut absolute, mut rest) = (false, Vec::new());
+        let mut at = 4;
+        while at < command.len() {
+            match &command.arg(at).to_ascii_uppercase()[..] {
+                b"REPLACE" => {}
+                b"ABSTTL" => absolute = true,
+                word @ (b"IDLETIME" | b"FREQ") if at + 1 < command.len() => {
+                    rest.push(word.to_vec());
+                    at += 1;
+                    rest.push(command.arg(at).to_vec());
+                }
+                word => return Err(wrong(command.offset, format_args!("`RESTORE` with {}", show(word)))),
+            }
+            at += 1;
+        }
+        let kind = Kind::of_payload(payload.first().copied().unwrap_or(u8::MAX));
+        let expiry = (absolute && ttl > 0).then_some(ttl);
+        let Some(what) = self.begin_value(&key, kind, expiry, command.offset).await? else { return Ok(()) };
+        let Some(connection) = &mut self.connection else { return self.dry(what) };
+        let replace = self.on_conflict == OnConflict::Replace;
+        let out = connection.output();
+        resp::arguments(out, 4 + u64::from(absolute) + u64::from(replace) + rest.len() as u64);
+        (0..4).for_each(|place| resp::argument(out, command.arg(place)));
+        if absolute {
+            resp::argument(out, b"ABSTTL");
+        }
+        if replace {
+            resp::argument(out, b"REPLACE");
+        }
+        rest.iter().for_each(|arg| resp::argument(out, arg));
+        self.sent(Pending { key, offset: command.offset, size: command.raw().len(), what }).await
+    }
+
+    /// Counts a whole key; `None` where its expiry has passed, so that there is nothing to write.
+    pub(super) async fn begin_value(
+        &mut self,
+        key: &Bytes,
+        kind: Kind,
+        expiry: Option<u64>,
+        offset: u64,
+    ) -> Result<Option<What>, Failure> {
+        self.close_key().await?;
+        self.first_write().await?;
+        self.done.in_stream.add(kind);
+        if expiry.is_some_and(|at| self.has_passed(at)) {
+            self.done.expired += 1;
+            self.last = Some((key.clone(), true));
+            // The key does not exist any more where it came from, so `replace` must not leave an older one behind.
+            if self.on_conflict == OnConflict::Replace {
+                self.remove(key.clone(), offset).await?;
+            }
+            return Ok(None);
+        }
+        let repeated = self.remember(key);
+        self.last = Some((key.clone(), false));
+        Ok(Some(What::Value { kind, repeated, expired: false }))
+    }
+
+    /// A stream without any `SELECT` writes into database 0.
+    async fn first_write(&mut self) -> Result<(), Failure> {
+        if self.before == Before::Keep { Ok(()) } else { self.empty().await }
+    }
+
+    /// Remembers a key; true where the stream had it before.
+    fn remember(&mut self, key: &[u8]) -> bool {
+        if self.on_conflict != OnConflict::Fail {
+            return false;
+        }
+        let hash = xxh3_64(key) ^ xxh3_64(&self.database.to_le_bytes());
+        if self.remembered.len() >= MOST_REMEMBERED {
+            return self.remembered.contains(&hash);
+        }
+        !self.remembered.insert(hash)
+    }
+
+    async fn remove(&mut self, key: Bytes, offset: u64) -> Result<(), Failure> {
+        let mut command = BytesMut::new();
+        // `DEL` of a big value would keep the server from answering others.
+        resp::command(&mut command, &[b"UNLINK", &key]);
+        self.send(&command, key, offset, What::Plain).await
+    }
+
+    /// Begins a key that is written by several commands: `own` where the stream says so by a `DEL`.
+    async fn begin_key(&mut self, key: Bytes, offset: u64, own: bool) -> Result<(), Failure> {
+        if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
+            // What was written so far is taken back; it is begun again, or has gone.
+            group.kind = None;
+            return if group.skipping { Ok(()) } else { self.remove(key, offset).await };
+        }
+        self.close_key().await?;
+        self.first_write().await?;
+        let (mut skipping, mut repeated) = (false, false);
+        if self.on_conflict == OnConflict::Replace {
+            if own {
+                self.remove(key.clone(), offset).await?;
+            }
+        } else {
+            let before = self.remember(&key);
+            self.settle(0).await?;
+            if let Some(connection) = &mut self.connection {
+                let reply = connection.ask(&[b"EXISTS", &key]).await?;
+                skipping = connection.accepted(reply, at(&key, offset))? != Reply::Integer(0);
+            }
+            repeated = skipping && before;
+            if skipping && !before && self.on_conflict == OnConflict::Fail {
+                return Err(self.conflict(&key, offset));
+            }
+        }
+        self.last = Some((key.clone(), skipping));
+        self.group = Some(Group { key, kind: None, skipping, repeated, expired: false });
+        Ok(())
+    }
+
+    /// Goes on with a key; false where it is to be left as it is.
+    pub(super) async fn begin_part(&mut self, key: Bytes, kind: Kind, offset: u64) -> Result<bool, Failure> {
+        if self.group.as_ref().is_none_or(|group| group.key != key) {
+            self.begin_key(key, offset, false).await?;
+        }
+        Ok(self.group.as_mut().is_some_and(|group| {
+            group.kind = Some(kind);
+            !group.skipping
+        }))
+    }
+
+    /// Counts the key that was being written by several commands.
+    pub(crate) async fn close_key(&mut self) -> Result<(), Failure> {
+        let Some(Group { kind: Some(kind), skipping, repeated, expired, .. }) = self.group.take() else {
+            return Ok(());
+        };
+        self.done.in_stream.add(kind);
+        match (skipping, repeated, expired) {
+            (true, true, _) => self.done.repeated += 1,
+            (true, false, _) => self.done.skipped += 1,
+            (false, _, true) => self.done.expired += 1,
+            (false, _, false) => self.done.written.add(kind),
+        }
+        Ok(())
+    }
+
+    async fn expire(&mut self, command: &Command, name: &[u8]) -> Result<(), Failure> {
+        let key = command.bytes(1);
+        let Some(number) = resp::number(command.arg(2)).and_then(|number| u64::try_from(number).ok()) else {
+            return Err(wrong(command.offset, format_args!("{} is no expiry", show(command.arg(2)))));
+        };
+        let passed = match name {
+            b"PEXPIREAT" => self.has_passed(number),
+            b"EXPIREAT" => self.has_passed(number.saturating_mul(1000)),
+            _ => number == 0,
+        };
+        match &mut self.group {
+            Some(group) if group.key == key => {
+                group.expired |= passed;
+                if group.skipping {
+                    return Ok(());
+                }
+            }
+            _ => {
+                // Whether the key before was left as it was is known once everything is answered.
+                self.settle(0).await?;
+                match &self.last {
+                    Some((last, skipped)) if *last == key => {
+                        if *skipped {
+                            return Ok(());
+                        }
+                    }
+                    _ if self.on_conflict == OnConflict::Replace => {}
+                    _ => {
+                        return Err(wrong(
+                            command.offset,
+                            format_args!("an expiry for the key {}, which was not written just before", show(&key)),
+                        )
+                        .with_help("such a stream can only be restored with `onConflict: replace`"));
+                    }
+                }
+            }
+        }
+        self.send(command.raw(), key, command.offset, What::Plain).await
+    }
+
+    async fn function(&mut self, command: &Command) -> Result<(), Failure> {
+        match (&command.arg(1).to_ascii_uppercase()[..], command.len()) {
+            (b"RESTORE", 3..=4) => self.libraries(command.arg(2), command.offset).await,
+            (b"LOAD", length) => {
+                self.close_key().await?;
+                self.first_write().await?;
+                let mut args: Vec<&[u8]> = vec![b"FUNCTION", b"LOAD"];
+                if self.replaces_functions() {
+                    args.push(b"REPLACE");
+                }
+                args.push(command.arg(length - 1));
+                let mut out = BytesMut::new();
+                resp::command(&mut out, &args);
+                self.send(&out, Bytes::new(), command.offset, What::Functions { all: false }).await
+            }
+            _ => Err(refused(command.offset, b"FUNCTION")),
+        }
+    }
+
+    fn replaces_functions(&self) -> bool {
+        self.on_conflict == OnConflict::Replace || self.before == Before::FlushAll
+    }
+
+    /// Loads the libraries of a whole server.
+    pub(super) async fn libraries(&mut self, payload: &[u8], offset: u64) -> Result<(), Failure> {
+        self.close_key().await?;
+        self.first_write().await?;
+        let policy: &[u8] = if self.replaces_functions() { b"REPLACE" } else { b"APPEND" };
+        let mut out = BytesMut::new();
+        resp::command(&mut out, &[b"FUNCTION", b"RESTORE", payload, policy]);
+        self.send(&out, Bytes::new(), offset, What::Functions { all: true }).await
+    }
+
+    /// Sends a command as it is.
+    async fn send(&mut self, raw: &[u8], key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
+        let Some(connection) = &mut self.connection else { return self.dry(what) };
+        connection.output().extend_from_slice(raw);
+        self.sent(Pending { key, offset, size: raw.len(), what }).await
+    }
+
+    /// Counts what would have been written.
+    pub(super) fn dry(&mut self, what: What) -> Result<(), Failure> {
+        match what {
+            What::Plain => {}
+            What::Value { expired: true, .. } => self.done.expired += 1,
+            What::Value { kind, .. } => self.done.written.add(kind),
+            What::Functions { all: true } => self.done.functions = true,
+            What::Functions { all: false } => self.done.libraries += 1,
+        }
+        Ok(())
+    }
+
+    /// Keeps in mind that an answer is to come, and waits for some of them where there are many.
+    pub(super) async fn sent(&mut self, pending: Pending) -> Result<(), Failure> {
+        self.unanswered += pending.size;
+        self.pending.push_back(pending);
+        if self.pending.len() >= MOST_COMMANDS || self.unanswered >= MOST_BYTES {
+            return self.settle(self.pending.len() / 2).await;
+        }
+        match &mut self.connection {
+            Some(connection) => connection.send_some().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads answers until at most so many are still to come.
+    ///
+    /// # Errors
+    /// The server refused a command, or the connection is lost.
+    pub(crate) async fn settle(&mut self, down_to: usize) -> Result<(), Failure> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        connection.flush().await?;
+        while self.pending.len() > down_to {
+            if let Err(failure) = self.answer().await {
+                return Err(self.others(failure).await);
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self) -> Result<(), Failure> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let reply = connection.reply().await?;
+        let Some(pending) = self.pending.pop_front() else { return Ok(()) };
+        self.unanswered -= pending.size;
+        match (pending.what, reply) {
+            (What::Plain, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
+            (What::Plain, _) => Ok(()),
+            (What::Value { repeated, .. }, Reply::Nil) => self.there(&pending, repeated),
+            (What::Value { repeated, .. }, Reply::Error(error)) if error.starts_with("BUSYKEY") => {
+                self.there(&pending, repeated)
+            }
+            (What::Functions { .. }, Reply::Error(error))
+                if self.on_conflict == OnConflict::Skip && error.contains("already exists") =>
+            {
+                self.done.skipped += 1;
+                Ok(())
+            }
+            (What::Functions { .. }, Reply::Error(error)) => {
+                Err(refusal::failure(&error, format_args!("loading the functions at byte {}", pending.offset)))
+            }
+            (_, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
+            (what, _) => self.dry(what),
+        }
+    }
+
+    /// A key was already there.
+    fn there(&mut self, pending: &Pending, repeated: bool) -> Result<(), Failure> {
+        if let Some((last, skipped)) = &mut self.last {
+            *skipped |= *last == pending.key;
+        }
+        match self.on_conflict {
+            OnConflict::Fail if repeated => self.done.repeated += 1,
+            OnConflict::Fail => return Err(self.conflict(&pending.key, pending.offset)),
+            OnConflict::Skip | OnConflict::Replace => self.done.skipped += 1,
+        }
+        Ok(())
+    }
+
+    fn conflict(&self, key: &[u8], offset: u64) -> Failure {
+        let failure = Failure::rejected(format!("{}: the server already has it", at(key, offset)));
+        if self.remembered.len() >= MOST_REMEMBERED {
+            failure.with_help("choose `onConflict: skip` or `replace`; in a stream of more than a million keys it may also be one that stands there twice, which `SCAN` can cause and which both choices take")
+        } else {
+            failure.with_help("restore into an empty server, or choose `onConflict: skip` or `replace`")
+        }
+    }
+
+    /// Reads what the server says to the commands that were under way when one was refused, and adds it to the failure.
+    async fn others(&mut self, mut failure: Failure) -> Failure {
+        let mut kinds: BTreeMap<String, (u64, String)> = BTreeMap::new();
+        // A lost connection fails the first of these at once.
+        while !self.pending.is_empty() {
+            let left = self.pending.len();
+            if let Err(other) = self.answer().await {
+                if self.pending.len() == left {
+                    break;
+                }
+                let word = format!("{}", other.kind);
+                kinds.entry(word).or_insert((0, other.message)).0 += 1;
+            }
+        }
+        failure.causes.extend(kinds.into_values().map(|(count, first)| match count {
+            1 => format!("one more command under way: {first}"),
+            count => format!("{count} more commands under way; the first: {first}"),
+        }));
+        failure
+    }
+}
+
+/// The type that a command adds to, and the place of its key.
+pub(super) fn part(name: &[u8], first: &[u8]) -> Option<(Kind, usize)> {
+    Some(match name {
+        b"RPUSH" => (Kind::List, 1),
+        b"SADD" => (Kind::Set, 1),
+        b"HSET" | b"HMSET" => (Kind::Hash, 1),
+        b"ZADD" => (Kind::SortedSet, 1),
+        b"XADD" | b"XCLAIM" | b"XSETID" => (Kind::Stream, 1),
+        b"XGROUP" => match &first.to_ascii_uppercase()[..] {
+            b"CREATE" | b"CREATECONSUMER" | b"SETID" => (Kind::Stream, 2),
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// What is being done with a key, for messages.
+pub(super) fn at(key: &[u8], offset: u64) -> String {
+    format!("writing the key {} (at byte {offset} of the stream)", show(key))
+}
+
+pub(super) fn wrong(offset: u64, what: impl std::fmt::Display) -> Failure {
+    Failure::corrupt(format!("at byte {offset} of the stream: {what}"))
+}
+
+pub(super) fn refused(offset: u64, name: &[u8]) -> Failure {
+    wrong(
+        offset,
+        format_args!("the command {} is none that a dump holds in this form, and is not carried out", show(name)),
+    )
+    .with_help("only commands that write keys and functions are restored; `redis-cli --pipe` carries out anything")
+}

@@ -1,0 +1,422 @@
+//! A stream of RESP commands, taken apart while it arrives.
+//!
+//! Takes a pipe. Gives commands: whole ones, or, above [`WHOLE`], their first arguments and the rest in pieces. Always
+//! holds: parsing goes on where it stopped, so no byte is looked at twice however small the pieces are; a length that is
+//! announced allocates nothing; each error says at which byte of the stream it stands; every byte that was taken is in
+//! the running checksum.
+
+use std::ops::Range;
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::pipe::Reader;
+use bytes::{Bytes, BytesMut};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::form::LONGEST_ARGUMENT;
+use super::resp::{self, show};
+
+/// Commands of more bytes are given in pieces.
+const WHOLE: usize = 1 << 20;
+
+/// A `RESTORE` of a value of 512 MB is a little longer than the value.
+const SLACK: u64 = 1 << 20;
+
+/// The most arguments that a server takes in one command.
+const MOST_ARGUMENTS: i64 = 1 << 20;
+
+/// The longest that the head of a command or of an argument may be: a mark, ten digits, a line end, and some zeros.
+const LONGEST_HEAD: usize = 32;
+
+/// A whole command.
+#[derive(Debug, Clone)]
+pub(crate) struct Command {
+    /// Where in the stream it begins.
+    pub(crate) offset: u64,
+    raw: Bytes,
+    args: Vec<Range<usize>>,
+}
+
+impl Command {
+    /// How many arguments it has, its name counted; at least 1.
+    pub(crate) fn len(&self) -> usize {
+        self.args.len()
+    }
+
+    /// An argument; empty where it has none there.
+    pub(crate) fn arg(&self, place: usize) -> &[u8] {
+        self.args.get(place).map_or(&[], |range| &self.raw[range.clone()])
+    }
+
+    /// An argument that may be kept.
+    pub(crate) fn bytes(&self, place: usize) -> Bytes {
+        self.args.get(place).map_or_else(Bytes::new, |range| self.raw.slice(range.clone()))
+    }
+
+    /// The command as it stands in the stream.
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+}
+
+/// The beginning of a long command; [`Parser::argument`] goes on with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Large {
+    /// Where in the stream it begins.
+    pub(crate) offset: u64,
+    /// How many arguments it has, its name counted.
+    pub(crate) count: u64,
+    /// The arguments that were read whole: the name and at least one more.
+    pub(crate) args: Vec<Bytes>,
+}
+
+/// What comes next in the stream.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Command(Command),
+    Large(Large),
+    /// The stream is complete.
+    End,
+}
+
+/// A stream being taken apart.
+pub(crate) struct Parser {
+    pipe: Reader,
+    /// Begins where the current command does.
+    buffer: BytesMut,
+    /// Where in the stream the buffer begins.
+    base: u64,
+    ended: bool,
+    hash: Box<Xxh3>,
+    /// The last command, not in the checksum yet.
+    last: Bytes,
+    count: Option<u64>,
+    args: Vec<Range<usize>>,
+    at: usize,
+    /// Arguments of a long command that are still to come.
+    left: u64,
+}
+
+impl Parser {
+    /// Begins at the beginning.
+    pub(crate) fn new(pipe: Reader) -> Self {
+        Self {
+            pipe,
+            buffer: BytesMut::new(),
+            base: 0,
+            ended: false,
+            hash: Box::default(),
+            last: Bytes::new(),
+            count: None,
+            args: Vec::new(),
+            at: 0,
+            left: 0,
+        }
+    }
+
+    /// How many bytes were taken.
+    pub(crate) fn offset(&self) -> u64 {
+        self.base
+    }
+
+    /// The checksum of everything before the last whole command.
+    pub(crate) fn checksum(&self) -> u64 {
+        self.hash.digest()
+    }
+
+    /// The next command. The one before must have been read to its end.
+    ///
+    /// # Errors
+    /// The stream is cut off or holds something else, or its writer failed.
+    pub(crate) async fn next(&mut self) -> Result<Next, Failure> {
+        let last = std::mem::take(&mut self.last);
+        self.hash.update(&last);
+        drop(last);
+        loop {
+            if let Some(count) = self.parse()? {
+                let raw = self.take(self.at);
+                self.last = raw.clone();
+                let mut args = Vec::with_capacity(count);
+                args.append(&mut self.args);
+                self.begin();
+                return Ok(Next::Command(Command { offset: self.base - raw.len() as u64, raw, args }));
+            }
+            if self.buffer.len() > WHOLE && self.args.len() >= 2 {
+                return Ok(Next::Large(self.large()));
+            }
+            if !self.fill().await? {
+                return if self.buffer.is_empty() { Ok(Next::End) } else { Err(self.cut()) };
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.count = None;
+        self.args.clear();
+        self.at = 0;
+    }
+
+    fn take(&mut self, bytes: usize) -> Bytes {
+        self.base += bytes as u64;
+        self.buffer.split_to(bytes).freeze()
+    }
+
+    async fn fill(&mut self) -> Result<bool, Failure> {
+        if self.ended {
+            return Ok(false);
+        }
+        match self.pipe.read().await? {
+            Some(chunk) => self.buffer.extend_from_slice(&chunk),
+            None => self.ended = true,
+        }
+        Ok(!self.ended)
+    }
+
+    fn cut(&self) -> Failure {
+        let at = self.base + self.buffer.len() as u64;
+        Failure::corrupt(format!("the stream is cut off: it ends at byte {at}, in the middle of a command"))
+            .with_help("take another copy of the dump; this one is not whole")
+    }
+
+    fn wrong(&self, at: usize, what: impl std::fmt::Display) -> Failure {
+        Failure::corrupt(format!("at byte {} of the stream: {what}", self.base + at as u64))
+            .with_help("this is no stream of RESP commands as `redis-dump` writes it, or it is damaged; is it still compressed or encrypted?")
+    }
+
+    /// Parses on; gives the number of arguments once the command is whole.
+    fn parse(&mut self) -> Result<Option<usize>, Failure> {
+        let count = match self.count {
+            Some(count) => count,
+            None => {
+                let Some((count, next)) = self.head(0, b'*', 1, MOST_ARGUMENTS)? else { return Ok(None) };
+                self.at = next;
+                self.count = Some(count);
+                count
+            }
+        };
+        while (self.args.len() as u64) < count {
+            let most = (LONGEST_ARGUMENT + SLACK) as i64;
+            let Some((length, next)) = self.head(self.at, b'$', 0, most)? else { return Ok(None) };
+            let end = next + length as usize;
+            if self.buffer.len() < end + 2 {
+                return Ok(None);
+            }
+            if &self.buffer[end..end + 2] != b"\r\n" {
+                return Err(self.wrong(end, "an argument does not end where its length says"));
+            }
+            self.args.push(next..end);
+            self.at = end + 2;
+        }
+        Ok(Some(self.args.len()))
+    }
+
+    /// A head at a place of the buffer: its number, and where what follows begins.
+    fn head(&self, at: usize, mark: u8, least: i64, most: i64) -> Result<Option<(u64, usize)>, Failure> {
+        let rest = &self.buffer[at..];
+        let Some(first) = rest.first() else { return Ok(None) };
+        let line = &rest[..rest.len().min(LONGEST_HEAD)];
+        let expected = if mark == b'*' { "a command (`*`)" } else { "an argument (`$`)" };
+        if *first != mark {
+            return Err(self.wrong(at, format_args!("expected {expected}, found {}", show(line))));
+        }
+        let Some(end) = line.iter().position(|byte| *byte == b'\n') else {
+            return if line.len() < LONGEST_HEAD {
+                Ok(None)
+            } else {
+                Err(self.wrong(at, format_args!("{} is no length", show(line))))
+            };
+        };
+        let number = line[1..end].strip_suffix(b"\r").and_then(resp::number);
+        match number.filter(|number| (least..=most).contains(number)) {
+            Some(number) => Ok(Some((number.unsigned_abs(), at + end + 1))),
+            None => Err(self.wrong(at, format_args!("{} is no length that {expected} may have", show(&line[..=end])))),
+        }
+    }
+
+    fn large(&mut self) -> Large {
+        let count = self.count.unwrap_or(0);
+        let offset = self.base;
+        let raw = self.take(self.at);
+        self.hash.update(&raw);
+        let args: Vec<Bytes> = self.args.iter().map(|range| raw.slice(range.clone())).collect();
+        self.left = count - args.len() as u64;
+        self.begin();
+        Large { offset, count, args }
+    }
+
+    /// The length of a long command's next argument; `None` after the last one.
+    ///
+    /// # Errors
+    /// As [`Parser::next`].
+    pub(crate) async fn argument(&mut self) -> Result<Option<u64>, Failure> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        loop {
+            if let Some((length, next)) = self.head(0, b'$', 0, (LONGEST_ARGUMENT + SLACK) as i64)? {
+                let head = self.take(next);
+                self.hash.update(&head);
+                self.left -= 1;
+                return Ok(Some(length));
+            }
+            if !self.fill().await? {
+                return Err(self.cut());
+            }
+        }
+    }
+
+    /// Some bytes of an argument, at least one unless none is left; takes them off `left`, and its line end too where it
+    /// becomes 0.
+    ///
+    /// # Errors
+    /// As [`Parser::next`].
+    pub(crate) async fn piece(&mut self, left: &mut u64) -> Result<Bytes, Failure> {
+        if self.buffer.is_empty() && !self.fill().await? {
+            return Err(self.cut());
+        }
+        let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(self.buffer.len());
+        *left -= taken as u64;
+        let piece = self.take(taken);
+        self.hash.update(&piece);
+        if *left == 0 {
+            while self.buffer.len() < 2 {
+                if !self.fill().await? {
+                    return Err(self.cut());
+                }
+            }
+            if &self.buffer[..2] != b"\r\n" {
+                return Err(self.wrong(0, "an argument does not end where its length says"));
+            }
+            let end = self.take(2);
+            self.hash.update(&end);
+        }
+        Ok(piece)
+    }
+
+    /// A long command's next argument, whole, where it has at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Parser::next`]; also where it is longer, or there is none.
+    pub(crate) async fn short(&mut self, most: u64) -> Result<Bytes, Failure> {
+        let at = self.base;
+        let Some(mut left) = self.argument().await?.filter(|length| *length <= most) else {
+            return Err(Failure::corrupt(format!(
+                "at byte {at} of the stream: expected an argument of at most {most} bytes"
+            )));
+        };
+        let mut whole = BytesMut::new();
+        // An empty argument still has its line end.
+        loop {
+            let piece = self.piece(&mut left).await?;
+            whole.extend_from_slice(&piece);
+            if left == 0 {
+                return Ok(whole.freeze());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_engine::pipe::{DEFAULT_BUDGET, pipe};
+    use aquifer_engine::stream::StreamType;
+
+    use super::*;
+
+    /// Reads a stream that comes in pieces of this size; gives each command's offset and arguments.
+    async fn read(bytes: &[u8], piece: usize) -> Result<(Vec<(u64, Vec<Bytes>)>, u64), Failure> {
+        let (mut writer, mut ends) = pipe(1, DEFAULT_BUDGET, &StreamType::unknown(), None);
+        let (reader, control) = ends.remove(0);
+        let all = bytes.to_vec();
+        let feeding = tokio::spawn(async move {
+            for chunk in all.chunks(piece) {
+                if writer.write(Bytes::copy_from_slice(chunk)).await.is_err() {
+                    return;
+                }
+            }
+            control.finish();
+        });
+        let mut parser = Parser::new(reader);
+        let mut found = Vec::new();
+        let outcome = loop {
+            match parser.next().await {
+                Ok(Next::End) => break Ok((found, parser.checksum())),
+                Ok(Next::Command(command)) => {
+                    found.push((command.offset, (0..command.len()).map(|place| command.bytes(place)).collect()));
+                }
+                Ok(Next::Large(mut large)) => {
+                    while let Some(mut left) = parser.argument().await? {
+                        let mut arg = BytesMut::new();
+                        loop {
+                            arg.extend_from_slice(&parser.piece(&mut left).await?);
+                            if left == 0 {
+                                break;
+                            }
+                        }
+                        large.args.push(arg.freeze());
+                    }
+                    assert_eq!(large.count, large.args.len() as u64);
+                    found.push((large.offset, large.args));
+                }
+                Err(failure) => break Err(failure),
+            }
+        };
+        feeding.abort();
+        outcome
+    }
+
+    fn sample() -> (Vec<u8>, Vec<Vec<Bytes>>) {
+        let mut out = BytesMut::new();
+        let big = vec![b'\n'; 3 * WHOLE];
+        let commands: Vec<Vec<&[u8]>> = vec![
+            vec![b"PING"],
+            vec![b"SET", b"", b"\r\n*1\r\n"],
+            vec![b"SET", b"big", &big, b"", b"PXAT"],
+            vec![b"RPUSH", b"k", b"a", b"b"],
+        ];
+        for command in &commands {
+            resp::command(&mut out, command);
+        }
+        let expected =
+            commands.iter().map(|args| args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect()).collect();
+        (out.to_vec(), expected)
+    }
+
+    #[tokio::test]
+    async fn pieces_of_any_size_make_the_same_commands_and_checksum() {
+        let (bytes, expected) = sample();
+        for piece in [7, 1000, 65_536, 1 << 22] {
+            let (found, checksum) = read(&bytes, piece).await.expect("sound");
+            let args: Vec<_> = found.iter().map(|(_, args)| args.clone()).collect();
+            assert!(args == expected, "pieces of {piece}");
+            assert_eq!(checksum, xxhash_rust::xxh3::xxh3_64(&bytes), "pieces of {piece}");
+            assert_eq!(found[1].0, b"*1\r\n$4\r\nPING\r\n".len() as u64);
+        }
+        let (small, _) = bytes.split_at(40);
+        assert!(read(small, 1).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn whatever_is_no_command_is_refused_with_its_place() {
+        for (bytes, place) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", "byte 0"),
+            ("REDIS0011\u{fa}", "byte 0"),
+            ("*0\r\n", "byte 0"),
+            ("*-1\r\n", "byte 0"),
+            ("*1048577\r\n", "byte 0"),
+            ("*1\r\n+OK\r\n", "byte 4"),
+            ("*1\r\n$-1\r\n", "byte 4"),
+            ("*1\r\n$99999999999\r\n", "byte 4"),
+            ("*1\r\n$4\r\nPINGx\r\n", "byte 12"),
+            ("*1\r\n$4\r\nPING\r\nSET a b\r\n", "byte 14"),
+            ("*00000000000000000000000000000000000001\r\n", "byte 0"),
+            ("*1\r\n$4\r\nPIN", "byte 11"),
+            ("*1\r\n$536870912\r\nshort", "byte 21"),
+        ] {
+            for piece in [1, 100] {
+                let failure = read(bytes.as_bytes(), piece).await.expect_err(bytes);
+                assert_eq!(failure.kind, aquifer_engine::failure::FailureKind::Corrupt);
+                assert!(failure.message.contains(place), "{bytes:?}: {}", failure.message);
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! RESP2 on the wire (<https://redis.io/docs/latest/develop/reference/protocol-spec/>): commands written, replies' heads read.
+//!
+//! Takes arguments of any bytes and what a server answered. Gives bytes, and the heads of replies one by one, so that a
+//! reader decides by itself whether it wants what follows whole or in pieces. Always holds: a length is only a number
+//! here; nothing is allocated because of it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// The longest line that a head may be; error replies are the longest there are.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// The first line of a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// `+OK`
+    Simple(Bytes),
+    /// `-ERR …`, without the dash.
+    Error(String),
+    /// `:1`
+    Integer(i64),
+    /// `$5`: so many bytes and a line end follow.
+    Bulk(u64),
+    /// `*2`: so many replies follow.
+    Array(u64),
+    /// `$-1` or `*-1`.
+    Nil,
+}
+
+/// Takes the first line of a reply off the buffer; `None` where it has not come whole yet.
+///
+/// # Errors
+/// What stands there instead of a reply, as a clause.
+pub(crate) fn head(input: &mut BytesMut) -> Result<Option<Head>, String> {
+    let Some(end) = input.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n') else {
+        return if input.len() < LONGEST_LINE { Ok(None) } else { Err("a line of more than 64 KiB".to_owned()) };
+    };
+    let line = input.split_to(end + 1).freeze();
+    let strange = || Err(format!("{}, which is no reply", show(&line)));
+    let [mark, rest @ .., b'\r', b'\n'] = &line[..] else { return strange() };
+    let head = match (mark, number(rest)) {
+        (b'+', _) => Head::Simple(line.slice(1..end - 1)),
+        (b'-', _) => Head::Error(String::from_utf8_lossy(rest).into_owned()),
+        (b':', Some(value)) => Head::Integer(value),
+        (b'$' | b'*', Some(-1)) => Head::Nil,
+        (b'$', Some(length)) if length >= 0 => Head::Bulk(length.unsigned_abs()),
+        (b'*', Some(length)) if length >= 0 => Head::Array(length.unsigned_abs()),
+        _ => return strange(),
+    };
+    Ok(Some(head))
+}
+
+/// A decimal number, with a minus sign where it has one; nothing else.
+pub(crate) fn number(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0i64, |value, digit| {
+        let digit = i64::from(digit.is_ascii_digit().then_some(digit - b'0')?);
+        let value = value.checked_mul(10)?;
+        if negative { value.checked_sub(digit) } else { value.checked_add(digit) }
+    })
+}
+
+/// Writes a number in decimal.
+pub(crate) fn decimal(out: &mut BytesMut, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn line(out: &mut BytesMut, mark: u8, value: u64) {
+    out.put_u8(mark);
+    decimal(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of a command of so many arguments, its name counted.
+pub(crate) fn arguments(out: &mut BytesMut, count: u64) {
+    line(out, b'*', count);
+}
+
+/// The head of an argument of so many bytes; a line end has to follow those.
+pub(crate) fn length(out: &mut BytesMut, bytes: u64) {
+    line(out, b'$', bytes);
+}
+
+/// One whole argument.
+pub(crate) fn argument(out: &mut BytesMut, bytes: &[u8]) {
+    length(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// One whole argument: a number in decimal.
+pub(crate) fn number_argument(out: &mut BytesMut, value: u64) {
+    let mut text = BytesMut::with_capacity(20);
+    decimal(&mut text, value);
+    argument(out, &text);
+}
+
+/// One whole command.
+pub(crate) fn command(out: &mut BytesMut, args: &[&[u8]]) {
+    arguments(out, args.len() as u64);
+    args.iter().for_each(|arg| argument(out, arg));
+}
+
+/// Bytes in a form that can be printed on one line, in backticks; long ones are cut.
+pub(crate) fn show(bytes: &[u8]) -> String {
+    const SHOWN: usize = 100;
+    let cut = &bytes[..bytes.len().min(SHOWN)];
+    let more = if bytes.len() > SHOWN { format!("… ({} bytes)", bytes.len()) } else { String::new() };
+    format!("`{}`{more}", cut.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_read_whole_or_not_at_all() {
+        let all = b"+OK\r\n-ERR no\r\n:-42\r\n$5\r\n*0\r\n$-1\r\n*-1\r\n";
+        let heads = [
+            Head::Simple(Bytes::from_static(b"OK")),
+            Head::Error("ERR no".into()),
+            Head::Integer(-42),
+            Head::Bulk(5),
+            Head::Array(0),
+            Head::Nil,
+            Head::Nil,
+        ];
+        let (mut input, mut found) = (BytesMut::new(), Vec::new());
+        for byte in all {
+            input.put_u8(*byte);
+            found.extend(head(&mut input).expect("sound"));
+        }
+        assert_eq!(found, heads);
+        for wrong in
+            ["HTTP/1.1 400\r\n", "$x\r\n", "$-2\r\n", ":\r\n", "+OK\n", "\r\n", "\n", ":99999999999999999999\r\n"]
+        {
+            assert!(head(&mut BytesMut::from(wrong)).is_err(), "{wrong:?}");
+        }
+        assert!(head(&mut BytesMut::from(&vec![b'x'; LONGEST_LINE][..])).is_err());
+    }
+
+    #[test]
+    fn numbers_go_there_and_back() {
+        for value in [0, 9, 10, 1_700_000_000_123, u64::MAX] {
+            let mut out = BytesMut::new();
+            decimal(&mut out, value);
+            assert_eq!(out, value.to_string().as_bytes());
+        }
+        assert_eq!(number(b"-9223372036854775808"), Some(i64::MIN));
+        assert!([&b""[..], b"-", b"1 ", b"+1", b"0x1"].iter().all(|text| number(text).is_none()));
+    }
+
+    #[test]
+    fn a_key_is_shown_on_one_line() {
+        assert_eq!(show(b"user:\n\xff`"), "`user:\\n\\xff``");
+        assert_eq!(show(&[b'a'; 200]).len(), 100 + 2 + "… (200 bytes)".len());
+    }
+}

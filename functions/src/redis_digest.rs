@@ -1,0 +1,312 @@
+//! Computes the digest of a keyspace: what proves that a restore brought everything back.
+//!
+//! Takes a server's address. Gives 32 hexadecimal digits for all of it and for each database. Always holds: the digest
+//! depends on the keys, their types, values and expiries, on streams' groups, consumers and pending entries, and on the
+//! functions' code; not on the order of anything unordered, on encodings, or on the server's version. A server that is
+//! written to meanwhile has no digest: what comes out then is that of no moment, and nothing says so.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::{Call, Function, ParamError};
+use aquifer_engine::ports::Action;
+use aquifer_engine::secret::{Secret, SecretUrl};
+use aquifer_engine::stream::Streams;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::redis::chunks::Parts;
+use crate::redis::connection::{Connection, Reply};
+use crate::redis::digest::{self, Sum, Value};
+use crate::redis::facts::{Clock, Facts};
+use crate::redis::scan::{BIG, reading};
+use crate::redis::tally::{Kind, thousands};
+use crate::redis::target::{self, Written};
+use crate::redis::values::{self, Expiry};
+use crate::redis_dump;
+use crate::units::Period;
+
+pub use crate::redis::digest::ExpiryIn;
+pub use crate::redis::tally::PerType;
+pub use crate::redis::tls::Tls;
+
+/// How often progress is noted.
+const NOTE_EVERY: Duration = Duration::from_millis(250);
+
+/// How often a database is read where a scan showed keys twice.
+const ATTEMPTS: u32 = 3;
+
+/// `redis-digest`.
+#[derive(Debug, Clone, Copy)]
+pub struct RedisDigest;
+
+/// Its params.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedisDigestParams {
+    /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
+    /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
+    pub url: SecretUrl,
+    /// Who connects, where the server has users (ACL); wins over the url's.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The password; wins over the url's.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// How TLS is spoken, with `rediss://`.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// How long to wait for a connection; `10s` unless said.
+    #[serde(default = "target::connect_timeout")]
+    pub connect_timeout: Period,
+    /// How long to wait for any answer; `60s` unless said.
+    #[serde(default = "target::answer_timeout")]
+    pub answer_timeout: Period,
+    /// The databases to read; all that hold keys unless said.
+    #[serde(default)]
+    pub databases: Option<Vec<u32>>,
+    /// How expiries count: `exact` to the millisecond (unless said), `presence`, or `ignore`.
+    #[serde(default)]
+    pub expiry: ExpiryIn,
+    /// Whether the server's functions (Redis 7.0) count too; true unless said.
+    #[serde(default = "yes")]
+    pub functions: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What it gives to later steps.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisDigestOutputs {
+    /// The digest of all that was read, in 32 hexadecimal digits.
+    pub digest: String,
+    /// The digest of each database that holds keys, without its number: two databases with the same keys have the same.
+    pub databases: BTreeMap<u32, String>,
+    /// Keys.
+    pub keys: u64,
+    /// Keys by type.
+    pub per_type: PerType,
+    /// Libraries of functions.
+    pub functions: u64,
+    /// The server's version.
+    pub server_version: String,
+}
+
+impl RedisDigestParams {
+    fn server(&self) -> Written<'_> {
+        Written {
+            url: &self.url,
+            username: self.username.as_deref(),
+            password: self.password.as_ref(),
+            tls: self.tls.as_ref(),
+            connect_timeout: self.connect_timeout,
+            answer_timeout: self.answer_timeout,
+        }
+    }
+}
+
+impl Function for RedisDigest {
+    const NAME: &'static str = "redis-digest";
+    const SUMMARY: &'static str = "Compute the order-independent digest of a Redis keyspace.";
+    const REPEAT: &'static str = "Gives the same digest again for the same keyspace.";
+    type Params = RedisDigestParams;
+    type Ports = Action;
+    type Outputs = RedisDigestOutputs;
+
+    fn streams(_: Option<&RedisDigestParams>) -> Streams {
+        Streams::ANY
+    }
+
+    fn check(params: &RedisDigestParams) -> Result<(), ParamError> {
+        if params.databases.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
+        }
+        params.server().target().map(drop)
+    }
+
+    async fn run(&self, params: RedisDigestParams, _: Action, call: &Call) -> Result<RedisDigestOutputs, Failure> {
+        let target = params.server().checked()?;
+        let mut connection = Connection::open(&target, call).await?;
+        let facts = Facts::ask(&mut connection).await?;
+        let databases = redis_dump::databases(params.databases, target.address.database, &facts, call);
+        let functions = if params.functions { digest::functions(&mut connection).await? } else { Sum::default() };
+        let mut reading =
+            Reading { connection, clock: facts.clock, expiry: params.expiry, call, noted: Instant::now(), before: 0 };
+        let (mut sums, mut per_type) = (Vec::new(), PerType::default());
+        for index in databases {
+            let (sum, types) = reading.database(index).await?;
+            sums.push((index, sum));
+            per_type = per_type.plus(&types);
+            reading.before = per_type.total();
+        }
+        facts.still(&mut reading.connection).await?;
+        Ok(RedisDigestOutputs {
+            digest: digest::hex(digest::all(&sums, functions)),
+            databases: sums
+                .iter()
+                .filter(|(_, sum)| sum.count > 0)
+                .map(|(index, sum)| (*index, digest::hex(digest::Hasher::default().sum(*sum).finish())))
+                .collect(),
+            keys: per_type.total(),
+            per_type,
+            functions: functions.count,
+            server_version: facts.version,
+        })
+    }
+}
+
+/// A keyspace being read.
+struct Reading<'a> {
+    connection: Connection,
+    clock: Clock,
+    expiry: ExpiryIn,
+    call: &'a Call,
+    noted: Instant,
+    /// Keys of the databases before.
+    before: u64,
+}
+
+/// A key of which everything but the value is known.
+struct Found {
+    key: Bytes,
+    kind: Kind,
+    expiry: Expiry,
+    size: u64,
+}
+
+impl Reading<'_> {
+    async fn database(&mut self, index: u32) -> Result<(Sum, PerType), Failure> {
+        let reply = self.connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await?;
+        self.connection.accepted(reply, format_args!("selecting database {index}"))?;
+        for _ in 0..ATTEMPTS {
+            let (sum, types, found) = self.pass(index).await?;
+            // `SCAN` shows each key, and some of them twice where the server's table has shrunk meanwhile.
+            match self.connection.ask(&[b"DBSIZE"]).await? {
+                Reply::Integer(size) if found > size.unsigned_abs() => {}
+                reply => {
+                    self.connection.accepted(reply, "asking `DBSIZE`")?;
+                    return Ok((sum, types));
+                }
+            }
+        }
+        Err(Failure::unavailable(format!("database {index} shows more keys than it has, again and again"))
+            .with_help("it is being changed while it is read; the digest is for servers that nobody writes to"))
+    }
+
+    /// Reads a database once; gives how many keys it showed, too.
+    async fn pass(&mut self, index: u32) -> Result<(Sum, PerType, u64), Failure> {
+        let (mut sum, mut types, mut shown) = (Sum::default(), PerType::default(), 0);
+        let (mut cursor, mut count) = (Bytes::from_static(b"0"), 16);
+        loop {
+            let text = count.to_string();
+            let reply = self.connection.ask(&[b"SCAN", &cursor, b"COUNT", text.as_bytes()]).await?;
+            let reply = self.connection.accepted(reply, format_args!("scanning database {index}"))?;
+            let Some([Reply::Bulk(next), Reply::Array(keys)]) =
+                reply.items().and_then(|items| <[Reply; 2]>::try_from(items).ok())
+            else {
+                return Err(self.connection.unexpected("`SCAN`", &"something else"));
+            };
+            let keys: Vec<Bytes> = keys.iter().filter_map(Reply::bytes).cloned().collect();
+            shown += keys.len() as u64;
+            let bytes: usize = keys.iter().map(Bytes::len).sum();
+            count = if bytes > 128 << 10 { (count / 2).max(1) } else { (count * 4).min(512) };
+            for (hash, kind) in self.page(keys).await? {
+                sum.add(hash);
+                types.add(kind);
+            }
+            if self.noted.elapsed() >= NOTE_EVERY {
+                self.noted = Instant::now();
+                self.call.note(format!("{} keys", thousands(self.before + types.total())));
+            }
+            if &next[..] == b"0" {
+                return Ok((sum, types, shown));
+            }
+            cursor = next;
+        }
+    }
+
+    /// The hashes and types of these keys; those that are gone are left out.
+    async fn page(&mut self, keys: Vec<Bytes>) -> Result<Vec<(u128, Kind)>, Failure> {
+        let connection = &mut self.connection;
+        for key in &keys {
+            connection.push(&[b"TYPE", key]);
+            connection.push(&[b"MEMORY", b"USAGE", key]);
+            if self.clock == Clock::Left {
+                connection.push(&[b"MULTI"]);
+                connection.push(&[b"TIME"]);
+            }
+            values::ask_expiry(connection.output(), self.clock, key);
+            if self.clock == Clock::Left {
+                connection.push(&[b"EXEC"]);
+            }
+        }
+        connection.flush().await?;
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            let reply = connection.reply().await?;
+            let kind = connection.accepted(reply, reading(&key))?;
+            let size = connection.reply().await?;
+            let size = match connection.accepted(size, reading(&key))? {
+                Reply::Integer(size) => size.unsigned_abs(),
+                _ => 0,
+            };
+            let now = match self.clock {
+                Clock::At => None,
+                Clock::Left => {
+                    values::begin(connection, 2, |_| reading(&key)).await?;
+                    Some(values::time(connection).await?)
+                }
+            };
+            let expiry = values::read_expiry(connection, &key, now).await?;
+            if expiry != Expiry::Gone {
+                let kind = Kind::of_name(kind.bytes().map_or(&b""[..], |name| name));
+                found.push(Found { key, kind, expiry, size });
+            }
+        }
+        let small = |found: &Found| {
+            found.kind == Kind::Other || found.kind != Kind::Stream && (found.kind == Kind::String || found.size <= BIG)
+        };
+        let mut hashes = Vec::with_capacity(found.len());
+        // Several small values at once, but never more than about as many bytes as one big one has.
+        let mut rest = &found[..];
+        while !rest.is_empty() {
+            let mut size = 0;
+            let some = rest.iter().take_while(|found| {
+                size += found.size;
+                size <= BIG || size == found.size
+            });
+            let (now, later) = rest.split_at(some.count());
+            now.iter().filter(|found| small(found)).for_each(|found| digest::ask(connection, found.kind, &found.key));
+            connection.flush().await?;
+            for found in now.iter().filter(|found| small(found)) {
+                if let Value::Is(value) = digest::answer(connection, found.kind, &found.key).await? {
+                    hashes.push((digest::key(&found.key, found.kind, value, found.expiry, self.expiry), found.kind));
+                }
+            }
+            rest = later;
+        }
+        for found in found.iter().filter(|found| !small(found)) {
+            let value = if found.kind == Kind::Stream {
+                digest::stream(connection, &found.key).await?
+            } else {
+                match Parts::of(connection, &found.key, found.size, self.clock).await? {
+                    Some(parts) => digest::big(connection, &parts).await?,
+                    None => {
+                        digest::ask(connection, found.kind, &found.key);
+                        connection.flush().await?;
+                        digest::answer(connection, found.kind, &found.key).await?
+                    }
+                }
+            };
+            if let Value::Is(value) = value {
+                hashes.push((digest::key(&found.key, found.kind, value, found.expiry, self.expiry), found.kind));
+            }
+        }
+        Ok(hashes)
+    }
+}

@@ -1,0 +1,232 @@
+//! Reads a whole Redis server: every key of every database, its value, its expiry, and the functions.
+//!
+//! Takes a server's address. Gives a stream of RESP commands with a head and a trailer, as described in
+//! `docs/reference/redis-stream.md`; `redis-restore` and `redis-cli --pipe` load it. Always holds: success means that
+//! every key that was there from beginning to end is in the stream, with an expiry if it has one; any key that the server
+//! would not show fails the step. It is no snapshot of one moment: what is written to the server meanwhile may or may not
+//! be in the stream, but each small value is whole and of one moment.
+
+use std::time::Instant;
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::{Call, Function, ParamError};
+use aquifer_engine::ports::Source;
+use aquifer_engine::secret::{Secret, SecretUrl};
+use aquifer_engine::stream::{Accepts, Produces, Streams};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::redis::connection::{Connection, Reply};
+use crate::redis::facts::Facts;
+use crate::redis::form::{Form, StreamHead, stream_type};
+use crate::redis::refusal;
+use crate::redis::scan::{Dump, Limits, Written};
+use crate::redis::tally::thousands;
+use crate::redis::target::{self, Written as WrittenTarget};
+use crate::units::{Period, Size};
+
+pub use crate::redis::tally::PerType;
+pub use crate::redis::tls::Tls;
+
+/// `redis-dump`.
+#[derive(Debug, Clone, Copy)]
+pub struct RedisDump;
+
+/// Its params.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedisDumpParams {
+    /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
+    /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
+    pub url: SecretUrl,
+    /// Who connects, where the server has users (ACL); wins over the url's.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The password; wins over the url's.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// How TLS is spoken, with `rediss://`.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// How long to wait for a connection; `10s` unless said.
+    #[serde(default = "target::connect_timeout")]
+    pub connect_timeout: Period,
+    /// How long to wait for any answer, including that the server is still loading; `60s` unless said.
+    #[serde(default = "target::answer_timeout")]
+    pub answer_timeout: Period,
+    /// The databases to read; all that hold keys unless said.
+    #[serde(default)]
+    pub databases: Option<Vec<u32>>,
+    /// Whether to read the server's functions (Redis 7.0) too; true unless said.
+    #[serde(default = "yes")]
+    pub functions: bool,
+    /// How much to ask of the server at once.
+    #[serde(default)]
+    pub batch: BatchParams,
+}
+
+/// How much to ask of the server at once: more is faster, less leaves it more time for others.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BatchParams {
+    /// Keys in one request, 1 to 10000; 256 unless said.
+    pub keys: u32,
+    /// Bytes of values in one request; `512KiB` unless said. A value that is bigger makes a request of its own.
+    pub bytes: Size,
+}
+
+impl Default for BatchParams {
+    fn default() -> Self {
+        Self { keys: 256, bytes: Size(512 << 10) }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What it gives to later steps.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisDumpOutputs {
+    /// Keys that were written.
+    pub keys: u64,
+    /// Keys that were written, by type.
+    pub per_type: PerType,
+    /// The databases that were read.
+    pub databases: Vec<u32>,
+    /// Keys that were written with an expiry.
+    pub expires: u64,
+    /// Keys that were found, and had expired or been deleted before they could be read.
+    pub vanished: u64,
+    /// Libraries of functions that were written.
+    pub functions: u64,
+    /// Bytes of the stream.
+    pub bytes: u64,
+    /// The server's version.
+    pub server_version: String,
+}
+
+impl RedisDumpParams {
+    fn server(&self) -> WrittenTarget<'_> {
+        WrittenTarget {
+            url: &self.url,
+            username: self.username.as_deref(),
+            password: self.password.as_ref(),
+            tls: self.tls.as_ref(),
+            connect_timeout: self.connect_timeout,
+            answer_timeout: self.answer_timeout,
+        }
+    }
+}
+
+impl Function for RedisDump {
+    const NAME: &'static str = "redis-dump";
+    const SUMMARY: &'static str = "Read every key, value, expiry and function of a Redis server.";
+    const REPEAT: &'static str = "Reads the server again; an unchanged server gives the same bytes until it restarts.";
+    type Params = RedisDumpParams;
+    type Ports = Source;
+    type Outputs = RedisDumpOutputs;
+
+    fn streams(_: Option<&RedisDumpParams>) -> Streams {
+        Streams { stdin: Accepts::Any, stdout: Produces::Exactly(stream_type()) }
+    }
+
+    fn check(params: &RedisDumpParams) -> Result<(), ParamError> {
+        params.server().target()?;
+        if !(1..=10_000).contains(&params.batch.keys) {
+            return Err(ParamError::new("batch.keys", format!("`{}` is not from 1 to 10000", params.batch.keys)));
+        }
+        if params.batch.bytes.0 == 0 {
+            return Err(ParamError::new("batch.bytes", "a request of no bytes reads nothing"));
+        }
+        if params.databases.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
+        }
+        Ok(())
+    }
+
+    async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
+        let target = params.server().checked()?;
+        let mut connection = Connection::open(&target, call).await?;
+        let facts = Facts::ask(&mut connection).await?;
+        let databases = databases(params.databases, target.address.database, &facts, call);
+        let head = StreamHead { redis: facts.version.clone(), source: "scan".to_owned(), databases: databases.clone() };
+        let mut form = Form::begin(ports.stdout, &head)?;
+        let functions = if params.functions { functions(&mut connection, &mut form).await? } else { 0 };
+        let server_version = facts.version.clone();
+        let mut dump = Dump {
+            connection,
+            form,
+            facts,
+            limits: Limits { keys: params.batch.keys as usize, bytes: params.batch.bytes.0 },
+            call,
+            written: Written::default(),
+            noted: Instant::now(),
+        };
+        for index in &databases {
+            let text = index.to_string();
+            let reply = dump.connection.ask(&[b"SELECT", text.as_bytes()]).await?;
+            dump.connection.accepted(reply, format_args!("selecting database {index}"))?;
+            dump.form.command(&[b"SELECT", text.as_bytes()]);
+            dump.database(*index).await?;
+        }
+        dump.facts.still(&mut dump.connection).await?;
+        let written = dump.written;
+        let bytes = dump.form.finish(written.types, functions).await?;
+        call.note(format!("{} keys", thousands(written.types.total())));
+        Ok(RedisDumpOutputs {
+            keys: written.types.total(),
+            per_type: written.types,
+            databases,
+            expires: written.expires,
+            vanished: written.vanished,
+            functions,
+            bytes,
+            server_version,
+        })
+    }
+}
+
+/// The databases to read, in order. Says so where others that hold keys are left out because of the url.
+pub(crate) fn databases(listed: Option<Vec<u32>>, in_url: Option<u32>, facts: &Facts, call: &Call) -> Vec<u32> {
+    if let Some(mut listed) = listed {
+        listed.sort_unstable();
+        listed.dedup();
+        return listed;
+    }
+    let all: Vec<u32> = facts.databases.iter().map(|database| database.index).collect();
+    let Some(only) = in_url else { return all };
+    let others: Vec<String> = all.iter().filter(|index| **index != only).map(u32::to_string).collect();
+    if !others.is_empty() {
+        call.warn(format!(
+            "only database {only} is read, as `url` says; those that hold keys and are left out: {}",
+            others.join(", ")
+        ));
+    }
+    vec![only]
+}
+
+/// Writes the functions, where the server has any, and gives how many libraries they are.
+async fn functions(connection: &mut Connection, form: &mut Form) -> Result<u64, Failure> {
+    let libraries = match connection.ask(&[b"FUNCTION", b"LIST"]).await? {
+        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(0),
+        Reply::Array(libraries) => libraries.len() as u64,
+        Reply::Error(error) => return Err(unreadable(&error)),
+        reply => return Err(connection.unexpected("`FUNCTION LIST`", &reply)),
+    };
+    if libraries > 0 {
+        match connection.ask(&[b"FUNCTION", b"DUMP"]).await? {
+            Reply::Bulk(payload) => form.command(&[b"FUNCTION", b"RESTORE", &payload, b"REPLACE"]),
+            Reply::Error(error) => return Err(unreadable(&error)),
+            reply => return Err(connection.unexpected("`FUNCTION DUMP`", &reply)),
+        }
+    }
+    Ok(libraries)
+}
+
+fn unreadable(error: &str) -> Failure {
+    refusal::failure(error, "reading the functions").with_help(
+        "let this user run `FUNCTION LIST` and `FUNCTION DUMP`, or leave the functions out: `functions: false`",
+    )
+}

@@ -1,0 +1,8 @@
+//! `redis-dump`, `redis-restore` and `redis-digest` on real servers: what goes in comes back, and what goes wrong is said.
+
+mod concurrent;
+mod damage;
+mod digest;
+mod refusals;
+mod rig;
+mod round_trip;

@@ -1,0 +1,239 @@
+//! A server that refuses, goes away or hangs makes a failed run that says why, never a smaller dump.
+
+use std::time::{Duration, Instant};
+
+use aquifer_engine::alone::{Input, run_alone, run_alone_until};
+use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_functions::redis_digest::RedisDigest;
+use aquifer_functions::redis_dump::RedisDump;
+use aquifer_functions::redis_restore::RedisRestore;
+use aquifer_tests::redis_server::RedisServer;
+use serde_json::{Value as Json, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::rig::{dump, dumped, fill_database, many_strings, restore, run};
+
+async fn dump_with(params: Json) -> Result<Json, Failure> {
+    run_alone(RedisDump, params, Input::None).await.result
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_needed_and_checked() {
+    let server = RedisServer::with(&["--requirepass", "hunter2"]);
+    let url = server.url();
+    let with_password = url.replace("redis://", "redis://:hunter2@");
+    for (params, sound) in [
+        (json!({"url": url}), false),
+        (json!({"url": url, "password": "wrong"}), false),
+        (json!({"url": url, "username": "nobody", "password": "hunter2"}), false),
+        (json!({"url": url, "password": "hunter2"}), true),
+        (json!({"url": url, "username": "default", "password": "hunter2"}), true),
+        (json!({"url": with_password}), true),
+        (json!({"url": with_password, "password": "wrong"}), false),
+    ] {
+        let shown = params.to_string();
+        for (name, result) in [
+            ("dump", dump_with(params.clone()).await),
+            ("digest", run_alone(RedisDigest, params.clone(), Input::None).await.result),
+            ("restore", run_alone(RedisRestore, params.clone(), Input::bytes("x")).await.result),
+        ] {
+            match result {
+                Err(failure) if !sound => {
+                    assert_eq!(failure.kind, FailureKind::Unauthorized, "{name} {shown}: {}", failure.message);
+                    assert!(failure.help.is_some(), "{name} {shown}");
+                    assert!(!format!("{failure:?}").contains("hunter2"));
+                }
+                Err(failure) => assert_eq!((name, failure.kind), ("restore", FailureKind::Corrupt), "{shown}"),
+                Ok(_) => assert!(sound, "{name} {shown}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_acl_forbids_fails_the_dump() {
+    let server = RedisServer::start();
+    fill_database(&server, 0);
+    many_strings(&server, 2000);
+    run(&mut server.client(), "SET secret:1 x");
+    run(&mut server.client(), "HSET secret:2 f v");
+    let all =
+        "ACL SETUSER reader on >word ~* resetchannels +@read +@connection +@transaction +info +time +select +function";
+    for (rule, word) in [
+        ("-scan", "scan"),
+        ("-mget", "mget"),
+        ("-dump", "dump"),
+        ("-exec", "exec"),
+        ("-info", "info"),
+        ("-memory", "memory"),
+        ("-pexpiretime", "pexpiretime"),
+        ("-function", "function"),
+        ("resetkeys ~key:* ~here ~list ~timed", "secret:"),
+        ("resetkeys ~key:* ~here ~list ~timed %W~secret:*", "secret:"),
+    ] {
+        run(&mut server.client(), "ACL DELUSER reader");
+        run(&mut server.client(), all);
+        let params = json!({"url": server.url(), "username": "reader", "password": "word"});
+        assert_eq!(dump_with(params.clone()).await.expect("all that is needed")["keys"], 2005);
+        run(&mut server.client(), &format!("ACL SETUSER reader {rule}"));
+        let failure = dump_with(params).await.expect_err(rule);
+        assert_eq!(failure.kind, FailureKind::Unauthorized, "{rule}: {}", failure.message);
+        let text = format!("{} {:?}", failure.message, failure.help).to_lowercase();
+        assert!(text.contains(word), "{rule}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_target_refuses_fails_the_restore() {
+    let (from, full) = (RedisServer::start(), RedisServer::with(&["--maxmemory", "3mb"]));
+    many_strings(&from, 20_000);
+    let stream = dumped(&from).await;
+    let failure = restore(&full, &stream, json!({})).await.expect_err("no room");
+    assert_eq!(failure.kind, FailureKind::Rejected);
+    assert!(
+        failure.message.contains("OOM") && failure.message.contains("keys had been written"),
+        "{}",
+        failure.message
+    );
+
+    let few = RedisServer::with(&["--databases", "2"]);
+    fill_database(&from, 5);
+    let failure = restore(&few, &dumped(&from).await, json!({})).await.expect_err("too few databases");
+    assert!(failure.help.is_some_and(|help| help.contains("databases")), "{}", failure.message);
+    assert_eq!(few.cli(&["EXISTS", "here"]).trim(), "0", "a key must not land in another database");
+
+    // A payload of a version that no server knows yet.
+    let mut payload = b"\x00\x01x\xff\x7f".to_vec();
+    payload.extend([0; 8]);
+    let mut newer = format!("*4\r\n$7\r\nRESTORE\r\n$1\r\nk\r\n$1\r\n0\r\n${}\r\n", payload.len()).into_bytes();
+    newer.extend(payload);
+    newer.extend(b"\r\n");
+    let failure = restore(&few, &newer, json!({"requireTrailer": false})).await.expect_err("from the future");
+    assert!(failure.message.contains("`k`"), "{}", failure.message);
+    assert!(failure.help.is_some_and(|help| help.contains("as new as")));
+
+    let replica = RedisServer::with(&["--replicaof", &format!("127.0.0.1 {}", from.port())]);
+    let failure = restore(&replica, &stream, json!({})).await.expect_err("read only");
+    assert!(failure.help.is_some_and(|help| help.contains("master")) || failure.kind == FailureKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_there_is_said_soon() {
+    let params = json!({"url": "redis://127.0.0.1:1"});
+    assert_eq!(dump_with(params).await.expect_err("nobody").kind, FailureKind::Unavailable);
+    let params = json!({"url": "redis://no-such-host.invalid"});
+    assert_eq!(dump_with(params).await.expect_err("nowhere").kind, FailureKind::Unavailable);
+    let params = json!({"url": "/no/such/redis.sock"});
+    assert_eq!(dump_with(params).await.expect_err("no socket").kind, FailureKind::Unavailable);
+
+    // It accepts and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("redis://{}", silent.local_addr().expect("bound"));
+    let begun = Instant::now();
+    let failure = dump_with(json!({"url": url, "answerTimeout": "300ms"})).await.expect_err("silence");
+    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert!(failure.help.is_some_and(|help| help.contains("answerTimeout")));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+
+    let cancel = CancellationToken::new();
+    let stopping = cancel.clone();
+    let running = tokio::spawn(run_alone_until(RedisDump, json!({"url": url}), Input::None, cancel));
+    silent.accept().await.expect("the first");
+    silent.accept().await.expect("the second");
+    stopping.cancel();
+    let outcome = tokio::time::timeout(Duration::from_secs(1), running).await.expect("soon").expect("no panic");
+    assert_eq!(outcome.result.expect_err("stopped").kind, FailureKind::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_lost_fails_the_dump() {
+    let mut server = RedisServer::start();
+    many_strings(&server, 300_000);
+    // A reader that never reads: the dump fills the pipe and waits, half done.
+    let halfway = async |server: &RedisServer| {
+        let url = server.socket_url();
+        let running = tokio::spawn(async move { dump_slowly(url).await });
+        let begun = Instant::now();
+        while !server.cli(&["CLIENT", "LIST"]).contains("cmd=exec") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the dump must begin");
+        }
+        running
+    };
+    let running = halfway(&server).await;
+    run(&mut server.client(), "CLIENT KILL TYPE normal SKIPME yes");
+    let failure = running.await.expect("no panic").expect_err("killed");
+    assert_eq!(failure.kind, FailureKind::Unavailable, "{}", failure.message);
+    let running = halfway(&server).await;
+    server.kill();
+    let failure = running.await.expect("no panic").expect_err("the server is gone");
+    assert_eq!(failure.kind, FailureKind::Unavailable, "{}", failure.message);
+}
+
+async fn dump_slowly(url: String) -> Result<Json, Failure> {
+    run_alone(RedisDump, json!({"url": url, "batch": {"keys": 5}}), Input::None).await.result
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_fails_the_restore() {
+    let (from, mut to) = (RedisServer::start(), RedisServer::start());
+    many_strings(&from, 300_000);
+    let stream = dumped(&from).await;
+    let url = to.socket_url();
+    let running =
+        tokio::spawn(async move { run_alone(RedisRestore, json!({"url": url}), Input::bytes(stream)).await.result });
+    let begun = Instant::now();
+    while to.cli(&["DBSIZE"]).trim() == "0" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the restore must begin");
+    }
+    to.kill();
+    let failure = running.await.expect("no panic").expect_err("the server is gone");
+    assert_eq!(failure.kind, FailureKind::Unavailable, "{}", failure.message);
+    assert!(failure.message.contains("had been written"), "{}", failure.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_be_read_whole_is_refused() {
+    let server = RedisServer::with(&["--cluster-enabled", "yes"]);
+    let failure = dump(&server).await.result.expect_err("a cluster's node");
+    assert_eq!(failure.kind, FailureKind::Rejected);
+    assert!(failure.message.contains("cluster"), "{}", failure.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_in_the_url_leaves_the_others_out_aloud() {
+    let server = RedisServer::start();
+    fill_database(&server, 0);
+    fill_database(&server, 3);
+    let outcome = run_alone(RedisDump, json!({"url": format!("{}/3", server.url())}), Input::None).await;
+    assert_eq!(outcome.result.expect("a dump")["databases"], json!([3]));
+    assert!(outcome.messages.iter().any(|(_, text)| text.contains("left out: 0")), "{:?}", outcome.messages);
+    let params = json!({"url": server.url(), "databases": [3, 0, 3, 9]});
+    assert_eq!(dump_with(params).await.expect("a dump")["databases"], json!([0, 3, 9]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn params_that_contradict_are_refused_before_anything_runs() {
+    let dump_wrong = [
+        json!({"url": "redis://h", "batch": {"keys": 0}}),
+        json!({"url": "redis://h", "databases": []}),
+        json!({"url": "redis://h", "username": "me"}),
+        json!({"url": "redis://h", "tls": {}}),
+        json!({"url": "rediss://h", "tls": {"certFile": "x"}}),
+        json!({"url": "rediss://h", "tls": {"caFile": "x", "insecure": true}}),
+        json!({"url": "redis://h", "answerTimeout": "0s"}),
+        json!({"url": "http://h"}),
+    ];
+    for params in dump_wrong {
+        assert_eq!(dump_with(params.clone()).await.expect_err("wrong").kind, FailureKind::Config, "{params}");
+    }
+    for params in [
+        json!({"url": "redis://h", "before": "flush-all"}),
+        json!({"url": "redis://h", "confirmFlush": true}),
+        json!({"url": "redis://h/3"}),
+        json!({"url": "redis://h", "onConflict": "panic"}),
+    ] {
+        let outcome = run_alone(RedisRestore, params.clone(), Input::bytes("x")).await;
+        assert_eq!(outcome.result.expect_err("wrong").kind, FailureKind::Config, "{params}");
+    }
+}

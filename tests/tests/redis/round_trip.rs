@@ -1,0 +1,208 @@
+//! What goes in comes back: every type, expiry, database and function, by our restore and by `redis-cli --pipe`.
+
+use aquifer_engine::alone::{Input, run_alone};
+use aquifer_functions::redis_dump::RedisDump;
+use aquifer_tests::redis_server::{Certificates, RedisServer};
+use serde_json::json;
+
+use super::rig::{digest, dump, dumped, fill, fill_database, portrait, restore, run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_comes_back() {
+    let (from, to) = (RedisServer::with(&["--databases", "300"]), RedisServer::with(&["--databases", "300"]));
+    fill(&from);
+    fill_database(&from, 7);
+    fill_database(&from, 299);
+    let before = portrait(&from);
+    let outcome = dump(&from).await;
+    let outputs = outcome.result.expect("a dump");
+    assert_eq!(outputs["keys"], before.len() - 2, "{outputs}");
+    assert_eq!(outputs["databases"], json!([0, 7, 299]));
+    assert_eq!(outputs["perType"]["stream"], 3);
+    assert_eq!(outputs["expires"], 3 + 2);
+    assert_eq!(outputs["functions"], 2);
+    assert_eq!(outputs["vanished"], 0);
+    assert_eq!(outputs["bytes"], outcome.stdout.len());
+    assert!(outcome.stream.base().contains("redis"));
+    let restored = restore(&to, &outcome.stdout, json!({})).await.expect("a restore");
+    for name in ["keys", "perType", "functions", "bytes"] {
+        assert_eq!(restored[name], outputs[name], "{name}");
+    }
+    assert_eq!(
+        (&restored["skipped"], &restored["expired"], &restored["streamVersion"]),
+        (&json!(0), &json!(0), &json!(1))
+    );
+    assert_eq!(portrait(&to), before);
+    assert_eq!(digest(&to).await, digest(&from).await);
+    // What was read was not changed by being read.
+    assert_eq!(portrait(&from), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_cli_loads_it_too() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    fill(&from);
+    fill_database(&from, 7);
+    let stream = dumped(&from).await;
+    for _ in 0..2 {
+        let said = to.pipe(&stream);
+        assert!(said.contains("errors: 0"), "{said}");
+        assert_eq!(portrait(&to), portrait(&from));
+    }
+    assert_eq!(digest(&to).await, digest(&from).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_server_gives_the_same_bytes() {
+    let from = RedisServer::start();
+    fill(&from);
+    fill_database(&from, 3);
+    let stream = dumped(&from).await;
+    assert!(stream == dumped(&from).await);
+    let small = json!({"url": from.url(), "batch": {"keys": 1, "bytes": 1}});
+    let slow = run_alone(RedisDump, small, Input::None).await;
+    slow.result.expect("a dump in small steps");
+    let to = RedisServer::start();
+    restore(&to, &slow.stdout, json!({})).await.expect("a restore");
+    assert_eq!(portrait(&to), portrait(&from));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_done_twice_gives_the_same_keyspace() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    fill(&from);
+    let stream = dumped(&from).await;
+    restore(&to, &stream, json!({})).await.expect("into an empty server");
+    restore(&to, &stream, json!({"onConflict": "replace"})).await.expect("once more");
+    assert_eq!(portrait(&to), portrait(&from));
+    let skipping = restore(&to, &stream, json!({"onConflict": "skip"})).await.expect("all of it is there");
+    assert_eq!(skipping["keys"], 0);
+    // The functions of the whole server count as one thing that was left.
+    assert_eq!(skipping["skipped"].as_u64(), from.cli(&["DBSIZE"]).trim().parse::<u64>().ok().map(|keys| keys + 1));
+    assert_eq!(portrait(&to), portrait(&from));
+    let emptied = restore(&to, &stream, json!({"before": "flush-all", "confirmFlush": true})).await;
+    emptied.expect("into a server that was emptied");
+    assert_eq!(portrait(&to), portrait(&from));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_decided_as_told() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    fill(&from);
+    let stream = dumped(&from).await;
+    for key in ["timed", "list", "long-hash", "events", "big"] {
+        to.cli(&["FLUSHALL"]);
+        to.cli(&["FUNCTION", "FLUSH"]);
+        to.cli(&["SET", key, "mine"]);
+        let failure = restore(&to, &stream, json!({})).await.expect_err("a conflict");
+        assert!(failure.message.contains(&format!("`{key}`")), "{}", failure.message);
+        assert!(failure.message.contains("already has it"), "{}", failure.message);
+        assert_eq!(to.cli(&["GET", key]), "mine\n");
+        let skipping = restore(&to, &stream, json!({"onConflict": "skip"})).await.expect("it may stay");
+        assert!(skipping["skipped"].as_u64() >= Some(1));
+        assert_eq!(to.cli(&["GET", key]), "mine\n");
+        restore(&to, &stream, json!({"onConflict": "replace"})).await.expect("it may go");
+        assert_eq!(portrait(&to), portrait(&from), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_are_emptied_only_where_the_stream_has_them() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    fill_database(&from, 2);
+    let stream = dumped(&from).await;
+    run(&mut to.client(), "SET kept 1");
+    fill_database(&to, 2);
+    run(&mut to.client(), "SELECT 2");
+    let outputs = restore(&to, &stream, json!({"before": "flush-db", "confirmFlush": true})).await.expect("emptied");
+    assert_eq!(outputs["keys"], 3);
+    assert_eq!(to.cli(&["GET", "kept"]), "1\n");
+    assert_eq!(to.cli(&["-n", "2", "DBSIZE"]).trim(), "3");
+    restore(&to, &stream, json!({"before": "flush-all", "confirmFlush": true})).await.expect("emptied");
+    assert_eq!(to.cli(&["DBSIZE"]).trim(), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_server_is_dumped_and_restored() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    let stream = dumped(&from).await;
+    let outputs = restore(&to, &stream, json!({})).await.expect("nothing to do");
+    assert_eq!((&outputs["keys"], &outputs["commands"]), (&json!(0), &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_checks_everything_and_writes_nothing() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    fill(&from);
+    let stream = dumped(&from).await;
+    let params = json!({"dryRun": true, "before": "flush-all", "confirmFlush": true});
+    run(&mut to.client(), "SET mine 1");
+    let outputs = restore(&to, &stream, params.clone()).await.expect("a sound stream");
+    assert_eq!(outputs["keys"].as_u64(), from.cli(&["DBSIZE"]).trim().parse().ok());
+    assert_eq!(to.cli(&["KEYS", "*"]), "mine\n");
+    restore(&to, &stream[..stream.len() - 1], params).await.expect_err("cut off");
+    assert_eq!(to.cli(&["KEYS", "*"]), "mine\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_meanwhile_is_counted_and_gone() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    let client = &mut from.client();
+    run(client, "SET stays 1");
+    // The server that is read keeps what has expired; the one that is written must not.
+    run(client, "SET short 1 PX 400");
+    run(client, "RPUSH short-list a");
+    run(client, "PEXPIRE short-list 400");
+    let stream = dumped(&from).await;
+    let begun = std::time::Instant::now();
+    while from.cli(&["EXISTS", "short", "short-list"]).trim() != "0" {
+        assert!(begun.elapsed().as_secs() < 10, "the keys must expire");
+    }
+    run(&mut to.client(), "SET short older");
+    let outputs = restore(&to, &stream, json!({"onConflict": "replace"})).await.expect("a restore");
+    assert_eq!((&outputs["keys"], &outputs["expired"]), (&json!(1), &json!(2)));
+    assert_eq!(to.cli(&["KEYS", "*"]), "stays\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_spoken_with_those_who_are_trusted() {
+    let certificates = Certificates::new();
+    let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "no"]);
+    run(&mut server.client(), "SET a b");
+    let url = format!("rediss://127.0.0.1:{}", server.port());
+    let dump =
+        async |tls: serde_json::Value| run_alone(RedisDump, json!({"url": url, "tls": tls}), Input::None).await.result;
+    let ca = certificates.path("ca.crt");
+    assert_eq!(dump(json!({"caFile": ca})).await.expect("trusted")["keys"], 1);
+    assert_eq!(dump(json!({"insecure": true})).await.expect("not asked")["keys"], 1);
+    assert_eq!(dump(json!({"caFile": ca, "serverName": "localhost"})).await.expect("its other name")["keys"], 1);
+    let failure = dump(json!({"caFile": ca, "serverName": "example.com"})).await.expect_err("another name");
+    assert!(failure.help.is_some_and(|help| help.contains("tls.serverName")), "{}", failure.message);
+    let failure = dump(serde_json::Value::Null).await.expect_err("a stranger");
+    assert!(failure.help.is_some_and(|help| help.contains("tls.caFile")), "{}", failure.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_is_shown() {
+    let certificates = Certificates::new();
+    let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "yes"]);
+    let [ca, cert, key] = ["ca.crt", "server.crt", "server.key"].map(|name| certificates.path(name));
+    let url = format!("rediss://127.0.0.1:{}", server.port());
+    let without = run_alone(RedisDump, json!({"url": url, "tls": {"caFile": ca}}), Input::None).await;
+    without.result.expect_err("no certificate");
+    let tls = json!({"caFile": ca, "certFile": cert, "keyFile": key});
+    run_alone(RedisDump, json!({"url": url, "tls": tls}), Input::None).await.result.expect("one that is trusted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_the_new_commands_is_read_by_the_old_ones() {
+    let from = RedisServer::with(&["--rename-command", "PEXPIRETIME", "", "--rename-command", "FUNCTION", ""]);
+    let to = RedisServer::start();
+    fill_database(&from, 0);
+    super::rig::many_strings(&from, 3000);
+    let stream = dumped(&from).await;
+    restore(&to, &stream, json!({})).await.expect("a restore");
+    assert_eq!(to.cli(&["DEBUG", "DIGEST"]), from.cli(&["DEBUG", "DIGEST"]));
+    let left = |server: &RedisServer| server.cli(&["PTTL", "timed"]).trim().parse::<i64>().expect("an expiry");
+    assert!((left(&from) - left(&to)).abs() < 50);
+}
