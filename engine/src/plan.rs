@@ -205,6 +205,13 @@ impl Plan {
         &self.steps[id.0]
     }
 
+    /// A new redactor that hides every secret of this plan: for whatever prints something that a run may have touched.
+    pub fn redactor(&self) -> crate::secret::Redactor {
+        let redactor = crate::secret::Redactor::default();
+        self.secrets.iter().for_each(|secret| redactor.hide(secret));
+        redactor
+    }
+
     /// The pipeline at this place.
     pub fn pipeline(&self, id: PipelineId) -> &Pipeline {
         &self.pipelines[id.0]

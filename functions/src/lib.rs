@@ -41,3 +41,13 @@ pub fn builtins() -> Registry {
         .with(exec::Exec)
         .with(metrics_push::MetricsPush)
 }
+
+/// The Task and Function documents shipped with the program: file name and text, in the order of the documentation.
+pub fn shipped() -> &'static [(&'static str, &'static str)] {
+    &[
+        ("redis-backup-file.yaml", include_str!("../../tasks/redis-backup-file.yaml")),
+        ("redis-restore-file.yaml", include_str!("../../tasks/redis-restore-file.yaml")),
+        ("redis-copy.yaml", include_str!("../../tasks/redis-copy.yaml")),
+        ("redis-digest.yaml", include_str!("../../tasks/redis-digest.yaml")),
+    ]
+}
