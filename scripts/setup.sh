@@ -4,8 +4,6 @@
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-cache=${AQUIFER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/aquifer}
-
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
   elif command -v sudo >/dev/null; then sudo "$@"
@@ -28,22 +26,6 @@ debian() {
 rust() {
   command -v cargo >/dev/null || die "Rust is missing: install it with rustup, or take Debian's rustup package"
   debian cc gcc "Rust links with it, and zstd and the TLS library are C"
-}
-
-# python_venv: a virtual environment with moto, which plays S3 for the tests.
-python_venv() {
-  debian python3 python3 "the S3 server of the tests is written in it"
-  if [ ! -x "$cache/venv/bin/moto_server" ]; then
-    python3 -c 'import venv, ensurepip' 2>/dev/null || {
-      say "installing Debian's python3-venv: for the S3 server of the tests"
-      as_root apt-get update -qq
-      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
-    }
-    say "installing moto from Python's packages: the S3 server of the tests"
-    python3 -m venv "$cache/venv"
-    "$cache/venv/bin/pip" install -q --disable-pip-version-check 'moto[server]'
-  fi
-  export PATH="$cache/venv/bin:$PATH"
 }
 
 # free_port: a TCP port of 127.0.0.1 that nobody listens on.

@@ -1,5 +1,7 @@
-//! Dump and restore of a million small strings, beside redis-dump-go and `redis-cli --pipe`; and what a second backup of a
-//! mostly unchanged database adds, beside `redis-dump-go | restic backup --stdin`.
+//! Dump and restore of a million small strings, beside redis-dump-go and `redis-cli --pipe`; the command's size and start.
+//!
+//! Takes the programs in the PATH and the release build beside this one; gives tables. Always holds: servers are its own,
+//! on free ports, and end with it.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -189,70 +191,6 @@ pub(crate) fn measure() -> Result<Table, String> {
     Ok(table)
 }
 
-/// Bytes of all files below a folder.
-fn size(folder: &Path) -> Result<u64, String> {
-    let mut total = 0;
-    let mut next = vec![folder.to_path_buf()];
-    while let Some(folder) = next.pop() {
-        for entry in fs::read_dir(&folder).map_err(|error| error.to_string())? {
-            let entry = entry.map_err(|error| error.to_string())?;
-            let facts = entry.metadata().map_err(|error| error.to_string())?;
-            if facts.is_dir() { next.push(entry.path()) } else { total += facts.len() }
-        }
-    }
-    Ok(total)
-}
-
-pub(crate) fn increments() -> Result<Table, String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let server = Server::start()?;
-    let commands = folder.path().join("commands");
-    write_strings(&commands, 0..200_000, "v")?;
-    server.load(&commands)?;
-    let go =
-        program("redis-dump-go").ok_or("redis-dump-go is missing: go install github.com/yannh/redis-dump-go@latest")?;
-    let (our_repo, peer_repo) = (folder.path().join("ours"), folder.path().join("peers"));
-    run(Command::new("restic").args(["init", "-q", "-r"]).arg(&peer_repo).env("RESTIC_PASSWORD", "bench"))?;
-    let back_up = || -> Result<(u64, u64), String> {
-        let before = if our_repo.exists() { size(&our_repo)? } else { 0 };
-        run(aquifer()?
-            .args(["run", "redis-backup", "--progress", "none", "--set-env", "password=RESTIC_PASSWORD"])
-            .args(["--set", &format!("redis={}", server.url()), "--set", &format!("repository={}", our_repo.display())])
-            .env("RESTIC_PASSWORD", "bench"))?;
-        let ours = size(&our_repo)?.saturating_sub(before);
-        let before = size(&peer_repo)?;
-        let mut dump = Command::new(&go)
-            .args(["-host", "127.0.0.1", "-port", &server.port.to_string(), "-n", "50", "-silent"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("redis-dump-go: {error}"))?;
-        let stdin = dump.stdout.take().ok_or("no stdout")?;
-        run(Command::new("restic")
-            .args(["backup", "-q", "--stdin", "--stdin-filename", "dumpfile.resp", "-r"])
-            .arg(&peer_repo)
-            .env("RESTIC_PASSWORD", "bench")
-            .stdin(stdin))?;
-        dump.wait().map_err(|error| error.to_string())?;
-        Ok((ours, size(&peer_repo)?.saturating_sub(before)))
-    };
-    let mut table = Table::new(
-        "what a backup of 200,000 small strings adds to the repository, in bytes on disk",
-        &["backup", "aquifer", "redis-dump-go | restic", "aquifer : peer"],
-    );
-    let mut row = |what: &str, (a, b): (u64, u64)| {
-        #[expect(clippy::cast_precision_loss, reason = "a ratio of sizes, for reading")]
-        let ratio = a as f64 / b as f64;
-        table.row(&[what.to_owned(), a.to_string(), b.to_string(), format!("{ratio:.4}")]);
-    };
-    row("first", back_up()?);
-    row("nothing changed", back_up()?);
-    let changed = folder.path().join("changed");
-    write_strings(&changed, (0..200_000).filter(|key| key % 1000 == 7), "w")?;
-    server.load(&changed)?;
-    row("0.1% changed", back_up()?);
-    Ok(table)
-}
-
 pub(crate) fn binary() -> Result<Table, String> {
     let mut table = Table::new("the command itself", &["what", "figure"]);
     let file = PathBuf::from(aquifer()?.get_program());
@@ -266,15 +204,11 @@ pub(crate) fn binary() -> Result<Table, String> {
     ]);
     let times: Result<Vec<Duration>, String> = (0..9)
         .map(|_| {
-            timed(|| {
-                run(aquifer()?
-                    .args(["plan", "redis-backup", "--set", "repository=/r", "--set", "password=x"])
-                    .stdout(Stdio::null()))
-            })
+            timed(|| run(aquifer()?.args(["plan", "redis-backup-file", "--set", "path=/r"]).stdout(Stdio::null())))
         })
         .collect();
     table.row(&[
-        "aquifer plan redis-backup (median of 9)".to_owned(),
+        "aquifer plan redis-backup-file (median of 9)".to_owned(),
         format!("{:.1} ms", crate::table::median(times?).as_secs_f64() * 1e3),
     ]);
     Ok(table)

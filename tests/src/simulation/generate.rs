@@ -78,7 +78,7 @@ fn orders(dice: &mut Dice, trouble: u64, size: u64) -> Orders {
     let wrong = dice.chance(trouble).then(|| dice.pick(&WRONGS).copied()).flatten();
     Orders {
         size,
-        chunk: usize::try_from(1 + dice.below(20_000)).unwrap_or(1),
+        chunk: usize::try_from(500 + dice.below(20_000)).unwrap_or(500),
         pace: if dice.chance(60) { 0 } else { dice.below(60) },
         wrong,
         after: if dice.chance(30) { 0 } else { dice.below(size + 1) },
@@ -110,7 +110,9 @@ fn pipeline(dice: &mut Dice, steps: &mut Vec<SimStep>, room: usize, trouble: u64
     }
     let size = if dice.chance(10) { 0 } else { dice.below(150_000) };
     let end = steps.len() + room;
-    let params = orders(dice, trouble, size);
+    let mut params = orders(dice, trouble, size);
+    // A source that says it is done after half of its data is a shorter source: nobody can know better.
+    params.wrong = params.wrong.filter(|wrong| *wrong != Wrong::CloseEarly);
     steps.push(step(steps, "source", None, params));
     let mut unread = vec![steps.len() - 1];
     let mut open = unread.clone();
@@ -156,7 +158,7 @@ fn settings(dice: &mut Dice, steps: &mut [SimStep], first: usize) {
         }
     }
     let length = (steps.len() - first) as u64;
-    let mut any = |dice: &mut Dice| first + usize::try_from(dice.below(length)).unwrap_or(0);
+    let any = |dice: &mut Dice| first + usize::try_from(dice.below(length)).unwrap_or(0);
     if dice.chance(40) {
         let at = any(dice);
         let attempts = 2 + u32::try_from(dice.below(3)).unwrap_or(0);
