@@ -256,11 +256,10 @@ pub(crate) async fn stream(connection: &mut Connection, key: &[u8]) -> Result<Va
         hasher = hasher.text(&field(&info, name));
     }
     let mut count = 0;
-    let mut from = Bytes::from_static(b"-");
-    loop {
-        let entries = page(connection, &[b"XRANGE", key, &from, b"+", b"COUNT", ENTRIES], key).await?;
-        let Some(last) = entries.last() else { break };
-        from = after(&text(last));
+    let mut from = Some(Bytes::from_static(b"-"));
+    while let Some(first) = from {
+        let entries = page(connection, &[b"XRANGE", key, &first, b"+", b"COUNT", ENTRIES], key).await?;
+        from = entries.last().and_then(|last| after(&text(last)));
         count += entries.len() as u64;
         for entry in entries {
             hasher = whole(hasher, &Reply::Array(entry));
@@ -281,12 +280,11 @@ pub(crate) async fn stream(connection: &mut Connection, key: &[u8]) -> Result<Va
             consumers.add(Hasher::default().text(&field(&consumer, "name")).finish());
         }
         one = one.sum(consumers);
-        let mut from = Bytes::from_static(b"-");
+        let mut from = Some(Bytes::from_static(b"-"));
         let mut pending = 0;
-        loop {
-            let page = page(connection, &[b"XPENDING", key, &name, &from, b"+", ENTRIES], key).await?;
-            let Some(last) = page.last() else { break };
-            from = after(&text(last));
+        while let Some(first) = from {
+            let page = page(connection, &[b"XPENDING", key, &name, &first, b"+", ENTRIES], key).await?;
+            from = page.last().and_then(|last| after(&text(last)));
             for entry in page {
                 // Id, consumer, milliseconds since it was delivered, how often it was.
                 for place in [0, 1, 3] {
@@ -328,17 +326,15 @@ fn text(entry: &[Reply]) -> Bytes {
     entry.first().and_then(Reply::bytes).cloned().unwrap_or_default()
 }
 
-/// The id behind this one: where a page that ended with it goes on.
-fn after(id: &[u8]) -> Bytes {
-    let (milliseconds, sequence) = id.split_at(id.iter().position(|byte| *byte == b'-').unwrap_or(id.len()));
-    let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    let (milliseconds, sequence) = (number(milliseconds), number(sequence.get(1..).unwrap_or_default()));
-    let next = match sequence.checked_add(1) {
-        Some(sequence) => format!("{milliseconds}-{sequence}"),
-        // Behind the very last id nothing stands; the page from there is that entry again at most once.
-        None => format!("{}-0", milliseconds.saturating_add(1)),
+/// The id behind this one: where a page that ended with it goes on. `None` behind the very last one.
+fn after(id: &[u8]) -> Option<Bytes> {
+    let (milliseconds, sequence) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    let (milliseconds, sequence): (u64, u64) = (milliseconds.parse().ok()?, sequence.parse().ok()?);
+    let (milliseconds, sequence) = match sequence.checked_add(1) {
+        Some(sequence) => (milliseconds, sequence),
+        None => (milliseconds.checked_add(1)?, 0),
     };
-    next.into()
+    Some(format!("{milliseconds}-{sequence}").into())
 }
 
 /// Everything in a reply, in its order.
@@ -432,7 +428,8 @@ mod tests {
 
     #[test]
     fn a_page_of_a_stream_goes_on_behind_its_last_id() {
-        assert_eq!(after(b"5-7"), "5-8");
-        assert_eq!(after(b"5-18446744073709551615"), "6-0");
+        assert_eq!(after(b"5-7").as_deref(), Some(&b"5-8"[..]));
+        assert_eq!(after(b"5-18446744073709551615").as_deref(), Some(&b"6-0"[..]));
+        assert_eq!(after(b"18446744073709551615-18446744073709551615"), None);
     }
 }
