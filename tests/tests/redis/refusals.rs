@@ -150,28 +150,28 @@ async fn nobody_there_is_said_soon() {
 async fn a_connection_that_is_lost_fails_the_dump() {
     let mut server = RedisServer::start();
     many_strings(&server, 300_000);
-    // A reader that never reads: the dump fills the pipe and waits, half done.
-    let halfway = async |server: &RedisServer| {
-        let url = server.socket_url();
-        let running = tokio::spawn(async move { dump_slowly(url).await });
-        let begun = Instant::now();
-        while !server.cli(&["CLIENT", "LIST"]).contains("cmd=exec") {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the dump must begin");
-        }
-        running
-    };
-    let running = halfway(&server).await;
+    let running = tokio::spawn(dump_slowly(server.socket_url()));
+    wait_for_dump(&server);
     run(&mut server.client(), "CLIENT KILL TYPE normal SKIPME yes");
     let failure = running.await.expect("no panic").expect_err("killed");
     assert_eq!(failure.kind, FailureKind::Unavailable, "{}", failure.message);
-    let running = halfway(&server).await;
+    let running = tokio::spawn(dump_slowly(server.socket_url()));
+    wait_for_dump(&server);
     server.kill();
     let failure = running.await.expect("no panic").expect_err("the server is gone");
     assert_eq!(failure.kind, FailureKind::Unavailable, "{}", failure.message);
 }
 
+/// Waits until a dump is under way.
+fn wait_for_dump(server: &RedisServer) {
+    let begun = Instant::now();
+    while !server.cli(&["CLIENT", "LIST"]).contains("name=aquifer:redis-dump") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the dump must begin");
+    }
+}
+
 async fn dump_slowly(url: String) -> Result<Json, Failure> {
-    run_alone(RedisDump, json!({"url": url, "batch": {"keys": 5}}), Input::None).await.result
+    run_alone(RedisDump, json!({"url": url, "batch": {"keys": 1}}), Input::None).await.result
 }
 
 #[tokio::test(flavor = "multi_thread")]
