@@ -175,6 +175,49 @@ async fn dump_slowly(url: String) -> Result<Json, Failure> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_holds_nothing_up() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    many_strings(&from, 300_000);
+    let stream = dumped(&from).await;
+    let hang = |server: &RedisServer, signal| {
+        let pid = i32::try_from(server.pid()).expect("a process id");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it runs");
+    };
+    let cancel = CancellationToken::new();
+    let restoring = tokio::spawn(run_alone_until(
+        RedisRestore,
+        json!({"url": to.socket_url()}),
+        Input::bytes(stream.clone()),
+        cancel.clone(),
+    ));
+    let begun = Instant::now();
+    while to.cli(&["DBSIZE"]).trim() == "0" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the restore must begin");
+    }
+    hang(&to, nix::sys::signal::Signal::SIGSTOP);
+    let dumping = tokio::spawn(run_alone_until(
+        RedisDump,
+        json!({"url": from.socket_url(), "batch": {"keys": 1}}),
+        Input::None,
+        cancel.clone(),
+    ));
+    wait_for_dump(&from);
+    hang(&from, nix::sys::signal::Signal::SIGSTOP);
+    assert!(!restoring.is_finished() && !dumping.is_finished());
+    cancel.cancel();
+    for running in [restoring, dumping] {
+        let outcome = tokio::time::timeout(Duration::from_secs(1), running).await.expect("soon").expect("no panic");
+        assert_eq!(outcome.result.expect_err("stopped").kind, FailureKind::Cancelled);
+    }
+    // Without a cancel, patience ends.
+    let params = json!({"url": to.socket_url(), "answerTimeout": "300ms"});
+    let outcome = run_alone(RedisRestore, params, Input::bytes(stream)).await;
+    assert_eq!(outcome.result.expect_err("silence").kind, FailureKind::Unavailable);
+    hang(&to, nix::sys::signal::Signal::SIGCONT);
+    hang(&from, nix::sys::signal::Signal::SIGCONT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_fails_the_restore() {
     let (from, mut to) = (RedisServer::start(), RedisServer::start());
     many_strings(&from, 300_000);
