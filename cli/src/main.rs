@@ -1,1 +1,62 @@
-fn main() {}
+//! The `aquifer` command. Takes arguments, files and signals; prints results to stdout and everything else to stderr.
+//!
+//! Always holds: exit status 0 is success, 1 a failed run, 2 wrong definitions or arguments, 130 and 143 a run stopped by
+//! SIGINT or SIGTERM; a reader that closes stdout early is no error; no secret is printed. There is no logic of its own
+//! here: the engine decides, this prints.
+
+mod args;
+mod describe;
+mod docs;
+mod exit;
+mod inputs;
+mod print;
+mod progress;
+mod run;
+mod summary;
+
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    logging(&args);
+    quiet_panics();
+    let exit = match &args.command {
+        Command::Run(run) => run::run(run, &args),
+        Command::Plan(plan) => run::plan(plan, &args),
+        Command::Check { paths } => run::check(paths, &args),
+        Command::Functions { command } => describe::functions(command.as_ref()),
+        Command::Tasks { command } => describe::tasks(command.as_ref()),
+        Command::Schema => describe::schema(),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "aquifer", &mut script);
+            print::result(&String::from_utf8_lossy(&script));
+            Exit::Success
+        }
+        Command::Docs { write, check } => docs::run(write.as_deref(), check.as_deref()),
+    };
+    exit.into()
+}
+
+/// Library logs go to stderr, by `RUST_LOG`; without it only warnings of Aquifer's own.
+fn logging(args: &Args) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off,aquifer_engine=warn,aquifer_functions=warn"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        args::LogFormat::Text => lines.with_ansi(print::colour_on_stderr(args.color)).init(),
+        args::LogFormat::Json => lines.json().init(),
+    }
+}
+
+/// A panic's text may hold a secret, so only its place is printed here; the engine puts the text, without secrets, into the report.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        print::note(&format!("a function panicked{place}: this is a bug, please report it"));
+    }));
+}

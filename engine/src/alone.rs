@@ -169,7 +169,7 @@ pub async fn run_alone_until<F: Function>(
         if result.is_ok() && !control.was_read_to_the_end() {
             result = Err(Failure::internal("returned success before it had read its input to the end"));
         }
-        control.abandon();
+        control.cut(Failure::cancelled("the step has ended"));
     }
     if let Some(feeding) = feeding {
         feeding.abort();

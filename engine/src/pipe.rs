@@ -75,7 +75,7 @@ pub struct Level {
 pub struct Control(Arc<Shared>);
 
 impl Control {
-    /// Tells the reader, once it has read what is queued, that the stream is complete. The first end stands.
+    /// Tells the reader, once it has read what is queued, that the stream is complete. A broken pipe stays broken.
     pub fn finish(&self) {
         self.end(End::Finished);
     }
@@ -99,13 +99,19 @@ impl Control {
         self.0.writable.notify_one();
     }
 
-    /// Nobody reads this pipe any more: its writer is no longer held back by it.
-    pub fn abandon(&self) {
+    /// Ends the reading side: the writer is no longer held back by this pipe, and the reader's next read fails unless it
+    /// has already been told that the stream is complete.
+    pub fn cut(&self, failure: Failure) {
         let mut state = self.0.lock();
         state.abandoned = true;
         state.queue.clear();
         state.queued = 0;
+        // Also where the writer had finished: with its queue gone, "finished" would be a lie to a reader.
+        if !state.seen_finished {
+            state.end = Some(End::Broken(failure));
+        }
         drop(state);
+        self.0.readable.notify_one();
         self.0.writable.notify_one();
     }
 
@@ -431,6 +437,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_cut_pipe_is_never_taken_for_a_finished_one() {
+        let (mut writer, mut reader, control) = one(10);
+        writer.write(Bytes::from_static(b"unread")).await.expect("room");
+        control.finish();
+        control.cut(Failure::cancelled("stopped"));
+        assert!(reader.read().await.is_err());
+        assert!(!control.was_read_to_the_end());
+
+        let (_writer, mut reader, control) = one(10);
+        control.finish();
+        assert_eq!(reader.read().await.expect("finished"), None);
+        control.cut(Failure::cancelled("too late"));
+        assert_eq!(reader.read().await.expect("still finished"), None);
+    }
+
+    #[tokio::test]
     async fn a_pipe_never_holds_more_than_its_budget() {
         let (mut writer, mut reader, control) = one(100);
         let feeding = tokio::spawn(async move {
@@ -454,10 +476,10 @@ mod tests {
         let (mut kept, kept_control) = ends.remove(0);
         let (_gone, gone_control) = ends.remove(0);
         writer.write(Bytes::from_static(b"0123456789")).await.expect("room");
-        gone_control.abandon();
+        gone_control.cut(Failure::cancelled("the reader failed"));
         assert_eq!(kept.read().await.expect("sound").map(|chunk| chunk.len()), Some(10));
         writer.write(Bytes::from_static(b"0123456789")).await.expect("one branch lives");
-        kept_control.abandon();
+        kept_control.cut(Failure::cancelled("the reader failed"));
         assert!(writer.write(Bytes::from_static(b"x")).await.is_err());
     }
 

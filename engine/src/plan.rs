@@ -1,12 +1,32 @@
 //! Room 3: a task with its names bound, its params checked and its functions unfolded.
+//!
+//! Takes a document and the catalog that it stands in; for a plan, inputs too. Gives a [`Plan`], or everything that is
+//! wrong. The way: `unfold` goes through the steps, renders and checks their params and takes Function documents apart
+//! into drafts; `links` finds who reads and awaits whom; `assemble` asks the graph for pipelines and checks what only
+//! they show. Always holds: the same inputs make the same plan; nothing here touches network, disk, clock or environment.
+
+mod assemble;
+mod draft;
+mod inputs;
+mod late;
+mod links;
+mod names;
+#[cfg(test)]
+mod tests;
+mod unfold;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::catalog::{Catalog, Inputs};
+use crate::diagnostic::Diagnostic;
+use crate::document::Document;
 use crate::failure::Failure;
 use crate::function::RunInfo;
 use crate::registry::AnyFunction;
+use crate::secret::Redactor;
 use crate::stream::{StreamType, Streams};
 
 /// A step's place in [`Plan::steps`].
@@ -30,7 +50,6 @@ pub enum When {
 }
 
 /// A task, ready to run any number of times.
-#[derive(Debug)]
 pub struct Plan {
     /// The task's name.
     pub task: String,
@@ -64,6 +83,49 @@ pub struct PlannedStep {
     pub stdout: StreamType,
     /// The pipeline that it belongs to.
     pub pipeline: PipelineId,
+    /// Its params with secrets masked, and as written where they are not known.
+    pub(crate) shown: Value,
+}
+
+impl PlannedStep {
+    /// Its params for printing: secrets are masked, and what a run fills in stands there as it was written.
+    pub fn shown_params(&self) -> &Value {
+        &self.shown
+    }
+}
+
+/// What came of planning a task.
+pub(crate) struct Planned {
+    /// The plan, where nothing stands in its way.
+    pub(crate) plan: Option<Plan>,
+    /// What is wrong.
+    pub(crate) problems: Vec<Diagnostic>,
+    /// What must not stand in a message.
+    pub(crate) secrets: Redactor,
+}
+
+/// Plans a task.
+pub(crate) fn plan(catalog: &Catalog, task: &Document, inputs: &Inputs) -> Planned {
+    let mut problems = Vec::new();
+    let params = inputs::bind(&task.params, inputs, &mut problems);
+    let mut draft = unfold::task(catalog, task, params, Some(inputs.env.clone()));
+    problems.append(&mut draft.problems);
+    let secrets = Redactor::default();
+    draft.secrets.iter().for_each(|secret| secrets.hide(secret));
+    let plan = assemble::assemble(draft, task, catalog, &mut problems);
+    Planned { plan, problems, secrets }
+}
+
+/// Checks a document by itself: its params may have any values of their types.
+pub(crate) fn check(catalog: &Catalog, document: &Document) -> Vec<Diagnostic> {
+    let params = inputs::unknown(&document.params);
+    let mut draft = match document.is_task() {
+        true => unfold::task(catalog, document, params, None),
+        false => unfold::function(catalog, document, params),
+    };
+    let mut problems = std::mem::take(&mut draft.problems);
+    assemble::assemble(draft, document, catalog, &mut problems);
+    problems
 }
 
 /// A step's params.
@@ -118,6 +180,21 @@ impl std::fmt::Debug for PlannedStep {
         f.debug_struct("PlannedStep")
             .field("name", &self.name)
             .field("function", &self.function)
+            .field("params", &self.shown)
+            .field("stdin", &self.stdin)
+            .field("needs", &self.needs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Plan {
+    // All but the secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan")
+            .field("task", &self.task)
+            .field("concurrency", &self.concurrency)
+            .field("steps", &self.steps)
+            .field("pipelines", &self.pipelines)
             .finish_non_exhaustive()
     }
 }
@@ -126,6 +203,13 @@ impl Plan {
     /// The step at this place.
     pub fn step(&self, id: StepId) -> &PlannedStep {
         &self.steps[id.0]
+    }
+
+    /// A new redactor that hides every secret of this plan: for whatever prints something that a run may have touched.
+    pub fn redactor(&self) -> crate::secret::Redactor {
+        let redactor = crate::secret::Redactor::default();
+        self.secrets.iter().for_each(|secret| redactor.hide(secret));
+        redactor
     }
 
     /// The pipeline at this place.

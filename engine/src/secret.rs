@@ -201,6 +201,42 @@ impl Redactor {
     }
 }
 
+/// Gives every secret inside a value to `found`, by the places that its schema marks with [`SCHEMA_KEY`]. The schema has
+/// its definitions inlined.
+pub fn collect(schema: &serde_json::Value, value: &serde_json::Value, found: &mut impl FnMut(&str)) {
+    use serde_json::Value;
+    match (schema.get(SCHEMA_KEY), value) {
+        (Some(Value::Bool(true)), Value::String(secret)) => found(secret),
+        (Some(Value::String(_)), Value::String(url)) => {
+            if let Some((start, end)) = url_password(url) {
+                found(&url[start..end]);
+            }
+        }
+        _ => {}
+    }
+    for choices in ["anyOf", "oneOf", "allOf"] {
+        for choice in schema.get(choices).and_then(Value::as_array).into_iter().flatten() {
+            collect(choice, value, found);
+        }
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let declared = schema.get("properties").and_then(|known| known.get(name));
+                if let Some(schema) = declared.or_else(|| schema.get("additionalProperties")) {
+                    collect(schema, field, found);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(schema) = schema.get("items") {
+                items.iter().for_each(|item| collect(schema, item, found));
+            }
+        }
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +269,26 @@ mod tests {
         let mut value = serde_json::json!({"a": ["p\"w d/"], "p\"w d/": 1});
         redactor.redact_value(&mut value);
         assert_eq!(value, serde_json::json!({"a": ["***"], "***": 1}));
+    }
+
+    #[test]
+    fn secrets_are_found_by_their_places_in_the_schema() {
+        #[derive(JsonSchema)]
+        #[expect(dead_code, reason = "only its schema is looked at")]
+        struct Params {
+            url: Option<SecretUrl>,
+            env: std::collections::BTreeMap<String, Secret>,
+            keys: Vec<Secret>,
+            shown: String,
+        }
+        let mut settings = schemars::generate::SchemaSettings::draft2020_12();
+        settings.inline_subschemas = true;
+        let schema = SchemaGenerator::new(settings).into_root_schema_for::<Params>();
+        let value = serde_json::json!({"url": "x://u:a@h", "env": {"K": "b"}, "keys": ["c", "d"], "shown": "e"});
+        let mut found = Vec::new();
+        collect(schema.as_value(), &value, &mut |secret| found.push(secret.to_owned()));
+        found.sort();
+        assert_eq!(found, ["a", "b", "c", "d"]);
     }
 
     #[test]

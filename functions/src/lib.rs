@@ -5,14 +5,49 @@
 
 use aquifer_engine::registry::Registry;
 
+pub mod checksum;
+pub mod compress;
+pub mod decompress;
+pub mod decrypt;
+pub mod encrypt;
+pub mod exec;
+pub mod file_read;
+pub mod file_write;
+pub mod metrics_push;
 pub mod redis_digest;
 pub mod redis_dump;
 pub mod redis_restore;
+pub mod throttle;
 
+mod codec;
+mod metrics;
 mod redis;
 pub mod units;
 
 /// Every built-in function, in the order of the documentation.
 pub fn builtins() -> Registry {
-    Registry::new().with(redis_dump::RedisDump).with(redis_restore::RedisRestore).with(redis_digest::RedisDigest)
+    Registry::new()
+        .with(redis_dump::RedisDump)
+        .with(redis_restore::RedisRestore)
+        .with(redis_digest::RedisDigest)
+        .with(file_read::FileRead)
+        .with(file_write::FileWrite)
+        .with(compress::Compress)
+        .with(decompress::Decompress)
+        .with(encrypt::Encrypt)
+        .with(decrypt::Decrypt)
+        .with(checksum::Checksum)
+        .with(throttle::Throttle)
+        .with(exec::Exec)
+        .with(metrics_push::MetricsPush)
+}
+
+/// The Task and Function documents shipped with the program: file name and text, in the order of the documentation.
+pub fn shipped() -> &'static [(&'static str, &'static str)] {
+    &[
+        ("redis-backup-file.yaml", include_str!("../../tasks/redis-backup-file.yaml")),
+        ("redis-restore-file.yaml", include_str!("../../tasks/redis-restore-file.yaml")),
+        ("redis-copy.yaml", include_str!("../../tasks/redis-copy.yaml")),
+        ("redis-digest.yaml", include_str!("../../tasks/redis-digest.yaml")),
+    ]
 }

@@ -1,0 +1,161 @@
+//! The command line, as clap reads it; the doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::exit::Exit;
+
+/// Streams backups through declared steps: dumps, transforms and stores that run together, all or nothing.
+#[derive(Debug, Parser)]
+#[command(name = "aquifer", version, after_help = Exit::HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    /// How library logs look; `RUST_LOG` says which are shown.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// When to use colours; `NO_COLOR` is honoured.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a task.
+    Run(RunArgs),
+    /// Show what a task would run, without running anything.
+    Plan(PlanArgs),
+    /// Show every problem of these files and folders.
+    Check {
+        /// Files, or folders of `*.yaml` and `*.yml`.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// List the functions, or show one.
+    Functions {
+        #[command(subcommand)]
+        command: Option<Show>,
+    },
+    /// List the tasks, or show one.
+    Tasks {
+        #[command(subcommand)]
+        command: Option<Show>,
+    },
+    /// Print the JSON Schema of task files, for editors.
+    Schema,
+    /// Print a completion script.
+    Completions {
+        /// For this shell.
+        shell: Shell,
+    },
+    /// Generate the reference pages.
+    #[command(hide = true)]
+    Docs {
+        /// Write them into this folder.
+        #[arg(long, conflicts_with = "check")]
+        write: Option<PathBuf>,
+        /// Fail where a page in this folder is stale.
+        #[arg(long)]
+        check: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Show {
+    /// Show one.
+    Show {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What to run or to plan, and with which params.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TaskArgs {
+    /// A task file, or the name of a task.
+    #[arg(value_name = "FILE|NAME")]
+    pub(crate) target: String,
+    /// Which task of the file, where it has several.
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// Give a param.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Give a param the content of a file, without its last line break.
+    #[arg(long, value_name = "NAME=PATH")]
+    pub(crate) set_file: Vec<String>,
+    /// Give a param the value of an environment variable.
+    #[arg(long, value_name = "NAME=VARIABLE")]
+    pub(crate) set_env: Vec<String>,
+    /// Give params from a YAML or JSON file that holds a map; `-` reads stdin.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) values: Vec<PathBuf>,
+    /// More definitions: a file, or a folder of `*.yaml` and `*.yml`.
+    #[arg(long, value_name = "PATH", env = "AQUIFER_CATALOG", value_delimiter = ':')]
+    pub(crate) catalog: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    /// Write the report as JSON to this file; `-` is stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// How to tell the progress: `auto` draws bars on a terminal and prints lines elsewhere.
+    #[arg(long, value_enum, default_value_t = Progress::Auto)]
+    pub(crate) progress: Progress,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, lines elsewhere.
+    Auto,
+    /// A line for each event.
+    Plain,
+    /// Each event as a JSON object a line.
+    Json,
+    /// Nothing but what went wrong.
+    None,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    /// In which form.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Output {
+    /// For reading.
+    Text,
+    /// For programs.
+    Json,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// A Graphviz graph.
+    Dot,
+}

@@ -1,0 +1,149 @@
+//! `run`, `plan` and `check`. Always holds: all three make the same checks; a run hears signals until it has ended.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use aquifer_engine::catalog::Catalog;
+use aquifer_engine::event::Status;
+use aquifer_engine::plan::Plan;
+use aquifer_engine::report::Report;
+use aquifer_engine::run::{RunOptions, Stop};
+use aquifer_engine::show;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Args, Output, PlanArgs, RunArgs, TaskArgs};
+use crate::exit::Exit;
+use crate::{inputs, print, progress, summary};
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(200);
+
+fn planned(task: &TaskArgs, args: &Args) -> Result<Plan, Exit> {
+    let wrong = |message: String| {
+        print::error(&message);
+        Exit::Wrong
+    };
+    let (catalog, name) = inputs::target(task).map_err(wrong)?;
+    let inputs = inputs::inputs(task).map_err(wrong)?;
+    inputs::exposed(&catalog, &name, task).iter().for_each(|line| print::note(line));
+    catalog.plan(&name, &inputs).map_err(|problems| {
+        print::problems(&problems, args.color);
+        Exit::Wrong
+    })
+}
+
+/// `aquifer plan`.
+pub(crate) fn plan(plan: &PlanArgs, args: &Args) -> Exit {
+    let planned = match planned(&plan.task, args) {
+        Ok(planned) => planned,
+        Err(exit) => return exit,
+    };
+    print::result(&match plan.output {
+        Output::Text => show::text(&planned),
+        Output::Json => format!("{:#}", show::json(&planned)),
+        Output::Mermaid => show::mermaid(&planned),
+        Output::Dot => show::dot(&planned),
+    });
+    Exit::Success
+}
+
+/// `aquifer check`.
+pub(crate) fn check(paths: &[PathBuf], args: &Args) -> Exit {
+    let mut catalog: Catalog = inputs::builtin_catalog();
+    let before = (catalog.tasks().len(), catalog.functions().len());
+    paths.iter().for_each(|path| catalog.add_path(path));
+    let problems = catalog.problems();
+    if problems.has_errors() {
+        print::problems(&problems, args.color);
+        return Exit::Wrong;
+    }
+    let (tasks, functions) = (catalog.tasks().len() - before.0, catalog.functions().len() - before.1);
+    print::result(&format!("ok: {tasks} new task(s), {functions} new function(s), no problems"));
+    Exit::Success
+}
+
+/// `aquifer run`.
+pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
+    let planned = match planned(&run.task, args) {
+        Ok(planned) => planned,
+        Err(exit) => return exit,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print::error(&format!("no threads can be started: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let heard = Arc::new(AtomicU8::new(0));
+    let report = runtime.block_on(async {
+        let stop = Stop::default();
+        if let Err(error) = listen(&stop, &heard) {
+            print::error(&format!("signals cannot be heard: {error}"));
+            return None;
+        }
+        let events = progress::sink(run.progress, args.color);
+        let options = RunOptions { events, stop, progress: Some(TICK), ..RunOptions::default() };
+        Some(aquifer_engine::run::run(Arc::new(planned), options).await)
+    });
+    // A blocking call that ignores its cancel must not hold the exit back.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    let Some(report) = report else { return Exit::Failed };
+    summary::print(&report, run.progress);
+    let mut exit = match (report.status, heard.load(Ordering::Relaxed)) {
+        (Status::Succeeded, _) => Exit::Success,
+        (_, 0) => Exit::Failed,
+        (_, signal) => Exit::Signal(signal),
+    };
+    if let Some(path) = &run.report {
+        if let Err(error) = store(&report, path) {
+            print::error(&format!("the report could not be written to `{}`: {error}", path.display()));
+            if exit == Exit::Success {
+                exit = Exit::Failed;
+            }
+        }
+    }
+    exit
+}
+
+/// The whole report or none of it: under its name it is complete.
+fn store(report: &Report, path: &Path) -> std::io::Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    if path == Path::new("-") {
+        print::result(&text);
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    writeln!(file, "{text}")?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// SIGINT, SIGTERM and SIGHUP stop the run: gracefully first, at once when they come again.
+fn listen(stop: &Stop, heard: &Arc<AtomicU8>) -> std::io::Result<()> {
+    for (kind, number) in [(SignalKind::interrupt(), 2), (SignalKind::terminate(), 15), (SignalKind::hangup(), 15)] {
+        let mut signals = signal(kind)?;
+        let (stop, heard) = (stop.clone(), Arc::clone(heard));
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                // The first one is what the exit status tells.
+                let again = heard.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed).is_err();
+                if again {
+                    print::note("stopping at once");
+                    stop.at_once();
+                } else {
+                    print::note(
+                        "stopping: what runs is told to end, `when: always` steps still run; once more stops at once",
+                    );
+                    stop.gracefully();
+                }
+            }
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! One attempt of one pipeline: its params rendered, its pipes opened, its steps started together and brought to an end.
+//!
+//! Takes the plan and the board; tells the board how each step ended; gives the step that failed first. Always holds:
+//! - a pipe is finished only after its writer returned success, having read its own input to the end;
+//! - a failure is recorded before anything is cancelled because of it, so what fails later is known to be a consequence;
+//! - after a failure, whatever can no longer contribute to a living end of the pipeline is cancelled at once;
+//! - a step that does not stop within the grace is dropped.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::board::Board;
+use super::{LAST_GRACE, RunOptions};
+use crate::event::Status;
+use crate::failure::{Failure, FailureKind};
+use crate::function::{Call, Voice};
+use crate::pipe::{Control, OnDeclare, pipe};
+use crate::plan::{LateScope, Params, PipelineId, Plan, StepId};
+use crate::ports::OpenEnds;
+use crate::registry::Prepared;
+use crate::report::StepFailure;
+use crate::stream::StreamType;
+
+/// How long a dropped step may take to let go of what it holds.
+const DROP_TIME: Duration = Duration::from_millis(500);
+
+type Ended = (StepId, Result<Value, Failure>);
+
+/// A step of this attempt that has started.
+struct Stage {
+    stdin: Option<Control>,
+    stdout: Vec<Control>,
+    cancel: CancellationToken,
+    task: Option<AbortOnDropHandle<()>>,
+    status: Status,
+    /// Why it was told to stop, and until when it may take.
+    cancelled: Option<(Failure, Instant)>,
+}
+
+pub(super) struct Attempt<'a> {
+    plan: &'a Arc<Plan>,
+    board: &'a Arc<Board>,
+    id: PipelineId,
+    options: &'a RunOptions,
+    stages: BTreeMap<StepId, Stage>,
+    first: Option<StepFailure>,
+    late: Option<Late>,
+}
+
+/// The timeout ran out: the running step that held the others back then, and what is said of it.
+struct Late {
+    step: StepId,
+    failure: Failure,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(plan: &'a Arc<Plan>, board: &'a Arc<Board>, id: PipelineId, options: &'a RunOptions) -> Self {
+        Self { plan, board, id, options, stages: BTreeMap::new(), first: None, late: None }
+    }
+
+    /// Runs to the end. `Err(None)`: it was stopped from outside, nothing failed by itself.
+    pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), Option<StepFailure>> {
+        let prepared = match self.prepare() {
+            Ok(prepared) => prepared,
+            Err(first) => return Err(Some(first)),
+        };
+        let (tell, mut ends) = mpsc::unbounded_channel();
+        self.start(prepared, &tell);
+        drop(tell);
+        let timeout = self.plan.pipeline(self.id).timeout;
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let at_once = self.options.stop.at_once.clone();
+        let mut stopped = false;
+        let mut hurried = false;
+        while self.stages.values().any(|stage| stage.status == Status::Running) {
+            let give_up = self.running().filter_map(|(_, stage)| Some(stage.cancelled.as_ref()?.1)).min();
+            tokio::select! {
+                biased;
+                Some(ended) = ends.recv() => self.ended(ended),
+                () = at_once.cancelled(), if !hurried => {
+                    hurried = true;
+                    self.cancel_all(&Failure::cancelled("the run was stopped at once"), LAST_GRACE);
+                }
+                () = stop.cancelled(), if !stopped => {
+                    stopped = true;
+                    self.cancel_all(&Failure::cancelled("the run was stopped"), self.options.grace);
+                }
+                () = until(deadline), if self.late.is_none() && !stopped => {
+                    self.late = self.slowest().map(|step| Late { step, failure: Failure::timed_out(timeout.unwrap_or_default()) });
+                    self.cancel_all(&Failure::cancelled("the pipeline timed out"), self.options.grace);
+                }
+                () = until(give_up) => self.drop_overdue().await,
+            }
+        }
+        if self.stages.values().all(|stage| stage.status == Status::Succeeded) {
+            return Ok(());
+        }
+        // The step that was blamed for the timeout made it in the end, but others had been stopped because of it.
+        let late = self.late.take().map(|late| self.board.blame(late.step, late.failure));
+        Err(self.first.take().or(late))
+    }
+
+    fn running(&self) -> impl Iterator<Item = (StepId, &Stage)> {
+        self.stages.iter().filter(|(_, stage)| stage.status == Status::Running).map(|(id, stage)| (*id, stage))
+    }
+
+    /// Renders what had to wait and types every step's params. Where one is wrong, nothing starts.
+    fn prepare(&mut self) -> Result<Vec<(StepId, Prepared)>, StepFailure> {
+        let steps = &self.plan.pipeline(self.id).steps;
+        let mut prepared = Vec::with_capacity(steps.len());
+        for id in steps {
+            match self.prepare_step(*id) {
+                Ok(step) => prepared.push((*id, step)),
+                Err(failure) => {
+                    let others = Failure::cancelled(format!("step `{}` could not start", self.plan.step(*id).name));
+                    for other in steps {
+                        let (status, failure) = if other == id {
+                            (Status::Failed, failure.clone())
+                        } else {
+                            (Status::Cancelled, others.clone())
+                        };
+                        self.board.step_ended(*other, status, Err(failure));
+                    }
+                    return Err(self.board.blame(*id, failure));
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn prepare_step(&self, id: StepId) -> Result<Prepared, Failure> {
+        let step = self.plan.step(id);
+        let params = match &step.params {
+            Params::Known(value) => value.clone(),
+            Params::Late(late) => {
+                let outputs = |step| self.board.outputs(step);
+                let params = late.render(&LateScope { run: self.board.run(), outputs: &outputs })?;
+                self.board.hide_secrets(step.runs.info(), &params);
+                params
+            }
+        };
+        step.runs.prepare(params).map_err(|error| {
+            let place = if error.path.is_empty() { String::new() } else { format!("param `{}`: ", error.path) };
+            let failure = Failure::config(format!("{place}{}", error.message));
+            match error.help {
+                Some(help) => failure.with_help(help),
+                None => failure,
+            }
+        })
+    }
+
+    /// Opens every pipe and starts every step.
+    fn start(&mut self, prepared: Vec<(StepId, Prepared)>, tell: &mpsc::UnboundedSender<Ended>) {
+        let mut readers = BTreeMap::new();
+        let mut ready = Vec::with_capacity(prepared.len());
+        for (id, prepared) in prepared {
+            let reading: Vec<StepId> = self.readers_of(id).collect();
+            let mut ends = OpenEnds::default();
+            let mut stage = Stage {
+                stdin: None,
+                stdout: Vec::new(),
+                cancel: CancellationToken::new(),
+                task: None,
+                status: Status::Running,
+                cancelled: None,
+            };
+            if let Some((reader, control)) = readers.remove(&id) {
+                ends.stdin = Some(reader);
+                stage.stdin = Some(control);
+            }
+            if !reading.is_empty() {
+                let stream = &self.plan.step(id).stdout;
+                let (writer, branches) =
+                    pipe(reading.len(), self.options.budget, stream, Some(self.declaration_check(id)));
+                ends.stdout = Some(writer);
+                for (reader_id, (reader, control)) in reading.into_iter().zip(branches) {
+                    stage.stdout.push(control.clone());
+                    readers.insert(reader_id, (reader, control));
+                }
+            }
+            self.board.step_started(id, stage.stdin.clone(), stage.stdout.clone());
+            ready.push((id, prepared, ends, stage.cancel.clone()));
+            self.stages.insert(id, stage);
+        }
+        for (id, prepared, ends, cancel) in ready {
+            let voice: Arc<dyn Voice> = self.board.clone();
+            let name: Arc<str> = self.plan.step(id).name.as_str().into();
+            let call = Call::new(Arc::clone(self.board.run()), name, cancel, self.board.secrets().clone(), voice);
+            let tell = tell.clone();
+            let task = tokio::spawn(async move {
+                // Calling `run` is inside too: a function may panic before its future exists.
+                let running = AssertUnwindSafe(async move { prepared.run(ends, call).await }).catch_unwind();
+                let result = running.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+                // Nobody listens any more only when the whole run was dropped.
+                let _ = tell.send((id, result));
+            });
+            if let Some(stage) = self.stages.get_mut(&id) {
+                stage.task = Some(AbortOnDropHandle::new(task));
+            }
+        }
+    }
+
+    fn readers_of(&self, id: StepId) -> impl Iterator<Item = StepId> {
+        let plan = self.plan;
+        plan.pipeline(self.id).steps.iter().copied().filter(move |other| plan.step(*other).stdin == Some(id))
+    }
+
+    /// Checks what a stored stream turned out to be against everything that reads it, however far down.
+    fn declaration_check(&self, id: StepId) -> OnDeclare {
+        let plan = Arc::clone(self.plan);
+        let pipeline = self.id;
+        Arc::new(move |declared| {
+            let mut known = BTreeMap::from([(id, declared)]);
+            for step_id in &plan.pipeline(pipeline).steps {
+                let step = plan.step(*step_id);
+                let Some(found) = step.stdin.and_then(|from| known.get(&from)) else { continue };
+                step.streams.stdin.check(found).map_err(|mismatch| {
+                    let failure = Failure::config(format!("step `{}` {mismatch}", step.name));
+                    match mismatch.help {
+                        Some(help) => failure.with_help(help),
+                        None => failure,
+                    }
+                })?;
+                let written: StreamType = step.streams.stdout.resolve(Some(found));
+                known.insert(*step_id, written);
+            }
+            Ok(())
+        })
+    }
+
+    /// A step ended by itself.
+    fn ended(&mut self, (id, result): Ended) {
+        let Some(stage) = self.stages.get(&id).filter(|stage| stage.status == Status::Running) else { return };
+        let name = &self.plan.step(id).name;
+        let unread = stage.stdin.as_ref().is_some_and(|stdin| !stdin.was_read_to_the_end());
+        let result = match result {
+            Ok(_) if unread => Err(Failure::internal("returned success before it had read its input to the end")
+                .with_help("a reader that stops early could make half a stream look complete: let it read all of it")),
+            other => other,
+        };
+        match (result, stage.cancelled.clone()) {
+            (Ok(outputs), _) => {
+                stage.stdout.iter().for_each(Control::finish);
+                self.close(id, Status::Succeeded, Ok(outputs));
+            }
+            (Err(own), Some((reason, _))) => self.close_cancelled(id, &reason, Some(own)),
+            (Err(failure), None) => {
+                let reason = Failure::cancelled(format!("step `{name}` failed"));
+                self.first.get_or_insert_with(|| self.board.blame(id, failure.clone()));
+                self.close(id, Status::Failed, Err(failure));
+                self.cancel_the_dead(&reason);
+            }
+        }
+    }
+
+    /// A step ended because it was told to. The one that held the others back past the timeout is the one that failed.
+    fn close_cancelled(&mut self, id: StepId, reason: &Failure, own: Option<Failure>) {
+        let late = self.late.as_ref().filter(|late| late.step == id && self.first.is_none());
+        let (status, mut failure) = match late {
+            Some(late) => (Status::Failed, late.failure.clone()),
+            None => (Status::Cancelled, reason.clone()),
+        };
+        // What it ran into while it stopped may be worth a look; that it was stopped is known already.
+        if let Some(own) = own.filter(|own| own.kind != FailureKind::Cancelled) {
+            failure.causes.push(format!("while it stopped: {}", own.message));
+        }
+        if status == Status::Failed {
+            self.first = Some(self.board.blame(id, failure.clone()));
+        }
+        self.close(id, status, Err(failure));
+    }
+
+    /// Records how a step ended and lets go of its pipes.
+    fn close(&mut self, id: StepId, status: Status, result: Result<Value, Failure>) {
+        if let Some(stage) = self.stages.get_mut(&id) {
+            stage.status = status;
+            if let Err(failure) = &result {
+                let broken = Failure::cancelled(format!("the stream broke: {}", failure.message));
+                stage.stdout.iter().for_each(|control| control.break_off(broken.clone()));
+            }
+            stage.stdin.iter().for_each(|stdin| stdin.cut(Failure::cancelled("the step has ended")));
+        }
+        self.board.step_ended(id, status, result);
+    }
+
+    /// Cancels every step that can no longer contribute to a living end of the pipeline.
+    fn cancel_the_dead(&mut self, reason: &Failure) {
+        let mut alive: BTreeMap<StepId, bool> = self
+            .stages
+            .iter()
+            .map(|(id, stage)| {
+                (*id, matches!(stage.status, Status::Running | Status::Succeeded) && stage.cancelled.is_none())
+            })
+            .collect();
+        loop {
+            let dead: Vec<StepId> = self
+                .stages
+                .keys()
+                .filter(|id| alive[id])
+                .filter(|id| {
+                    let writer_gone = self.plan.step(**id).stdin.is_some_and(|from| !alive[&from]);
+                    let mut readers = self.readers_of(**id).peekable();
+                    let readers_gone = readers.peek().is_some() && readers.all(|reader| !alive[&reader]);
+                    writer_gone || readers_gone
+                })
+                .copied()
+                .collect();
+            if dead.is_empty() {
+                break;
+            }
+            alive.extend(dead.into_iter().map(|id| (id, false)));
+        }
+        for (id, alive) in alive {
+            if !alive {
+                self.cancel(id, reason, self.options.grace);
+            }
+        }
+    }
+
+    fn cancel_all(&mut self, reason: &Failure, grace: Duration) {
+        for id in self.plan.pipeline(self.id).steps.clone() {
+            self.cancel(id, reason, grace);
+        }
+    }
+
+    /// Tells a running step to stop; said twice, the shorter grace counts.
+    fn cancel(&mut self, id: StepId, reason: &Failure, grace: Duration) {
+        let Some(stage) = self.stages.get_mut(&id).filter(|stage| stage.status == Status::Running) else { return };
+        let until = Instant::now() + grace;
+        match &mut stage.cancelled {
+            Some((_, earlier)) => *earlier = until.min(*earlier),
+            None => stage.cancelled = Some((reason.clone(), until)),
+        }
+        stage.cancel.cancel();
+        stage.stdin.iter().for_each(|stdin| stdin.cut(reason.clone()));
+        stage.stdout.iter().for_each(|stdout| stdout.break_off(reason.clone()));
+    }
+
+    /// Drops the steps whose grace is over.
+    async fn drop_overdue(&mut self) {
+        let now = Instant::now();
+        let overdue: Vec<(StepId, Failure)> = self
+            .running()
+            .filter_map(|(id, stage)| {
+                stage.cancelled.as_ref().filter(|(_, until)| *until <= now).map(|(why, _)| (id, why.clone()))
+            })
+            .collect();
+        for (id, reason) in overdue {
+            if let Some(task) = self.stages.get_mut(&id).and_then(|stage| stage.task.take()) {
+                task.abort();
+                // A task that blocks its thread never notices; the run must end all the same.
+                let _ = tokio::time::timeout(DROP_TIME, task).await;
+            }
+            let name = &self.plan.step(id).name;
+            self.board.warn(name, "did not stop when told to, and was dropped");
+            self.close_cancelled(id, &reason, None);
+        }
+    }
+
+    /// The running step that holds the others back, or any that runs.
+    fn slowest(&self) -> Option<StepId> {
+        let running: Vec<StepId> = self.running().map(|(id, _)| id).collect();
+        self.board.slowest_of(&running).or_else(|| running.first().copied())
+    }
+}
+
+/// The text of a panic, where it has one.
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Failure::internal(format!("panicked: {}", text.unwrap_or("without a message")))
+        .with_help("this is a bug in the function: please report it")
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

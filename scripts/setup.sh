@@ -1,0 +1,56 @@
+# Sourced by ./demo, ./test and .ci/run: installs what is missing, and says what and why before anything takes long.
+# Always holds: nothing is installed that is there already; a command that cannot be had ends the script with its name.
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+cache=${AQUIFER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/aquifer}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else die "'$*' needs root: run it yourself, or install sudo"
+  fi
+}
+
+# debian COMMAND PACKAGE WHY: makes sure that COMMAND is there.
+updated=
+debian() {
+  command -v "$1" >/dev/null && return
+  command -v apt-get >/dev/null || die "$1 is missing, and this is no Debian: install it ($3)"
+  say "installing Debian's $2: $3"
+  if [ -z "$updated" ]; then as_root apt-get update -qq; updated=1; fi
+  # Servers are started by the scripts and tests themselves, on free ports: Debian's own instance is not wanted.
+  as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+  command -v "$1" >/dev/null || die "Debian's $2 was installed, and there is still no $1"
+}
+
+rust() {
+  command -v cargo >/dev/null || die "Rust is missing: install it with rustup, or take Debian's rustup package"
+  debian cc gcc "Rust links with it, and zstd and the TLS library are C"
+}
+
+# python_venv: a virtual environment with moto, which plays S3 for the tests.
+python_venv() {
+  debian python3 python3 "the S3 server of the tests is written in it"
+  if [ ! -x "$cache/venv/bin/moto_server" ]; then
+    python3 -c 'import venv, ensurepip' 2>/dev/null || {
+      say "installing Debian's python3-venv: for the S3 server of the tests"
+      as_root apt-get update -qq
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+    }
+    say "installing moto from Python's packages: the S3 server of the tests"
+    python3 -m venv "$cache/venv"
+    "$cache/venv/bin/pip" install -q --disable-pip-version-check 'moto[server]'
+  fi
+  export PATH="$cache/venv/bin:$PATH"
+}
+
+# free_port: a TCP port of 127.0.0.1 that nobody listens on.
+free_port() {
+  local port
+  while :; do
+    port=$((20000 + RANDOM % 20000))
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+  done
+}
