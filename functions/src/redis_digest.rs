@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::redis::chunks::Parts;
 use crate::redis::connection::{Connection, Reply};
 use crate::redis::digest::{self, Sum, Value};
+use crate::redis::digest_stream;
 use crate::redis::facts::{Clock, Facts};
 use crate::redis::scan::{BIG, reading};
 use crate::redis::tally::{Kind, thousands};
@@ -292,7 +293,7 @@ impl Reading<'_> {
         }
         for found in found.iter().filter(|found| !small(found)) {
             let value = if found.kind == Kind::Stream {
-                digest::stream(connection, &found.key).await?
+                digest_stream::stream(connection, &found.key).await?
             } else {
                 match Parts::of(connection, &found.key, found.size, self.clock).await? {
                     Some(parts) => digest::big(connection, &parts).await?,

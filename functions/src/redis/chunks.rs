@@ -135,7 +135,6 @@ impl Parts {
             Clock::Left => Some(values::time(connection).await?),
         };
         let expiry = values::read_expiry(connection, &self.key, now).await?;
-        // `PTTL` counts in whole milliseconds of another clock than `TIME`: the same expiry may come out one apart.
         let mut list = None;
         if is_list {
             list = Some((connection.reply().await?, connection.reply().await?, connection.reply().await?));
@@ -172,6 +171,7 @@ impl Parts {
 impl Steady {
     /// True where nothing that would show a change has changed.
     pub(crate) fn is_as(&self, other: &Self, clock: Clock) -> bool {
+        // `PTTL` and `TIME` are rounded each by itself: the same expiry may come out a little apart.
         let expiry = match (self.expiry, other.expiry, clock) {
             (Expiry::At(a), Expiry::At(b), Clock::Left) => a.abs_diff(b) <= 5,
             (a, b, _) => a == b,

@@ -169,7 +169,7 @@ impl Connection {
     /// The connection is lost, the server takes nothing for too long, or the step has to stop.
     pub(crate) async fn flush(&mut self) -> Result<(), Failure> {
         while !self.output.is_empty() {
-            let writing = timeout(self.patience, self.wire.write(&self.output));
+            let writing = timeout(self.patience, self.wire.write_buf(&mut self.output));
             let written = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(Failure::cancelled("stopped")),
@@ -177,7 +177,7 @@ impl Connection {
             };
             match written {
                 Ok(Ok(0)) => return Err(self.lost(&io::ErrorKind::WriteZero.into())),
-                Ok(Ok(count)) => self.output.advance(count),
+                Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(self.lost(&error)),
                 Err(_) => return Err(self.silent("took nothing")),
             }

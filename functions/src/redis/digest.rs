@@ -236,121 +236,18 @@ pub(crate) async fn big(connection: &mut Connection, parts: &Parts) -> Result<Va
     answer(connection, parts.kind, &parts.key).await
 }
 
-/// Entries of a stream, or pending ones of a group, that are asked for at once.
-const ENTRIES: &[u8] = b"500";
-
-/// The hash of a stream: its entries, last id, counters, groups, consumers and what is pending with whom. When a consumer
-/// was last seen and when an entry was delivered are left out: these are ages, and no two readings agree about them.
-///
-/// # Errors
-/// The server refuses, or the connection is lost.
-pub(crate) async fn stream(connection: &mut Connection, key: &[u8]) -> Result<Value, Failure> {
-    let info = match connection.ask(&[b"XINFO", b"STREAM", key]).await? {
-        Reply::Error(error) if error.contains("no such key") || error.starts_with("WRONGTYPE") => {
-            return Ok(Value::Gone);
-        }
-        reply => fields(connection.accepted(reply, reading(key))?),
-    };
-    let mut hasher = Hasher::default();
-    for name in ["last-generated-id", "max-deleted-entry-id", "entries-added"] {
-        hasher = hasher.text(&field(&info, name));
-    }
-    let mut count = 0;
-    let mut from = Bytes::from_static(b"-");
-    loop {
-        let entries = page(connection, &[b"XRANGE", key, &from, b"+", b"COUNT", ENTRIES], key).await?;
-        let Some(last) = entries.last() else { break };
-        from = after(&text(last));
-        count += entries.len() as u64;
-        for entry in entries {
-            hasher = whole(hasher, &Reply::Array(entry));
-        }
-    }
-    hasher.number(count);
-    let mut groups = Sum::default();
-    for group in page(connection, &[b"XINFO", b"GROUPS", key], key).await? {
-        let group = fields(Reply::Array(group));
-        let name = field(&group, "name");
-        let mut one = Hasher::default().text(&name);
-        for name in ["last-delivered-id", "entries-read"] {
-            one = one.text(&field(&group, name));
-        }
-        let mut consumers = Sum::default();
-        for consumer in page(connection, &[b"XINFO", b"CONSUMERS", key, &name], key).await? {
-            let consumer = fields(Reply::Array(consumer));
-            consumers.add(Hasher::default().text(&field(&consumer, "name")).finish());
-        }
-        one = one.sum(consumers);
-        let mut from = Bytes::from_static(b"-");
-        let mut pending = 0;
-        loop {
-            let page = page(connection, &[b"XPENDING", key, &name, &from, b"+", ENTRIES], key).await?;
-            let Some(last) = page.last() else { break };
-            from = after(&text(last));
-            for entry in page {
-                // Id, consumer, milliseconds since it was delivered, how often it was.
-                for place in [0, 1, 3] {
-                    one = entry.get(place).into_iter().fold(one, whole);
-                }
-                pending += 1;
-            }
-        }
-        one.number(pending);
-        groups.add(one.finish());
-    }
-    Ok(Value::Is(hasher.sum(groups).finish()))
-}
-
-/// An array of arrays.
-async fn page(connection: &mut Connection, args: &[&[u8]], key: &[u8]) -> Result<Vec<Vec<Reply>>, Failure> {
-    let reply = connection.ask(args).await?;
-    let reply = connection.accepted(reply, reading(key))?;
-    let items = reply.items().and_then(|items| items.into_iter().map(Reply::items).collect());
-    items.ok_or_else(|| connection.unexpected("reading a stream", &"no list of lists"))
-}
-
 /// A flat list of names and values.
-fn fields(reply: Reply) -> Vec<Reply> {
+pub(super) fn fields(reply: Reply) -> Vec<Reply> {
     reply.items().unwrap_or_default()
 }
 
 /// The value behind a name, as text; empty where there is none.
-fn field(fields: &[Reply], name: &str) -> Bytes {
+pub(super) fn field(fields: &[Reply], name: &str) -> Bytes {
     let found = fields.chunks_exact(2).find(|pair| pair[0].bytes().is_some_and(|found| found == name.as_bytes()));
     match found.map(|pair| &pair[1]) {
         Some(Reply::Integer(number)) => number.to_string().into(),
         Some(reply) => reply.bytes().cloned().unwrap_or_default(),
         None => Bytes::new(),
-    }
-}
-
-fn text(entry: &[Reply]) -> Bytes {
-    entry.first().and_then(Reply::bytes).cloned().unwrap_or_default()
-}
-
-/// The id behind this one: where a page that ended with it goes on.
-fn after(id: &[u8]) -> Bytes {
-    let (milliseconds, sequence) = id.split_at(id.iter().position(|byte| *byte == b'-').unwrap_or(id.len()));
-    let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    let (milliseconds, sequence) = (number(milliseconds), number(sequence.get(1..).unwrap_or_default()));
-    let next = match sequence.checked_add(1) {
-        Some(sequence) => format!("{milliseconds}-{sequence}"),
-        // Behind the very last id nothing stands; the page from there is that entry again at most once.
-        None => format!("{}-0", milliseconds.saturating_add(1)),
-    };
-    next.into()
-}
-
-/// Everything in a reply, in its order.
-fn whole(hasher: Hasher, reply: &Reply) -> Hasher {
-    match reply {
-        Reply::Array(items) => {
-            let mut hasher = hasher;
-            hasher.number(items.len() as u64);
-            items.iter().fold(hasher, whole)
-        }
-        Reply::Integer(number) => hasher.text(number.to_string().as_bytes()),
-        reply => hasher.text(reply.bytes().map_or(&b""[..], |bytes| bytes)),
     }
 }
 
@@ -428,11 +325,5 @@ mod tests {
         assert_eq!(score(b"-0"), score(b"0"));
         assert_ne!(score(b"inf"), score(b"-inf"));
         assert_eq!(score(b"x"), None);
-    }
-
-    #[test]
-    fn a_page_of_a_stream_goes_on_behind_its_last_id() {
-        assert_eq!(after(b"5-7"), "5-8");
-        assert_eq!(after(b"5-18446744073709551615"), "6-0");
     }
 }

@@ -7,8 +7,10 @@
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
-use super::load::{Loader, OnConflict, Pending, What, part, refused, wrong};
+use super::load::{Loader, OnConflict, refused, wrong};
 use super::parser::{Large, Parser};
+use super::parts::part;
+use super::replies::{Pending, What};
 use super::resp::{self, show};
 use super::tally::Kind;
 
@@ -166,7 +168,7 @@ impl Loader {
 
     async fn sent_large(&mut self, key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
         if self.connection.is_none() {
-            return self.dry(what);
+            return self.count(what);
         }
         self.sent(Pending { key, offset, size: 0, what }).await?;
         // A long command keeps the server busy for long enough; the next one waits for it.

@@ -2,10 +2,10 @@
 //!
 //! Takes commands in the stream's order. Gives what became of the keys. Always holds: only commands that are known to
 //! write one key (or a library of functions) are sent, each on its own terms: without `replace` a `SET` carries `NX` and
-//! a `RESTORE` no `REPLACE`, so a key that is already there is never touched, however it got there; no more than
-//! [`MOST_BYTES`] and [`MOST_COMMANDS`] are unanswered; the first refusal ends the loading.
+//! a `RESTORE` no `REPLACE`, so a key that is already there is never touched, however it got there; after a `SELECT`
+//! nothing is sent until it is answered.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
@@ -14,21 +14,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::connection::{Connection, Reply};
+use super::connection::Connection;
 use super::parser::Command;
-use super::refusal;
+use super::parts::{Group, part};
+use super::replies::{Pending, What};
 use super::resp::{self, show};
 use super::tally::{Kind, PerType, thousands};
 use super::values;
 
-/// Commands that are unanswered at most.
-const MOST_COMMANDS: usize = 1024;
-
-/// Bytes of commands that are unanswered at most, a single longer command aside.
-const MOST_BYTES: usize = 1 << 20;
-
-/// Keys remembered, to tell a key that the stream holds twice from one that the server already had.
-const MOST_REMEMBERED: usize = 1 << 20;
+/// Keys remembered, to tell a key that the stream holds twice from one that the server already had: the most that fit into
+/// the 9 MiB of a table of 2^20 places.
+pub(super) const MOST_REMEMBERED: usize = 900_000;
 
 /// What to do with a key that is already there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,37 +73,6 @@ pub(crate) struct Done {
     pub(crate) functions: bool,
 }
 
-/// A command that is unanswered.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) key: Bytes,
-    pub(super) offset: u64,
-    pub(super) size: usize,
-    pub(super) what: What,
-}
-
-/// What a reply will mean.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum What {
-    /// Nothing but that it went well.
-    Plain,
-    /// A key with its whole value.
-    Value { kind: Kind, repeated: bool, expired: bool },
-    /// Functions.
-    Functions { all: bool },
-}
-
-/// A key that is written by several commands.
-#[derive(Debug)]
-struct Group {
-    key: Bytes,
-    /// `None` until the first part.
-    kind: Option<Kind>,
-    skipping: bool,
-    repeated: bool,
-    expired: bool,
-}
-
 /// Loading under way.
 #[derive(Debug)]
 pub(crate) struct Loader {
@@ -116,16 +81,16 @@ pub(crate) struct Loader {
     pub(super) on_conflict: OnConflict,
     before: Before,
     pub(super) pending: VecDeque<Pending>,
-    unanswered: usize,
+    pub(super) unanswered: usize,
     database: u32,
     emptied: HashSet<u32>,
     flushed: bool,
-    group: Option<Group>,
+    pub(super) group: Option<Group>,
     /// The server's clock in milliseconds at an instant of ours.
     clock: (u64, Instant),
-    remembered: HashSet<u64>,
+    pub(super) remembered: HashSet<u64>,
     /// The key that was written last, and whether it was left as it was.
-    last: Option<(Bytes, bool)>,
+    pub(super) last: Option<(Bytes, bool)>,
     pub(crate) done: Done,
 }
 
@@ -263,7 +228,7 @@ impl Loader {
             at += 2;
         }
         let Some(what) = self.begin_value(&key, Kind::String, expiry, command.offset).await? else { return Ok(()) };
-        let Some(connection) = &mut self.connection else { return self.dry(what) };
+        let Some(connection) = &mut self.connection else { return self.count(what) };
         let nx = self.on_conflict != OnConflict::Replace;
         if nx {
             let out = connection.output();
@@ -299,7 +264,7 @@ impl Loader {
         let kind = Kind::of_payload(payload.first().copied().unwrap_or(u8::MAX));
         let expiry = (absolute && ttl > 0).then_some(ttl);
         let Some(what) = self.begin_value(&key, kind, expiry, command.offset).await? else { return Ok(()) };
-        let Some(connection) = &mut self.connection else { return self.dry(what) };
+        let Some(connection) = &mut self.connection else { return self.count(what) };
         let replace = self.on_conflict == OnConflict::Replace;
         let out = connection.output();
         resp::arguments(out, 4 + u64::from(absolute) + u64::from(replace) + rest.len() as u64);
@@ -340,12 +305,12 @@ impl Loader {
     }
 
     /// A stream without any `SELECT` writes into database 0.
-    async fn first_write(&mut self) -> Result<(), Failure> {
+    pub(super) async fn first_write(&mut self) -> Result<(), Failure> {
         if self.before == Before::Keep { Ok(()) } else { self.empty().await }
     }
 
     /// Remembers a key; true where the stream had it before.
-    fn remember(&mut self, key: &[u8]) -> bool {
+    pub(super) fn remember(&mut self, key: &[u8]) -> bool {
         if self.on_conflict != OnConflict::Fail {
             return false;
         }
@@ -356,108 +321,11 @@ impl Loader {
         !self.remembered.insert(hash)
     }
 
-    async fn remove(&mut self, key: Bytes, offset: u64) -> Result<(), Failure> {
+    pub(super) async fn remove(&mut self, key: Bytes, offset: u64) -> Result<(), Failure> {
         let mut command = BytesMut::new();
         // `DEL` of a big value would keep the server from answering others.
         resp::command(&mut command, &[b"UNLINK", &key]);
         self.send(&command, key, offset, What::Plain).await
-    }
-
-    /// Begins a key that is written by several commands: `own` where the stream says so by a `DEL`.
-    async fn begin_key(&mut self, key: Bytes, offset: u64, own: bool) -> Result<(), Failure> {
-        if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
-            // What was written so far is taken back; it is begun again, or has gone.
-            group.kind = None;
-            return if group.skipping { Ok(()) } else { self.remove(key, offset).await };
-        }
-        self.close_key().await?;
-        self.first_write().await?;
-        let (mut skipping, mut repeated) = (false, false);
-        if self.on_conflict == OnConflict::Replace {
-            if own {
-                self.remove(key.clone(), offset).await?;
-            }
-        } else {
-            let before = self.remember(&key);
-            self.settle(0).await?;
-            if let Some(connection) = &mut self.connection {
-                let reply = connection.ask(&[b"EXISTS", &key]).await?;
-                skipping = connection.accepted(reply, at(&key, offset))? != Reply::Integer(0);
-            }
-            repeated = skipping && before;
-            if skipping && !before && self.on_conflict == OnConflict::Fail {
-                return Err(self.conflict(&key, offset));
-            }
-        }
-        self.last = Some((key.clone(), skipping));
-        self.group = Some(Group { key, kind: None, skipping, repeated, expired: false });
-        Ok(())
-    }
-
-    /// Goes on with a key; false where it is to be left as it is.
-    pub(super) async fn begin_part(&mut self, key: Bytes, kind: Kind, offset: u64) -> Result<bool, Failure> {
-        if self.group.as_ref().is_none_or(|group| group.key != key) {
-            self.begin_key(key, offset, false).await?;
-        }
-        Ok(self.group.as_mut().is_some_and(|group| {
-            group.kind = Some(kind);
-            !group.skipping
-        }))
-    }
-
-    /// Counts the key that was being written by several commands.
-    pub(crate) async fn close_key(&mut self) -> Result<(), Failure> {
-        let Some(Group { kind: Some(kind), skipping, repeated, expired, .. }) = self.group.take() else {
-            return Ok(());
-        };
-        self.done.in_stream.add(kind);
-        match (skipping, repeated, expired) {
-            (true, true, _) => self.done.repeated += 1,
-            (true, false, _) => self.done.skipped += 1,
-            (false, _, true) => self.done.expired += 1,
-            (false, _, false) => self.done.written.add(kind),
-        }
-        Ok(())
-    }
-
-    async fn expire(&mut self, command: &Command, name: &[u8]) -> Result<(), Failure> {
-        let key = command.bytes(1);
-        let Some(number) = resp::number(command.arg(2)).and_then(|number| u64::try_from(number).ok()) else {
-            return Err(wrong(command.offset, format_args!("{} is no expiry", show(command.arg(2)))));
-        };
-        let passed = match name {
-            b"PEXPIREAT" => self.has_passed(number),
-            b"EXPIREAT" => self.has_passed(number.saturating_mul(1000)),
-            _ => number == 0,
-        };
-        match &mut self.group {
-            Some(group) if group.key == key => {
-                group.expired |= passed;
-                if group.skipping {
-                    return Ok(());
-                }
-            }
-            _ => {
-                // Whether the key before was left as it was is known once everything is answered.
-                self.settle(0).await?;
-                match &self.last {
-                    Some((last, skipped)) if *last == key => {
-                        if *skipped {
-                            return Ok(());
-                        }
-                    }
-                    _ if self.on_conflict == OnConflict::Replace => {}
-                    _ => {
-                        return Err(wrong(
-                            command.offset,
-                            format_args!("an expiry for the key {}, which was not written just before", show(&key)),
-                        )
-                        .with_help("such a stream can only be restored with `onConflict: replace`"));
-                    }
-                }
-            }
-        }
-        self.send(command.raw(), key, command.offset, What::Plain).await
     }
 
     async fn function(&mut self, command: &Command) -> Result<(), Failure> {
@@ -494,136 +362,11 @@ impl Loader {
     }
 
     /// Sends a command as it is.
-    async fn send(&mut self, raw: &[u8], key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
-        let Some(connection) = &mut self.connection else { return self.dry(what) };
+    pub(super) async fn send(&mut self, raw: &[u8], key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
+        let Some(connection) = &mut self.connection else { return self.count(what) };
         connection.output().extend_from_slice(raw);
         self.sent(Pending { key, offset, size: raw.len(), what }).await
     }
-
-    /// Counts what would have been written.
-    pub(super) fn dry(&mut self, what: What) -> Result<(), Failure> {
-        match what {
-            What::Plain => {}
-            What::Value { expired: true, .. } => self.done.expired += 1,
-            What::Value { kind, .. } => self.done.written.add(kind),
-            What::Functions { all: true } => self.done.functions = true,
-            What::Functions { all: false } => self.done.libraries += 1,
-        }
-        Ok(())
-    }
-
-    /// Keeps in mind that an answer is to come, and waits for some of them where there are many.
-    pub(super) async fn sent(&mut self, pending: Pending) -> Result<(), Failure> {
-        self.unanswered += pending.size;
-        self.pending.push_back(pending);
-        if self.pending.len() >= MOST_COMMANDS || self.unanswered >= MOST_BYTES {
-            return self.settle(self.pending.len() / 2).await;
-        }
-        match &mut self.connection {
-            Some(connection) => connection.send_some().await,
-            None => Ok(()),
-        }
-    }
-
-    /// Reads answers until at most so many are still to come.
-    ///
-    /// # Errors
-    /// The server refused a command, or the connection is lost.
-    pub(crate) async fn settle(&mut self, down_to: usize) -> Result<(), Failure> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        connection.flush().await?;
-        while self.pending.len() > down_to {
-            if let Err(failure) = self.answer().await {
-                return Err(self.others(failure).await);
-            }
-        }
-        Ok(())
-    }
-
-    async fn answer(&mut self) -> Result<(), Failure> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let reply = connection.reply().await?;
-        let Some(pending) = self.pending.pop_front() else { return Ok(()) };
-        self.unanswered -= pending.size;
-        match (pending.what, reply) {
-            (What::Plain, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
-            (What::Plain, _) => Ok(()),
-            (What::Value { repeated, .. }, Reply::Nil) => self.there(&pending, repeated),
-            (What::Value { repeated, .. }, Reply::Error(error)) if error.starts_with("BUSYKEY") => {
-                self.there(&pending, repeated)
-            }
-            (What::Functions { .. }, Reply::Error(error))
-                if self.on_conflict == OnConflict::Skip && error.contains("already exists") =>
-            {
-                self.done.skipped += 1;
-                Ok(())
-            }
-            (What::Functions { .. }, Reply::Error(error)) => {
-                Err(refusal::failure(&error, format_args!("loading the functions at byte {}", pending.offset)))
-            }
-            (_, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
-            (what, _) => self.dry(what),
-        }
-    }
-
-    /// A key was already there.
-    fn there(&mut self, pending: &Pending, repeated: bool) -> Result<(), Failure> {
-        if let Some((last, skipped)) = &mut self.last {
-            *skipped |= *last == pending.key;
-        }
-        match self.on_conflict {
-            OnConflict::Fail if repeated => self.done.repeated += 1,
-            OnConflict::Fail => return Err(self.conflict(&pending.key, pending.offset)),
-            OnConflict::Skip | OnConflict::Replace => self.done.skipped += 1,
-        }
-        Ok(())
-    }
-
-    fn conflict(&self, key: &[u8], offset: u64) -> Failure {
-        let failure = Failure::rejected(format!("{}: the server already has it", at(key, offset)));
-        if self.remembered.len() >= MOST_REMEMBERED {
-            failure.with_help("choose `onConflict: skip` or `replace`; in a stream of more than a million keys it may also be one that stands there twice, which `SCAN` can cause and which both choices take")
-        } else {
-            failure.with_help("restore into an empty server, or choose `onConflict: skip` or `replace`")
-        }
-    }
-
-    /// Reads what the server says to the commands that were under way when one was refused, and adds it to the failure.
-    async fn others(&mut self, mut failure: Failure) -> Failure {
-        let mut kinds: BTreeMap<String, (u64, String)> = BTreeMap::new();
-        // A lost connection fails the first of these at once.
-        while !self.pending.is_empty() {
-            let left = self.pending.len();
-            if let Err(other) = self.answer().await {
-                if self.pending.len() == left {
-                    break;
-                }
-                let word = format!("{}", other.kind);
-                kinds.entry(word).or_insert((0, other.message)).0 += 1;
-            }
-        }
-        failure.causes.extend(kinds.into_values().map(|(count, first)| match count {
-            1 => format!("one more command under way: {first}"),
-            count => format!("{count} more commands under way; the first: {first}"),
-        }));
-        failure
-    }
-}
-
-/// The type that a command adds to, and the place of its key.
-pub(super) fn part(name: &[u8], first: &[u8]) -> Option<(Kind, usize)> {
-    Some(match name {
-        b"RPUSH" => (Kind::List, 1),
-        b"SADD" => (Kind::Set, 1),
-        b"HSET" | b"HMSET" => (Kind::Hash, 1),
-        b"ZADD" => (Kind::SortedSet, 1),
-        b"XADD" | b"XCLAIM" | b"XSETID" => (Kind::Stream, 1),
-        b"XGROUP" => match &first.to_ascii_uppercase()[..] {
-            b"CREATE" | b"CREATECONSUMER" | b"SETID" => (Kind::Stream, 2),
-            _ => return None,
-        },
-        _ => return None,
-    })
 }
 
 /// What is being done with a key, for messages.

@@ -18,7 +18,12 @@ pub(crate) fn is_unknown(error: &str) -> bool {
 
 /// The failure that an error reply amounts to; `doing` says what had been asked.
 pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
-    let (kind, help) = match word(error) {
+    // `EXEC` says why the transaction was given up: that is what counts.
+    let cause = error
+        .strip_prefix("EXECABORT ")
+        .and_then(|rest| rest.split_once("because of: "))
+        .map_or(error, |(_, cause)| cause);
+    let (kind, help) = match word(cause) {
         "NOAUTH" => (FailureKind::Unauthorized, Some("the server asks for a password: give `password`")),
         "WRONGPASS" => (FailureKind::Unauthorized, Some("check `username` and `password`")),
         "NOPERM" => (
@@ -66,6 +71,7 @@ mod tests {
             ("WRONGPASS invalid username-password pair", FailureKind::Unauthorized),
             ("ERR invalid password", FailureKind::Unauthorized),
             ("LOADING Redis is loading the dataset in memory", FailureKind::Unavailable),
+            ("EXECABORT Transaction discarded because of: NOPERM no", FailureKind::Unauthorized),
             ("OOM command not allowed", FailureKind::Rejected),
             ("ERR DUMP payload version or checksum are wrong", FailureKind::Rejected),
             ("", FailureKind::Rejected),

@@ -59,7 +59,7 @@ pub(crate) fn number(text: &[u8]) -> Option<i64> {
         return None;
     }
     digits.iter().try_fold(0i64, |value, digit| {
-        let digit = i64::from(digit.is_ascii_digit().then_some(digit - b'0')?);
+        let digit = i64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
         let value = value.checked_mul(10)?;
         if negative { value.checked_sub(digit) } else { value.checked_add(digit) }
     })

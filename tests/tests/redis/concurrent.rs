@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use aquifer_engine::alone::{Input, run_alone};
+use aquifer_functions::redis_dump::RedisDump;
 use aquifer_tests::redis_server::RedisServer;
 use redis::cmd;
 use serde_json::json;
@@ -97,6 +100,46 @@ async fn a_value_never_gets_the_expiry_of_another() {
         }
     }
     stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expiry_that_appears_in_a_database_without_any_is_kept() {
+    let server = RedisServer::start();
+    many_strings(&server, 50_000);
+    let url = server.socket_url();
+    let reading = tokio::spawn(async move {
+        // Small requests, so that it takes a while.
+        run_alone(RedisDump, json!({"url": url, "batch": {"keys": 2}}), Input::None).await
+    });
+    let begun = Instant::now();
+    while !server.cli(&["INFO", "commandstats"]).contains("cmdstat_exec") {
+        assert!(begun.elapsed().as_secs() < 20, "the dump must begin");
+    }
+    let stop = writer(&server, |client, round| {
+        let mut pipeline = redis::pipe();
+        for n in 0..50 {
+            pipeline
+                .cmd("SET")
+                .arg(format!("key:{}", (round * 50 + n) % 50_000))
+                .arg("secret")
+                .arg("EX")
+                .arg(1000)
+                .ignore();
+        }
+        pipeline.exec(client).expect("room");
+    });
+    let outcome = reading.await.expect("no panic");
+    stop();
+    let outputs = outcome.result.expect("a dump");
+    assert!(outputs["expires"].as_u64() > Some(0), "none of the expiries appeared in time: {outputs}");
+    let to = RedisServer::start();
+    restore(&to, &outcome.stdout, json!({})).await.expect("a restore");
+    let client = &mut to.client();
+    for n in 0..50_000 {
+        let value: Option<String> = cmd("GET").arg(format!("key:{n}")).query(client).expect("a string");
+        let left: i64 = cmd("PTTL").arg(format!("key:{n}")).query(client).expect("a number");
+        assert_eq!(value.as_deref() == Some("secret"), left > 0, "key:{n}: {value:?} with {left}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

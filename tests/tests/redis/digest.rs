@@ -40,7 +40,7 @@ async fn whatever_is_changed_changes_the_digest() {
         "XDEL events 10-10".to_owned(),
         "XSETID emptied 9-10".to_owned(),
         "XSETID emptied 9-9 ENTRIESADDED 13 MAXDELETEDID 5-5".to_owned(),
-        "XGROUP SETID events readers 9-9".to_owned(),
+        "XGROUP SETID events readers 11-11".to_owned(),
         "XGROUP SETID events idle 20-20 ENTRIESREAD 18".to_owned(),
         "XGROUP CREATE events third 0".to_owned(),
         "XGROUP DESTROY events idle".to_owned(),

@@ -150,28 +150,71 @@ async fn nobody_there_is_said_soon() {
 async fn a_connection_that_is_lost_fails_the_dump() {
     let mut server = RedisServer::start();
     many_strings(&server, 300_000);
-    // A reader that never reads: the dump fills the pipe and waits, half done.
-    let halfway = async |server: &RedisServer| {
-        let url = server.socket_url();
-        let running = tokio::spawn(async move { dump_slowly(url).await });
-        let begun = Instant::now();
-        while !server.cli(&["CLIENT", "LIST"]).contains("cmd=exec") {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the dump must begin");
-        }
-        running
-    };
-    let running = halfway(&server).await;
+    let running = tokio::spawn(dump_slowly(server.socket_url()));
+    wait_for_dump(&server);
     run(&mut server.client(), "CLIENT KILL TYPE normal SKIPME yes");
     let failure = running.await.expect("no panic").expect_err("killed");
     assert_eq!(failure.kind, FailureKind::Unavailable, "{}", failure.message);
-    let running = halfway(&server).await;
+    let running = tokio::spawn(dump_slowly(server.socket_url()));
+    wait_for_dump(&server);
     server.kill();
     let failure = running.await.expect("no panic").expect_err("the server is gone");
     assert_eq!(failure.kind, FailureKind::Unavailable, "{}", failure.message);
 }
 
+/// Waits until a dump is under way.
+fn wait_for_dump(server: &RedisServer) {
+    let begun = Instant::now();
+    while !server.cli(&["CLIENT", "LIST"]).contains("name=aquifer:redis-dump") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the dump must begin");
+    }
+}
+
 async fn dump_slowly(url: String) -> Result<Json, Failure> {
-    run_alone(RedisDump, json!({"url": url, "batch": {"keys": 5}}), Input::None).await.result
+    run_alone(RedisDump, json!({"url": url, "batch": {"keys": 1}}), Input::None).await.result
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_holds_nothing_up() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    many_strings(&from, 300_000);
+    let stream = dumped(&from).await;
+    let hang = |server: &RedisServer, signal| {
+        let pid = i32::try_from(server.pid()).expect("a process id");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it runs");
+    };
+    let cancel = CancellationToken::new();
+    let restoring = tokio::spawn(run_alone_until(
+        RedisRestore,
+        json!({"url": to.socket_url()}),
+        Input::bytes(stream.clone()),
+        cancel.clone(),
+    ));
+    let begun = Instant::now();
+    while to.cli(&["DBSIZE"]).trim() == "0" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the restore must begin");
+    }
+    hang(&to, nix::sys::signal::Signal::SIGSTOP);
+    let dumping = tokio::spawn(run_alone_until(
+        RedisDump,
+        json!({"url": from.socket_url(), "batch": {"keys": 1}}),
+        Input::None,
+        cancel.clone(),
+    ));
+    wait_for_dump(&from);
+    hang(&from, nix::sys::signal::Signal::SIGSTOP);
+    assert!(!restoring.is_finished() && !dumping.is_finished());
+    cancel.cancel();
+    for running in [restoring, dumping] {
+        let outcome = tokio::time::timeout(Duration::from_secs(1), running).await.expect("soon").expect("no panic");
+        assert_eq!(outcome.result.expect_err("stopped").kind, FailureKind::Cancelled);
+    }
+    // Without a cancel, patience ends.
+    let params = json!({"url": to.socket_url(), "answerTimeout": "300ms"});
+    let outcome = run_alone(RedisRestore, params, Input::bytes(stream)).await;
+    assert_eq!(outcome.result.expect_err("silence").kind, FailureKind::Unavailable);
+    hang(&to, nix::sys::signal::Signal::SIGCONT);
+    hang(&from, nix::sys::signal::Signal::SIGCONT);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,6 +89,11 @@ pub(crate) fn fill(server: &RedisServer) {
     many(client, "SADD", "long-set", 20_000, |n| vec![format!("member {n} {}", "z".repeat(30))]);
     many(client, "ZADD", "long-board", 15_000, |n| vec![format!("{}", f64::from(n) / 7.0), format!("player {n}")]);
     run(client, &format!("PEXPIREAT long-hash {}", in_ms(7_200_789)));
+    // Values whose commands are longer than what a restore keeps whole.
+    set(client, b"big-timed", &vec![b't'; 2 << 20]);
+    run(client, &format!("PEXPIREAT big-timed {}", in_ms(5_000_321)));
+    many(client, "RPUSH", "fat-list", 3, |n| vec!["f".repeat((1 << 20) + n as usize)]);
+    many_entries(client);
     streams(client);
     functions(client);
 }
@@ -103,6 +108,25 @@ fn many(client: &mut Connection, name: &str, key: &str, count: u32, part: impl F
         }
         command.exec(client).expect("room");
     }
+}
+
+/// A stream that the server's compression does not make small.
+fn many_entries(client: &mut Connection) {
+    let mut pipeline = redis::pipe();
+    let mut state = 1u64;
+    for n in 1..=20_000 {
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(100)
+        .collect();
+        pipeline.cmd("XADD").arg("long-events").arg(format!("{n}-0")).arg("noise").arg(noise).ignore();
+    }
+    pipeline.exec(client).expect("room");
+    run(client, "XGROUP CREATE long-events readers 0");
+    run(client, "XREADGROUP GROUP readers alice COUNT 1500 STREAMS long-events >");
+    run(client, &format!("PEXPIREAT long-events {}", in_ms(6_000_654)));
 }
 
 fn streams(client: &mut Connection) {

@@ -18,8 +18,8 @@ async fn everything_comes_back() {
     let outputs = outcome.result.expect("a dump");
     assert_eq!(outputs["keys"], before.len() - 2, "{outputs}");
     assert_eq!(outputs["databases"], json!([0, 7, 299]));
-    assert_eq!(outputs["perType"]["stream"], 3);
-    assert_eq!(outputs["expires"], 3 + 2);
+    assert_eq!(outputs["perType"]["stream"], 4);
+    assert_eq!(outputs["expires"], 5 + 2);
     assert_eq!(outputs["functions"], 2);
     assert_eq!(outputs["vanished"], 0);
     assert_eq!(outputs["bytes"], outcome.stdout.len());
@@ -90,7 +90,7 @@ async fn a_conflict_is_decided_as_told() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
     let stream = dumped(&from).await;
-    for key in ["timed", "list", "long-hash", "events", "big"] {
+    for key in ["timed", "list", "long-hash", "fat-list", "events", "long-events", "big", "big-timed"] {
         to.cli(&["FLUSHALL"]);
         to.cli(&["FUNCTION", "FLUSH"]);
         to.cli(&["SET", key, "mine"]);
