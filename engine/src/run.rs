@@ -118,6 +118,10 @@ impl Scheduler {
         let mut running = FuturesUnordered::new();
         let mut ticks = self.options.progress.map(tokio::time::interval);
         loop {
+            // Here too: a pipeline may have ended because of the request before the request itself was looked at below.
+            if gracefully.is_cancelled() && !self.board.is_stopping(false) {
+                self.board.stopping(at_once.is_cancelled());
+            }
             for place in pending.clone() {
                 let id = PipelineId(place);
                 if !self.plan.pipeline(id).after.iter().all(|before| ended.contains(&before.0)) {

@@ -164,7 +164,9 @@ fn settings(dice: &mut Dice, steps: &mut [SimStep], first: usize) {
         let attempts = 2 + u32::try_from(dice.below(3)).unwrap_or(0);
         steps[at].retry = Some(SimRetry { attempts, backoff: format!("{}ms", 1 + dice.below(2_000)) });
     }
-    if dice.chance(40) {
+    // What hangs without a timeout hangs for good, and nobody has promised anything else.
+    let hangs = |step: &SimStep| matches!(step.params.wrong, Some(Wrong::Hang | Wrong::Deaf));
+    if dice.chance(40) || steps[first..].iter().any(hangs) {
         let at = any(dice);
         steps[at].timeout = Some(format!("{}ms", 1 + dice.below(3_000)));
     }
