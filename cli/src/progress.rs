@@ -152,11 +152,11 @@ impl EventSink for Bars {
                 }
             }
             what => {
-                if let What::StepEnded { step, .. } = what {
-                    if let Some(bar) = running.remove(step) {
-                        bar.finish_and_clear();
-                        self.all.remove(&bar);
-                    }
+                if let What::StepEnded { step, .. } = what
+                    && let Some(bar) = running.remove(step)
+                {
+                    bar.finish_and_clear();
+                    self.all.remove(&bar);
                 }
                 if let Some(line) = line(what) {
                     // Where there is nothing to draw on, the words still have to reach somebody.

@@ -98,12 +98,12 @@ pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
         (_, 0) => Exit::Failed,
         (_, signal) => Exit::Signal(signal),
     };
-    if let Some(path) = &run.report {
-        if let Err(error) = store(&report, path) {
-            print::error(&format!("the report could not be written to `{}`: {error}", path.display()));
-            if exit == Exit::Success {
-                exit = Exit::Failed;
-            }
+    if let Some(path) = &run.report
+        && let Err(error) = store(&report, path)
+    {
+        print::error(&format!("the report could not be written to `{}`: {error}", path.display()));
+        if exit == Exit::Success {
+            exit = Exit::Failed;
         }
     }
     exit
