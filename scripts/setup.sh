@@ -1,7 +1,7 @@
 # Sourced by ./demo, ./test and .ci/run: installs what is missing, and says what and why before anything takes long.
 # Always holds: nothing is installed that is there already; a command that cannot be had ends the script with its name.
 
-say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+say() { if [ -t 2 ]; then printf '\033[1m==>\033[0m %s\n' "$*" >&2; else printf '==> %s\n' "$*" >&2; fi; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 as_root() {
