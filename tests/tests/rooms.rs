@@ -17,7 +17,9 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn imports_go_one_way() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    for (room, never) in [("engine", ["aquifer_functions", "aquifer_cli"]), ("functions", ["aquifer_cli", "aquifer_tests"])] {
+    for (room, never) in
+        [("engine", ["aquifer_functions", "aquifer_cli"]), ("functions", ["aquifer_cli", "aquifer_tests"])]
+    {
         let mut files = vec![root.join(room).join("Cargo.toml")];
         sources(&root.join(room).join("src"), &mut files);
         assert!(files.len() > 10, "{room} was found");

@@ -1,0 +1,153 @@
+//! The real binary: what it exits with, what it prints where, and how it hears signals.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+fn aquifer(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aquifer"));
+    command.current_dir(folder).env_remove("RUST_LOG").env_remove("AQUIFER_CATALOG").env("NO_COLOR", "1");
+    command
+}
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    aquifer(folder).args(args).output().expect("it starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const TASKS: &str = "apiVersion: aquifer.dev/v1alpha1
+kind: Task
+metadata: {name: wait}
+spec:
+  steps:
+    - {name: sleep, function: exec, params: {command: [sleep, '100']}}
+    - {name: undo, function: exec, needs: [sleep], when: always, params: {command: [touch, undone]}}
+---
+apiVersion: aquifer.dev/v1alpha1
+kind: Task
+metadata: {name: echo}
+spec:
+  params: [{name: word, required: true, secret: true}]
+  steps:
+    - {name: say, function: exec, params: {command: [sh, -c, 'echo $WORD; echo $WORD >&2; exit ${CODE:-0}'], env: {WORD: '{{ params.word }}', CODE: '{{ default env.CODE null }}'}}}
+";
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("tasks.yaml"), TASKS).expect("written");
+    folder
+}
+
+#[test]
+fn exit_statuses_are_what_the_help_says() {
+    let folder = folder();
+    let here = folder.path();
+    let ok = run(here, &["run", "tasks.yaml", "--task", "echo", "--set", "word=hush-hush", "--report", "-"]);
+    assert_eq!(ok.status.code(), Some(0), "{}", stderr(&ok));
+    let report: serde_json::Value = serde_json::from_slice(&ok.stdout).expect("stdout holds the report alone");
+    assert_eq!(report["status"], "succeeded");
+    assert!(!stderr(&ok).contains("hush-hush") && !report.to_string().contains("hush-hush"), "{}", stderr(&ok));
+    assert!(stderr(&ok).contains("--set-env"), "a secret on the command line earns a note: {}", stderr(&ok));
+
+    let failed = aquifer(here)
+        .args(["run", "tasks.yaml", "--task", "echo", "--set-env", "word=WORD", "--progress", "none"])
+        .envs([("CODE", "3"), ("WORD", "hush-hush")])
+        .output()
+        .expect("it starts");
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(stderr(&failed).contains("failed first: step `say`"), "{}", stderr(&failed));
+    assert!(!stderr(&failed).contains("hush-hush"), "{}", stderr(&failed));
+
+    for (args, says) in [
+        (&["run", "redis-bakup-file"][..], "did you mean `redis-backup-file`?"),
+        (&["run", "tasks.yaml"], "choose one with `--task`: "),
+        (&["run", "no/such.yaml"], "no/such.yaml"),
+        (&["plan", "redis-copy", "--set", "from"], "--set takes NAME=VALUE"),
+        (&["plan", "redis-copy", "--set-env", "from=NO_SUCH_VARIABLE"], "`NO_SUCH_VARIABLE` is not set"),
+        (&["functions", "show", "redis-dmup"], "did you mean `redis-dump`?"),
+        (&["runn"], "unrecognized subcommand"),
+    ] {
+        let wrong = run(here, args);
+        assert_eq!(wrong.status.code(), Some(2), "{args:?}: {}", stderr(&wrong));
+        assert!(stderr(&wrong).contains(says), "{args:?}: {}", stderr(&wrong));
+    }
+}
+
+#[test]
+fn check_tells_every_problem_and_a_good_file_in_one_line() {
+    let folder = folder();
+    let good = run(folder.path(), &["check", "tasks.yaml"]);
+    assert_eq!((good.status.code(), stderr(&good).as_str()), (Some(0), ""));
+    std::fs::write(folder.path().join("bad.yaml"), TASKS.replace("exec", "exce").replace("secret", "secert"))
+        .expect("written");
+    let bad = run(folder.path(), &["check", "bad.yaml"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert_eq!(stderr(&bad).matches("did you mean `exec`?").count(), 3, "{}", stderr(&bad));
+    assert!(stderr(&bad).contains("did you mean `secret`?") && stderr(&bad).contains("bad.yaml:"), "{}", stderr(&bad));
+}
+
+#[test]
+fn a_plan_has_four_forms_and_a_closed_stdout_is_no_panic() {
+    let folder = folder();
+    let plan = |form| {
+        run(folder.path(), &["plan", "redis-copy", "--set", "from=redis://u:pw@a", "--set", "to=redis://b", "-o", form])
+    };
+    for (form, holds) in
+        [("text", "redis://u:***@a"), ("mermaid", "flowchart"), ("dot", "digraph"), ("json", "\"task\"")]
+    {
+        let output = plan(form);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains(holds), "{form}: {text}{}", stderr(&output));
+    }
+    serde_json::from_slice::<serde_json::Value>(&plan("json").stdout).expect("JSON");
+    let mut child =
+        aquifer(folder.path()).arg("schema").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+/// Starts the waiting task and sends a signal, and again if told to, once it runs.
+fn stopped(signal: Signal, again: bool) -> (Option<i32>, bool, Duration) {
+    let folder = folder();
+    let mut child = aquifer(folder.path())
+        .args(["run", "tasks.yaml", "--task", "wait", "--progress", "plain"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut wait_for =
+        |word: &str| lines.by_ref().map_while(Result::ok).find(|line| line.contains(word)).expect("it says so");
+    wait_for("sleep: started");
+    let began = Instant::now();
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    kill(pid, signal).expect("it runs");
+    if again {
+        wait_for("stopping");
+        kill(pid, signal).expect("it runs");
+    }
+    let status = child.wait().expect("it ends");
+    (status.code(), folder.path().join("undone").exists(), began.elapsed())
+}
+
+#[test]
+fn a_first_signal_stops_gracefully_and_tells_which_it_was() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (status, undone, _) = stopped(signal, false);
+        assert_eq!((status, undone), (Some(code), true), "{signal}");
+    }
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let (status, _, took) = stopped(Signal::SIGINT, true);
+    assert_eq!(status, Some(130));
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
