@@ -14,9 +14,12 @@ use std::process::ExitCode;
 
 use table::Table;
 
+/// Measures one part.
+type Measure = fn() -> Result<Table, String>;
+
 fn main() -> ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn() -> Result<Table, String>); 4] =
+    let parts: [(&str, Measure); 4] =
         [("plans", plans::measure), ("pipes", pipes::measure), ("redis", redis::measure), ("binary", redis::binary)];
     if let Some(unknown) = asked.iter().find(|asked| parts.iter().all(|(name, _)| name != asked)) {
         println!("there is no part `{unknown}`; there are: {}", parts.map(|(name, _)| name).join(", "));
