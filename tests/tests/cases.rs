@@ -276,7 +276,8 @@ fn a_thousand_steps_are_planned_in_no_time() {
     let plan = catalog.plan("big", &Inputs::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let took = started.elapsed();
     assert_eq!((plan.steps.len(), plan.pipelines.len()), (1000, 500));
-    assert!(took.as_millis() < 1500, "it took {took:?}, in a debug build");
+    // Not a measurement (the benchmark makes those): only what grows with the square of the steps takes this long.
+    assert!(took.as_secs() < 20, "it took {took:?}, in a debug build");
 }
 
 #[test]
