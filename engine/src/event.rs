@@ -2,7 +2,8 @@
 //!
 //! Takes facts from the scheduler and from functions (through [`Call`](crate::function::Call)). Gives [`Event`]s in the
 //! order in which they happened, already free of secrets. Always holds: the JSON form is versioned by [`VERSION`]; fields
-//! are only ever added within a version; every `*-started` is followed by its `*-ended`, and `run-ended` is the last.
+//! are only ever added within a version; every `step-started` is followed by its `step-ended`, every `pipeline-started` by
+//! `pipeline-retry` or `pipeline-ended`, and `run-ended` is the last. What never started only ends.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;

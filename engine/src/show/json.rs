@@ -4,7 +4,6 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::mask;
 use crate::event::VERSION;
 use crate::plan::{Plan, PlannedStep};
 use crate::stream::StreamType;
@@ -93,7 +92,7 @@ fn shown_step<'a>(plan: &'a Plan, step: &'a PlannedStep, readers: usize) -> Show
         stdin: step.stdin.as_ref().map(name),
         needs: step.needs.iter().map(name).collect(),
         stdout: (readers > 0).then_some(&step.stdout),
-        params: mask::shown_params(plan, step),
+        params: super::shown_params(plan, step),
     }
 }
 

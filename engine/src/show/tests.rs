@@ -130,7 +130,7 @@ fn plan() -> Plan {
             },
             Pipeline { when: When::Always, ..pipeline("report", &[3], &[0]) },
         ],
-        secrets: vec!["hunter2".into()],
+        secrets: ["hunter2", "k1", "k2", "k3"].map(String::from).to_vec(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{duration, function, mask, number, readers, when};
+use super::{duration, function, number, readers, when};
 use crate::plan::{Pipeline, Plan, PlannedStep, When};
 
 /// The plan as indented text, without colours, ending in a line break.
@@ -79,7 +79,7 @@ fn conditions(plan: &Plan, pipeline: &Pipeline) -> Vec<String> {
 }
 
 fn params(out: &mut String, plan: &Plan, step: &PlannedStep) {
-    for (key, value) in mask::shown_params(plan, step) {
+    for (key, value) in super::shown_params(plan, step) {
         entry(out, 7, &key, &value);
     }
 }
