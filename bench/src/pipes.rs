@@ -147,7 +147,7 @@ pub(crate) fn measure() -> Result<Table, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let mut table = Table::new(
         "2 GiB of random bytes through pass-through stages (medians of 3, in turn)",
-        &["stages", "aquifer", "cat | cat", "aquifer : cat", "aquifer GiB/s"],
+        &["stages", "aquifer", "cats", "aquifer : cat", "aquifer GiB/s"],
     );
     for stages in [1, 3, 5] {
         let (a, b) = in_turn(|| ours(&runtime, &path, stages), || cats(&path, stages))?;

@@ -177,7 +177,7 @@ pub(crate) fn measure() -> Result<Table, String> {
         || ours(folder.path(), "dump", &server, &our_dump),
         || {
             run(Command::new(&go)
-                .args(["-host", "127.0.0.1", "-port", &server.port.to_string(), "-n", "50", "-silent"])
+                .args(["-host", "127.0.0.1", "-port", &server.port.to_string(), "-n", "50", "-s"])
                 .stdout(create(&peer_dump)?))
         },
     )?;
