@@ -20,6 +20,7 @@ pub mod redis_restore;
 pub mod throttle;
 
 mod codec;
+pub mod location;
 mod metrics;
 mod redis;
 pub mod units;
