@@ -17,12 +17,18 @@ pub mod metrics_push;
 pub mod redis_digest;
 pub mod redis_dump;
 pub mod redis_restore;
+pub mod restic_check;
+pub mod restic_forget;
+pub mod restic_pull;
+pub mod restic_push;
+pub mod restic_snapshots;
 pub mod throttle;
 
 mod codec;
 pub mod location;
 mod metrics;
 mod redis;
+mod restic;
 pub mod units;
 
 /// Every built-in function, in the order of the documentation.
@@ -31,6 +37,11 @@ pub fn builtins() -> Registry {
         .with(redis_dump::RedisDump)
         .with(redis_restore::RedisRestore)
         .with(redis_digest::RedisDigest)
+        .with(restic_push::ResticPush)
+        .with(restic_pull::ResticPull)
+        .with(restic_forget::ResticForget)
+        .with(restic_check::ResticCheck)
+        .with(restic_snapshots::ResticSnapshots)
         .with(file_read::FileRead)
         .with(file_write::FileWrite)
         .with(compress::Compress)

@@ -3,17 +3,21 @@
 //! Always holds: a single request that fails for a passing reason is sent again a few times, within bounds; what was
 //! written into a folder is on the disk, and so is its name; nothing is created for a store that is only read.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{ErrorKind, Operator};
+use opendal::{Buffer, ErrorKind, Operator};
 
 use super::Location;
 
 /// Below a folder: where files are written before they get their names. On the same file system, so that the last step is a rename.
 const PARTS: &str = ".aquifer-parts";
+
+/// How old a half-written file is before nobody can be writing it any more.
+const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long one request may take that carries no data, and how long one may go without moving any. A server that has hung
 /// is told apart from one that is slow.
@@ -24,6 +28,8 @@ const REQUEST: Duration = Duration::from_secs(60);
 pub(crate) enum Purpose {
     /// Reading only: what is not there is an error, and is not made.
     Read,
+    /// Reading and writing what must be there already.
+    Update,
     /// Reading and writing: a missing folder is made.
     Write,
 }
@@ -78,6 +84,23 @@ impl Store {
         self.folder.as_deref()
     }
 
+    /// Writes a small object, whole and durable, or not at all. Into a folder it is written to its end even where nobody waits any
+    /// more, so that no part of a file stays behind.
+    ///
+    /// # Errors
+    /// The store refused it or cannot be reached.
+    pub(crate) async fn put(&self, name: &str, content: Buffer) -> Result<(), Failure> {
+        let doing = format!("writing `{}`", self.shown(name));
+        let Some(folder) = self.folder.clone() else {
+            return self.operator.write(name, content).await.map(drop).map_err(|error| failure(&error, &doing));
+        };
+        let name = name.to_owned();
+        let written = tokio::task::spawn_blocking(move || put_file(&folder, &name, content)).await;
+        written
+            .map_err(|_| Failure::cancelled("the program is ending"))?
+            .map_err(|error| Failure::from_io(error, doing))
+    }
+
     /// Makes sure that a name which was just written is on the disk too: a rename alone may be lost with the power.
     ///
     /// # Errors
@@ -95,6 +118,39 @@ impl Store {
     }
 }
 
+/// Writes a file beside its place first, then gives it its name, then makes sure that the name is on the disk too.
+fn put_file(folder: &Path, name: &str, content: Buffer) -> std::io::Result<()> {
+    let path = folder.join(name);
+    let parent = path.parent().unwrap_or(folder);
+    if !parent.is_dir() {
+        std::fs::create_dir_all(parent)?;
+        if let Some(above) = parent.parent() {
+            std::fs::File::open(above)?.sync_all()?;
+        }
+    }
+    let parts = folder.join(PARTS);
+    std::fs::create_dir_all(&parts)?;
+    let mut part = tempfile::Builder::new().suffix(".part").tempfile_in(&parts)?;
+    for piece in content {
+        part.write_all(&piece)?;
+    }
+    part.as_file().sync_all()?;
+    part.persist(&path).map_err(|error| error.error)?;
+    std::fs::File::open(parent)?.sync_all()
+}
+
+/// Removes what killed programs left half-written a day ago or earlier. What cannot be removed does no harm.
+fn sweep(parts: &Path) {
+    let old = |about: std::fs::Metadata| {
+        about.is_file() && about.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > LEFT_OVER)
+    };
+    for entry in std::fs::read_dir(parts).into_iter().flatten().flatten() {
+        if entry.metadata().is_ok_and(old) {
+            _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn open_folder(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
     let shown = folder.display();
     let root = folder.to_str().ok_or_else(|| Failure::config(format!("the folder's path `{shown}` is not UTF-8")))?;
@@ -107,7 +163,8 @@ fn open_folder(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
         Err(error) => return Err(Failure::from_io(error, format!("looking at `{shown}`"))),
     }
     let mut builder = opendal::services::Fs::default().root(root);
-    if purpose == Purpose::Write {
+    if purpose != Purpose::Read {
+        sweep(&folder.join(PARTS));
         builder = builder.atomic_write_dir(&format!("{}/{PARTS}", root.trim_end_matches('/')));
     }
     Operator::new(builder).map_err(|error| failure(&error, &format!("opening `{shown}`")))

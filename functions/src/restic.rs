@@ -1,0 +1,23 @@
+//! The room of the restic functions: repositories in restic's format (version 2, and 1 where it is there already), by
+//! `rustic_core` where it serves, and our own writing and reading of streams where it does not.
+//!
+//! In the order of the data: `open` (a location and a password to a repository), `lock` (restic's own locks), `index` (which
+//! blobs there are), `chunk` → `seal` → `pack` → `archive` (a stream to packs), `snapshot` (the one small file that makes them
+//! a backup, written last), `fetch` (a snapshot back to a stream), `retention` (what is kept). Always holds: nothing is written
+//! that looks like a backup before the stream was finished (docs/decisions/0008-own-archiver.md); what restic would lock out, we
+//! wait for; the first failure of the store is the one that is told.
+
+pub(crate) mod archive;
+pub(crate) mod backend;
+pub(crate) mod chunk;
+pub(crate) mod cipher;
+pub(crate) mod fetch;
+pub(crate) mod index;
+pub(crate) mod lock;
+pub(crate) mod open;
+pub(crate) mod pack;
+pub(crate) mod retention;
+pub(crate) mod seal;
+pub(crate) mod select;
+pub(crate) mod snapshot;
+pub(crate) mod trouble;

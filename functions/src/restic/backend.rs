@@ -1,0 +1,235 @@
+//! A repository's files in a [`Store`]: the backend that `rustic_core` reads and writes through, and so do we.
+//!
+//! Takes a file's type and id, gives its place in restic's layout (`data/ab/abcd…`, `snapshots/…`, `config`). Always holds: a
+//! listing that is not complete is an error (a prune that believes it would delete what is needed); a file is whole under its name
+//! and durable when a write returns; every wait ends when the step is told to stop; the first failure is remembered.
+
+use std::future::Future;
+use std::path::Path;
+
+use aquifer_engine::failure::{Failure, FailureKind};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use opendal::Buffer;
+use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::seal::id_of;
+use super::trouble::Trouble;
+use crate::location::{Store, failure};
+
+/// A repository's files.
+#[derive(Debug, Clone)]
+pub(crate) struct Backend {
+    store: Store,
+    runtime: Handle,
+    cancel: CancellationToken,
+    trouble: Trouble,
+}
+
+/// A file's name below the repository.
+pub(crate) fn name(kind: FileType, id: &Id) -> String {
+    let hex = id.to_hex();
+    match kind {
+        FileType::Config => "config".to_owned(),
+        FileType::Pack => format!("data/{}/{}", &hex.as_str()[..2], hex.as_str()),
+        other => format!("{}/{}", other.dirname(), hex.as_str()),
+    }
+}
+
+impl Backend {
+    /// For use on blocking threads of `runtime`, until `cancel` says to stop.
+    pub(crate) fn new(store: Store, runtime: Handle, cancel: CancellationToken) -> Self {
+        Self { store, runtime, cancel, trouble: Trouble::default() }
+    }
+
+    /// The memory of what went wrong first.
+    pub(crate) fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
+    /// The store underneath.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The runtime that does the waiting.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Waits for a request, or for the word to stop. For blocking threads.
+    pub(crate) fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let done = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => Err(Failure::cancelled("stopped")),
+                done = work => done,
+            }
+        });
+        if let Err(failure) = &done {
+            self.trouble.tell(failure.clone());
+        }
+        done
+    }
+
+    /// Writes one file, durable and whole, or not at all. A write into a folder is not broken off: it ends by itself, and leaves no
+    /// part of a file behind.
+    ///
+    /// # Errors
+    /// The store refused it or cannot be reached.
+    pub(crate) async fn write(&self, name: &str, content: impl Into<Buffer>) -> Result<(), Failure> {
+        let write = self.store.put(name, content.into());
+        let done = if self.store.folder().is_some() {
+            write.await
+        } else {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => Err(Failure::cancelled("stopped")),
+                done = write => done,
+            }
+        };
+        if let Err(failure) = &done {
+            self.trouble.tell(failure.clone());
+        }
+        done
+    }
+
+    /// Encrypts a file other than a pack, writes it under its id and gives the id.
+    ///
+    /// # Errors
+    /// The store refused it or cannot be reached.
+    pub(crate) async fn save(&self, folder: &str, sealed: Vec<u8>) -> Result<Id, Failure> {
+        let id = id_of(&sealed);
+        self.write(&format!("{folder}/{}", id.to_hex().as_str()), sealed).await?;
+        Ok(id)
+    }
+
+    /// Reads a part of a file.
+    ///
+    /// # Errors
+    /// The file is not there or shorter, or the store cannot be reached.
+    pub(crate) async fn read_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, Failure> {
+        let doing = || format!("reading `{}`", self.store.shown(name));
+        let read = self.store.operator().read_with(name).range(offset..offset + length).await;
+        let bytes = read.map_err(|error| failure(&error, &doing()))?.to_bytes();
+        if bytes.len() as u64 != length {
+            return Err(Failure::corrupt(format!(
+                "{}: {} bytes at {offset} instead of {length}: the file is shorter than the index says",
+                doing(),
+                bytes.len()
+            )));
+        }
+        Ok(bytes)
+    }
+
+    /// The names and sizes of all files below a folder of the repository.
+    ///
+    /// # Errors
+    /// The listing is not complete.
+    pub(crate) async fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, Failure> {
+        let shown = self.store.shown(folder);
+        if let Some(root) = self.store.folder() {
+            let root = root.join(folder);
+            let listed = tokio::task::spawn_blocking(move || list_folder(&root)).await;
+            return listed
+                .map_err(|_| Failure::cancelled("the program is ending"))?
+                .map_err(|error| Failure::from_io(error, format!("listing `{shown}`")));
+        }
+        let failed = |error| failure(&error, &format!("listing `{shown}`"));
+        let lister = self.store.operator().lister_with(&format!("{folder}/")).recursive(true).await.map_err(failed)?;
+        let entries = lister.try_filter(|entry| futures::future::ready(entry.metadata().is_file()));
+        let file = |entry: opendal::Entry| (entry.name().to_owned(), entry.metadata().content_length());
+        entries.map_ok(file).try_collect().await.map_err(failed)
+    }
+}
+
+/// A folder's files, and those of its folders. One that is not there has none: restic makes them as it needs them.
+fn list_folder(folder: &Path) -> std::io::Result<Vec<(String, u64)>> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(about) if about.is_dir() => found.extend(list_folder(&entry.path())?),
+            Ok(about) => found.push((entry.file_name().to_string_lossy().into_owned(), about.len())),
+            // Removed since it was listed: by another process, which is as if it had been removed before.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// A failure on its way through `rustic_core`.
+fn told(failure: Failure) -> Box<RusticError> {
+    let kind = if failure.kind == FailureKind::Corrupt { ErrorKind::Repository } else { ErrorKind::Backend };
+    RusticError::with_source(kind, failure.message.clone(), failure)
+}
+
+impl ReadBackend for Backend {
+    fn location(&self) -> String {
+        self.store.shown("")
+    }
+
+    fn list_with_size(&self, kind: FileType) -> RusticResult<Vec<(Id, u32)>> {
+        let listed = if kind == FileType::Config {
+            self.wait(async {
+                match self.store.operator().stat("config").await {
+                    Ok(about) => Ok(vec![(Id::default().to_hex().as_str().to_owned(), about.content_length())]),
+                    Err(error) if error.kind() == opendal::ErrorKind::NotFound => Ok(Vec::new()),
+                    Err(error) => {
+                        Err(failure(&error, &format!("looking for a repository at `{}`", self.store.shown(""))))
+                    }
+                }
+            })
+        } else {
+            self.wait(self.list(kind.dirname()))
+        };
+        // What has no id for a name is no file of the repository: half-written ones of other programs, mostly.
+        let ids = listed.map_err(told)?.into_iter().filter_map(|(name, size)| Some((name.parse::<Id>().ok()?, size)));
+        ids.map(|(id, size)| {
+            let size = u32::try_from(size).map_err(|_| {
+                told(Failure::corrupt(format!("`{}` has more than 4 GiB", self.store.shown(&name(kind, &id)))))
+            })?;
+            Ok((id, size))
+        })
+        .collect()
+    }
+
+    fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
+        let name = name(kind, id);
+        let doing = format!("reading `{}`", self.store.shown(&name));
+        self.wait(async {
+            let read = self.store.operator().read(&name).await;
+            Ok(read.map_err(|error| failure(&error, &doing))?.to_bytes())
+        })
+        .map_err(told)
+    }
+
+    fn read_partial(&self, kind: FileType, id: &Id, _: bool, offset: u32, length: u32) -> RusticResult<Bytes> {
+        self.wait(self.read_range(&name(kind, id), offset.into(), length.into())).map_err(told)
+    }
+
+    fn warmup_path(&self, kind: FileType, id: &Id) -> String {
+        name(kind, id)
+    }
+}
+
+impl WriteBackend for Backend {
+    fn write_bytes(&self, kind: FileType, id: &Id, _: bool, content: BytesList) -> RusticResult<()> {
+        let content: Buffer = content.into_vec().into_iter().collect();
+        self.runtime.block_on(self.write(&name(kind, id), content)).map_err(told)
+    }
+
+    fn remove(&self, kind: FileType, id: &Id, _: bool) -> RusticResult<()> {
+        let name = name(kind, id);
+        let doing = format!("removing `{}`", self.store.shown(&name));
+        self.wait(async { self.store.operator().delete(&name).await.map_err(|error| failure(&error, &doing)) })
+            .map_err(told)
+    }
+}

@@ -1,0 +1,91 @@
+//! What a repository's index says: which blobs there are, and where.
+//!
+//! Takes the index files, gives a lookup. Always holds: packs that are marked for deletion count as gone, for a new snapshot must
+//! not lean on what the next prune removes; memory is some 70 bytes a blob, and no more while loading than one index file.
+
+use std::collections::HashMap;
+
+use aquifer_engine::failure::Failure;
+use rustic_core::repofile::{BlobType, IndexFile, PackId};
+use rustic_core::{BlobId, Id};
+
+use super::open::Repo;
+
+/// Where a blob lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its pack, as a number of this index.
+    pack: u32,
+    /// Its first byte in the pack.
+    pub(crate) offset: u32,
+    /// Its length in the pack, in bytes.
+    pub(crate) length: u32,
+    /// Its length once unpacked, in bytes; 0 where it is not compressed.
+    pub(crate) unpacked: u32,
+}
+
+/// All blobs of a repository.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    packs: Vec<PackId>,
+    data: HashMap<Id, Place>,
+    trees: HashMap<Id, Place>,
+}
+
+impl Index {
+    /// Reads all index files.
+    ///
+    /// # Errors
+    /// One cannot be read or is damaged.
+    pub(crate) fn load(repo: &Repo) -> Result<Self, Failure> {
+        let failed =
+            |error: Box<rustic_core::RusticError>| repo.trouble().failure(&error, "reading the repository's index");
+        let mut index = Self::default();
+        for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
+            let (_, file) = file.map_err(failed)?;
+            for pack in file.packs {
+                index.add_pack(
+                    pack.id,
+                    pack.blobs.iter().map(|blob| {
+                        let unpacked = blob.location.uncompressed_length.map_or(0, std::num::NonZeroU32::get);
+                        (blob.tpe, blob.id, blob.location.offset, blob.location.length, unpacked)
+                    }),
+                )?;
+            }
+        }
+        Ok(index)
+    }
+
+    fn add_pack(
+        &mut self,
+        id: PackId,
+        blobs: impl Iterator<Item = (BlobType, BlobId, u32, u32, u32)>,
+    ) -> Result<(), Failure> {
+        let pack =
+            u32::try_from(self.packs.len()).map_err(|_| Failure::corrupt("the index names over 4 billion packs"))?;
+        self.packs.push(id);
+        for (kind, id, offset, length, unpacked) in blobs {
+            let known = if kind == BlobType::Tree { &mut self.trees } else { &mut self.data };
+            known.insert(*id, Place { pack, offset, length, unpacked });
+        }
+        Ok(())
+    }
+
+    /// Where a blob of this kind lies; none where there is no such blob.
+    pub(crate) fn find(&self, kind: BlobType, id: &Id) -> Option<Place> {
+        if kind == BlobType::Tree { self.trees.get(id) } else { self.data.get(id) }.copied()
+    }
+
+    /// The pack of a place that this index gave.
+    pub(crate) fn pack(&self, place: Place) -> Option<PackId> {
+        self.packs.get(place.pack as usize).copied()
+    }
+}
+
+/// An id's bytes, which the library gives only as hexadecimal digits.
+pub(crate) fn bytes(id: &Id) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    // The digits are the library's own: 64 of them, always.
+    _ = hex::decode_to_slice(id.to_hex().as_str(), &mut bytes);
+    bytes
+}

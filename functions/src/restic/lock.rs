@@ -1,0 +1,293 @@
+//! restic's own locks: while we write, restic sees us; where restic must not be disturbed, we wait.
+//!
+//! A lock is a small encrypted file below `locks/` ("Locks" in restic's design document): shared ones exclude exclusive ones, which
+//! exclude all. Always holds: a lock of a process that is dead, or that has not been renewed for half an hour, stops nobody; ours is
+//! renewed while we work, and work ends where that has failed for too long; it is taken away on every way out.
+
+use std::time::Duration;
+
+use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::function::Call;
+use jiff::Timestamp;
+use rustic_core::Id;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::open::Repo;
+
+/// How old a lock may be before nobody can be behind it: restic's own rule.
+const STALE: Duration = Duration::from_secs(30 * 60);
+
+/// How often ours is renewed: restic's own rule.
+const RENEW: Duration = Duration::from_secs(5 * 60);
+
+/// How long to look again after taking a lock, for one that was taken at the same moment: restic's own rule.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// How often to look while waiting for somebody else's.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the taking away may take: a store that does not answer must not hold up the end.
+const RELEASE: Duration = Duration::from_secs(10);
+
+/// What a lock excludes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only exclusive ones: for reading and adding.
+    Shared,
+    /// All others: for removing.
+    Exclusive,
+}
+
+/// A lock file's content.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Content {
+    time: Timestamp,
+    exclusive: bool,
+    #[serde(default)]
+    hostname: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    pid: i64,
+    #[serde(default)]
+    uid: u32,
+    #[serde(default)]
+    gid: u32,
+}
+
+impl Content {
+    fn ours(kind: Kind) -> Self {
+        Self {
+            time: Timestamp::now(),
+            exclusive: kind == Kind::Exclusive,
+            hostname: hostname(),
+            username: username(),
+            pid: std::process::id().into(),
+            uid: nix::unistd::getuid().as_raw(),
+            gid: nix::unistd::getgid().as_raw(),
+        }
+    }
+
+    /// True where nobody can be behind it any more.
+    fn is_stale(&self) -> bool {
+        let age = Timestamp::now().duration_since(self.time);
+        if age > jiff::SignedDuration::try_from(STALE).unwrap_or(jiff::SignedDuration::MAX) {
+            return true;
+        }
+        let here = self.hostname == hostname() && self.pid > 0 && self.pid != i64::from(std::process::id());
+        here && i32::try_from(self.pid).is_ok_and(|pid| {
+            // Without a signal, `kill` only asks whether there is such a process.
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)
+        })
+    }
+
+    fn owner(&self) -> String {
+        let kind = if self.exclusive { "an exclusive" } else { "a" };
+        format!("{kind} lock of `{}@{}` (process {}), taken at {}", self.username, self.hostname, self.pid, self.time)
+    }
+}
+
+/// This machine's name.
+pub(crate) fn hostname() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Whose process this is; the number where it has no name.
+pub(crate) fn username() -> String {
+    let uid = nix::unistd::getuid();
+    let known = nix::unistd::User::from_uid(uid).ok().flatten();
+    known.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// A lock that we hold.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    repo: Repo,
+    renewal: Option<JoinHandle<()>>,
+    current: std::sync::Arc<std::sync::Mutex<Id>>,
+}
+
+impl Lock {
+    /// Takes a lock, waiting at most `patience` for others to go.
+    ///
+    /// # Errors
+    /// Others held theirs for the whole time, the step was stopped, or the store cannot be reached.
+    pub(crate) async fn take(repo: &Repo, kind: Kind, patience: Duration, call: &Call) -> Result<Self, Failure> {
+        let until = Instant::now() + patience;
+        let mut told = None;
+        loop {
+            let in_the_way = match call.or_cancelled(others(repo, kind, None, call)).await?? {
+                Some(owner) => owner,
+                None => {
+                    let id = write(repo, kind).await?;
+                    let lock = Self::of(repo, id);
+                    let settled = async {
+                        sleep(SETTLE).await;
+                        others(repo, kind, Some(id), call).await
+                    };
+                    match call.or_cancelled(settled).await {
+                        Ok(Ok(None)) => return Ok(lock.renewed(kind)),
+                        Ok(Ok(Some(owner))) => {
+                            lock.release().await;
+                            owner
+                        }
+                        Ok(Err(failure)) | Err(failure) => {
+                            lock.release().await;
+                            return Err(failure);
+                        }
+                    }
+                }
+            };
+            if Instant::now() >= until {
+                return Err(Failure::unavailable(format!("the repository at `{}` is locked: {in_the_way}", repo.shown()))
+                    .with_help("wait for it to end, raise `lockTimeout`, or, where nothing of it runs any more, use `restic unlock`"));
+            }
+            if told.as_ref() != Some(&in_the_way) {
+                call.info(format!("waiting: there is {in_the_way}"));
+                told = Some(in_the_way);
+            }
+            call.or_cancelled(sleep(LOOK)).await?;
+        }
+    }
+
+    fn of(repo: &Repo, id: Id) -> Self {
+        Self { repo: repo.clone(), renewal: None, current: std::sync::Arc::new(std::sync::Mutex::new(id)) }
+    }
+
+    /// Renews it from now on. Where that fails for too long, others may take it for stale: then the work stops.
+    fn renewed(mut self, kind: Kind) -> Self {
+        let (repo, current) = (self.repo.clone(), std::sync::Arc::clone(&self.current));
+        self.renewal = Some(tokio::spawn(async move {
+            let mut renewed = Instant::now();
+            loop {
+                sleep(RENEW).await;
+                match write(&repo, kind).await {
+                    Ok(id) => {
+                        let old = std::mem::replace(&mut *held(&current), id);
+                        renewed = Instant::now();
+                        remove(&repo, old).await;
+                    }
+                    Err(failure) if renewed.elapsed() + RENEW >= STALE => {
+                        repo.trouble().tell(failure.during("the lock cannot be renewed"));
+                        return;
+                    }
+                    Err(_) => {}
+                }
+            }
+        }));
+        self
+    }
+
+    /// Takes it away again.
+    pub(crate) async fn release(mut self) {
+        self.stop_renewal().await;
+        let id = *held(&self.current);
+        remove(&self.repo, id).await;
+    }
+
+    async fn stop_renewal(&mut self) {
+        if let Some(renewal) = self.renewal.take() {
+            renewal.abort();
+            // Until it has ended it may still put another lock in the place of this one.
+            _ = renewal.await;
+        }
+    }
+}
+
+fn held(current: &std::sync::Mutex<Id>) -> std::sync::MutexGuard<'_, Id> {
+    current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn write(repo: &Repo, kind: Kind) -> Result<Id, Failure> {
+    let json = serde_json::to_vec(&Content::ours(kind))
+        .map_err(|error| Failure::internal(format!("the lock is no JSON: {error}")))?;
+    let sealed = repo.sealer().seal_file(&json)?;
+    let id = super::seal::id_of(&sealed);
+    repo.backend()
+        .store()
+        .put(&name(&id), sealed.into())
+        .await
+        .map_err(|failure| failure.during("locking the repository"))?;
+    Ok(id)
+}
+
+fn name(id: &Id) -> String {
+    format!("locks/{}", id.to_hex().as_str())
+}
+
+/// Removes a lock; not being able to is no failure of the work, and the lock goes stale by itself.
+async fn remove(repo: &Repo, id: Id) {
+    _ = timeout(RELEASE, repo.backend().store().operator().delete(&name(&id))).await;
+}
+
+/// Whose lock is in the way, if any is. Stale ones of dead processes are removed when we want the repository for ourselves.
+async fn others(repo: &Repo, kind: Kind, own: Option<Id>, call: &Call) -> Result<Option<String>, Failure> {
+    for (file, _) in repo.backend().list("locks").await? {
+        let Ok(id) = file.parse::<Id>() else { continue };
+        if Some(id) == own {
+            continue;
+        }
+        let read = repo.backend().store().operator().read(&name(&id)).await;
+        let bytes = match read {
+            Ok(bytes) => bytes.to_vec(),
+            // Released since it was listed.
+            Err(error) if error.kind() == opendal::ErrorKind::NotFound => continue,
+            Err(error) => return Err(crate::location::failure(&error, "reading the repository's locks")),
+        };
+        let content =
+            repo.sealer().open_file(&bytes).ok().and_then(|json| serde_json::from_slice::<Content>(&json).ok());
+        let Some(content) = content else {
+            // Half-written or of another make: nobody can tell whose it is, so it is not overridden.
+            return Err(Failure::new(
+                FailureKind::Unavailable,
+                format!("the lock `{}` cannot be read", repo.backend().store().shown(&name(&id))),
+            )
+            .with_help(
+                "it may be in the middle of being written; where it stays, `restic unlock --remove-all` removes it",
+            ));
+        };
+        if content.is_stale() {
+            call.debug(format!("a stale lock is ignored: {}", content.owner()));
+            if kind == Kind::Exclusive {
+                remove(repo, id).await;
+            }
+            continue;
+        }
+        if content.exclusive || kind == Kind::Exclusive {
+            return Ok(Some(content.owner()));
+        }
+    }
+    Ok(None)
+}
+
+/// Locks a repository around work, and unlocks it on every way out. `patience`: none where nothing is to be locked.
+///
+/// # Errors
+/// Those of the lock and of the work.
+pub(crate) async fn locked<T>(
+    repo: &Repo,
+    kind: Kind,
+    patience: Option<Duration>,
+    call: &Call,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(patience) = patience else { return work.await };
+    let lock = Lock::take(repo, kind, patience, call).await?;
+    let done = work.await;
+    lock.release().await;
+    done
+}
+
+impl Drop for Lock {
+    /// Where nobody released it (its future was dropped), it is taken away in passing.
+    fn drop(&mut self) {
+        let Some(renewal) = self.renewal.take() else { return };
+        renewal.abort();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (repo, id) = (self.repo.clone(), *held(&self.current));
+            runtime.spawn(async move { remove(&repo, id).await });
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Puts sealed blobs into packs, packs into the store, and what is in them into the index.
+//!
+//! Takes sealed blobs in order. Gives what was added. Always holds: an index names a pack only once the pack is durable; no more
+//! than [`IN_FLIGHT`] packs wait for the store, and one is being filled; the first upload that fails stops the rest. What was
+//! stored before a failure is indexed all the same, so that another attempt need not store it again.
+
+use std::collections::VecDeque;
+
+use aquifer_engine::failure::Failure;
+use rustic_core::Id;
+use rustic_core::repofile::BlobType;
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use super::backend::Backend;
+use super::open::Repo;
+use super::seal::{Sealed, Sealer, id_of};
+
+/// How large a pack becomes, in bytes, before it goes to the store: restic's default.
+const PACK: usize = 16 << 20;
+
+/// How many packs may be on their way to the store.
+const IN_FLIGHT: usize = 2;
+
+/// How many blobs an index file names at the most; restic's own bound is 50,000.
+const INDEX_BLOBS: usize = 40_000;
+
+/// What a run added to a repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Added {
+    /// How many blobs.
+    pub(crate) blobs: u64,
+    /// How many bytes they have in the repository.
+    pub(crate) stored: u64,
+}
+
+/// A blob as an index file names it ("Index Files" in restic's design document).
+#[derive(Debug, Serialize)]
+struct IndexedBlob {
+    id: Id,
+    #[serde(rename = "type")]
+    kind: BlobType,
+    offset: u32,
+    length: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    uncompressed_length: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_zero(length: &u32) -> bool {
+    *length == 0
+}
+
+#[derive(Debug, Serialize)]
+struct IndexedPack {
+    id: Id,
+    blobs: Vec<IndexedBlob>,
+}
+
+/// Fills packs of one kind of blob.
+#[derive(Debug)]
+pub(crate) struct Packer {
+    backend: Backend,
+    sealer: Sealer,
+    kind: BlobType,
+    pack: Vec<u8>,
+    blobs: Vec<IndexedBlob>,
+    uploads: VecDeque<JoinHandle<Result<IndexedPack, Failure>>>,
+    stored: Vec<IndexedPack>,
+    stored_blobs: usize,
+    added: Added,
+}
+
+impl Packer {
+    /// For a repository.
+    pub(crate) fn new(repo: &Repo, kind: BlobType) -> Self {
+        Self {
+            backend: repo.backend().clone(),
+            sealer: repo.sealer().clone(),
+            kind,
+            pack: Vec::new(),
+            blobs: Vec::new(),
+            uploads: VecDeque::new(),
+            stored: Vec::new(),
+            stored_blobs: 0,
+            added: Added::default(),
+        }
+    }
+
+    /// Adds a blob; sends the pack off once it is full. For blocking threads.
+    ///
+    /// # Errors
+    /// A pack that was sent off earlier, or an index, could not be stored.
+    pub(crate) fn add(&mut self, blob: Sealed) -> Result<(), Failure> {
+        if self.pack.capacity() == 0 {
+            self.pack.reserve(PACK + blob.bytes.len());
+        }
+        let too_long = |_| Failure::internal("a pack of more than 4 GiB");
+        self.blobs.push(IndexedBlob {
+            id: blob.id,
+            kind: self.kind,
+            offset: u32::try_from(self.pack.len()).map_err(too_long)?,
+            length: u32::try_from(blob.bytes.len()).map_err(too_long)?,
+            uncompressed_length: blob.unpacked,
+        });
+        self.added.blobs += 1;
+        self.added.stored += blob.bytes.len() as u64;
+        self.pack.extend_from_slice(&blob.bytes);
+        if self.pack.len() >= PACK { self.send() } else { Ok(()) }
+    }
+
+    /// Closes the pack and sends it off, waiting while too many are on their way.
+    fn send(&mut self) -> Result<(), Failure> {
+        if self.blobs.is_empty() {
+            return Ok(());
+        }
+        let (mut pack, blobs) = (std::mem::take(&mut self.pack), std::mem::take(&mut self.blobs));
+        let header = self.sealer.cipher().encrypt(&header(&blobs))?;
+        pack.extend_from_slice(&header);
+        let length = u32::try_from(header.len()).map_err(|_| Failure::internal("a pack header of more than 4 GiB"))?;
+        pack.extend_from_slice(&length.to_le_bytes());
+        while self.uploads.len() >= IN_FLIGHT {
+            self.wait_for_one()?;
+        }
+        let (backend, id) = (self.backend.clone(), id_of(&pack));
+        self.uploads.push_back(self.backend.runtime().spawn(async move {
+            let name = super::backend::name(rustic_core::FileType::Pack, &id);
+            backend.write(&name, pack).await?;
+            Ok(IndexedPack { id, blobs })
+        }));
+        Ok(())
+    }
+
+    /// Waits for the upload that was started first.
+    fn wait_for_one(&mut self) -> Result<(), Failure> {
+        let Some(upload) = self.uploads.pop_front() else { return Ok(()) };
+        let stored = self.backend.runtime().block_on(upload);
+        let stored = stored.map_err(|_| Failure::cancelled("the program is ending"))??;
+        self.stored_blobs += stored.blobs.len();
+        self.stored.push(stored);
+        if self.stored_blobs >= INDEX_BLOBS { self.write_index() } else { Ok(()) }
+    }
+
+    /// Writes down what is stored.
+    fn write_index(&mut self) -> Result<(), Failure> {
+        #[derive(Serialize)]
+        struct IndexFile<'p> {
+            packs: &'p [IndexedPack],
+        }
+        if self.stored.is_empty() {
+            return Ok(());
+        }
+        let json = serde_json::to_vec(&IndexFile { packs: &self.stored })
+            .map_err(|error| Failure::internal(format!("the index is no JSON: {error}")))?;
+        let sealed = self.sealer.seal_file(&json)?;
+        self.backend.runtime().block_on(self.backend.save("index", sealed))?;
+        self.stored.clear();
+        self.stored_blobs = 0;
+        Ok(())
+    }
+
+    /// Stores and indexes what is left.
+    ///
+    /// # Errors
+    /// A pack or the index could not be stored. What was stored is indexed where that is possible.
+    pub(crate) fn finish(mut self) -> Result<Added, Failure> {
+        let done = self.send().and_then(|()| {
+            while !self.uploads.is_empty() {
+                self.wait_for_one()?;
+            }
+            self.write_index()
+        });
+        match done {
+            Ok(()) => Ok(self.added),
+            Err(failure) => {
+                self.give_up();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Ends after a failure elsewhere: nothing new is stored, what is on its way is waited for, what is stored is indexed.
+    pub(crate) fn give_up(mut self) {
+        self.blobs.clear();
+        while !self.uploads.is_empty() {
+            // The failure that led here is the one that is told.
+            _ = self.wait_for_one();
+        }
+        _ = self.write_index();
+    }
+}
+
+/// A pack's header before it is encrypted ("Pack Format" in restic's design document).
+fn header(blobs: &[IndexedBlob]) -> Vec<u8> {
+    let mut header = Vec::with_capacity(blobs.len() * 41);
+    for blob in blobs {
+        let tree = u8::from(blob.kind == BlobType::Tree);
+        let packed = blob.uncompressed_length > 0;
+        header.push(if packed { 2 + tree } else { tree });
+        header.extend_from_slice(&blob.length.to_le_bytes());
+        if packed {
+            header.extend_from_slice(&blob.uncompressed_length.to_le_bytes());
+        }
+        header.extend_from_slice(&super::index::bytes(&blob.id));
+    }
+    header
+}

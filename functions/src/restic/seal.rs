@@ -1,0 +1,157 @@
+//! Makes stored blobs of plain ones, and plain ones of stored ones: compressed (format version 2), then encrypted.
+//!
+//! Always holds: what is stored opens again to bytes with the blob's id, or is refused; a version 1 repository gets no compressed
+//! blob; a blob that compression would not make smaller is stored as it is.
+
+use aquifer_engine::failure::Failure;
+use rustic_core::Id;
+use sha2::{Digest, Sha256};
+
+use super::cipher::Cipher;
+
+/// A blob as it is stored.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    /// The SHA-256 of its plain bytes.
+    pub(crate) id: Id,
+    /// Its bytes in the pack.
+    pub(crate) bytes: Vec<u8>,
+    /// Its length once unpacked, in bytes; 0 where it is not compressed.
+    pub(crate) unpacked: u32,
+}
+
+/// How blobs of one repository are sealed.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealer {
+    cipher: Cipher,
+    /// The zstd level; none where nothing is compressed.
+    level: Option<i32>,
+}
+
+/// The id of plain bytes.
+pub(crate) fn id_of(plain: &[u8]) -> Id {
+    Id::new(Sha256::digest(plain).into())
+}
+
+impl Sealer {
+    /// With a repository's key, and zstd of this level where it compresses.
+    pub(crate) fn new(cipher: Cipher, level: Option<i32>) -> Self {
+        Self { cipher, level }
+    }
+
+    /// One worker, with a compressor of its own.
+    ///
+    /// # Errors
+    /// The level is none of zstd's.
+    pub(crate) fn worker(&self) -> Result<Worker, Failure> {
+        let compressor = self.level.map(zstd::bulk::Compressor::new).transpose();
+        let compressor =
+            compressor.map_err(|error| Failure::corrupt(format!("the repository's compression level: {error}")))?;
+        Ok(Worker { cipher: self.cipher.clone(), compressor })
+    }
+
+    /// Seals a file that is no pack (an index, a snapshot, a lock). Format version 2 puts a 2 in front of what is compressed.
+    ///
+    /// # Errors
+    /// The machine refuses.
+    pub(crate) fn seal_file(&self, json: &[u8]) -> Result<Vec<u8>, Failure> {
+        if self.level.is_none() {
+            return self.cipher.encrypt(json);
+        }
+        let mut plain = vec![2];
+        zstd::stream::copy_encode(json, &mut plain, 3)
+            .map_err(|error| Failure::internal(format!("a file cannot be compressed: {error}")))?;
+        self.cipher.encrypt(&plain)
+    }
+
+    /// Opens a file that is no pack.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub(crate) fn open_file(&self, sealed: &[u8]) -> Result<Vec<u8>, Failure> {
+        let plain = self.cipher.decrypt(sealed)?;
+        match plain.first() {
+            Some(2) => zstd::stream::decode_all(&plain[1..])
+                .map_err(|error| Failure::corrupt(format!("it does not unpack: {error}"))),
+            _ => Ok(plain),
+        }
+    }
+
+    /// Opens a stored blob and checks that it is the one that was asked for.
+    ///
+    /// # Errors
+    /// It is damaged, or another one.
+    pub(crate) fn open(&self, id: &Id, stored: &[u8], unpacked: u32) -> Result<Vec<u8>, Failure> {
+        let opened = self.cipher.decrypt(stored)?;
+        let plain = if unpacked == 0 {
+            opened
+        } else {
+            zstd::bulk::decompress(&opened, unpacked as usize)
+                .map_err(|error| Failure::corrupt(format!("it does not unpack: {error}")))?
+        };
+        if id_of(&plain) == *id { Ok(plain) } else { Err(Failure::corrupt("its content has another hash than its id")) }
+    }
+
+    /// The cipher itself, for pack headers.
+    pub(crate) fn cipher(&self) -> &Cipher {
+        &self.cipher
+    }
+}
+
+/// Seals one blob after the other.
+pub(crate) struct Worker {
+    cipher: Cipher,
+    compressor: Option<zstd::bulk::Compressor<'static>>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Worker")
+    }
+}
+
+impl Worker {
+    /// Seals plain bytes whose id is known.
+    ///
+    /// # Errors
+    /// The blob is too large for the format, or the machine refuses.
+    pub(crate) fn seal(&mut self, id: Id, plain: &[u8]) -> Result<Sealed, Failure> {
+        let length = u32::try_from(plain.len()).map_err(|_| Failure::internal("a blob of more than 4 GiB"))?;
+        if let Some(compressor) = &mut self.compressor {
+            let packed = compressor
+                .compress(plain)
+                .map_err(|error| Failure::internal(format!("a blob cannot be compressed: {error}")))?;
+            if packed.len() < plain.len() {
+                return Ok(Sealed { id, bytes: self.cipher.encrypt(&packed)?, unpacked: length });
+            }
+        }
+        Ok(Sealed { id, bytes: self.cipher.encrypt(plain)?, unpacked: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustic_core::repofile::MasterKey;
+
+    use super::*;
+
+    #[test]
+    fn a_blob_opens_as_what_it_was_and_as_nothing_else() {
+        let cipher = Cipher::new(&MasterKey::new()).expect("sound");
+        for level in [None, Some(3)] {
+            let sealer = Sealer::new(cipher.clone(), level);
+            for plain in [vec![b'a'; 100_000], b"short".to_vec()] {
+                let id = id_of(&plain);
+                let sealed = sealer.worker().expect("a level").seal(id, &plain).expect("sealed");
+                assert_eq!(sealed.unpacked > 0, level.is_some() && plain.len() > 1000);
+                assert_eq!(sealer.open(&id, &sealed.bytes, sealed.unpacked).expect("sound"), plain);
+                assert!(sealer.open(&id_of(b"other"), &sealed.bytes, sealed.unpacked).is_err());
+                assert!(sealer.open(&id, &sealed.bytes[..sealed.bytes.len() - 1], sealed.unpacked).is_err());
+                assert_eq!(sealer.open_file(&sealer.seal_file(b"{}").expect("sealed")).expect("sound"), b"{}");
+                if sealed.unpacked > 0 {
+                    assert!(sealer.open(&id, &sealed.bytes, sealed.unpacked - 1).is_err());
+                }
+            }
+        }
+    }
+}

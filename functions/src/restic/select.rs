@@ -1,0 +1,108 @@
+//! Which snapshots are meant: by host, paths, tags and id, as restic's own filters say it.
+
+use aquifer_engine::failure::Failure;
+use rustic_core::repofile::SnapshotFile;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::open::Repo;
+
+/// Which snapshots; each field narrows the choice.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Filter {
+    /// Only those of this host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Only those that have all of these tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Only those that have all of these paths.
+    #[serde(default)]
+    pub paths: Vec<String>,
+}
+
+impl Filter {
+    fn takes(&self, snapshot: &SnapshotFile) -> bool {
+        self.host.as_ref().is_none_or(|host| *host == snapshot.hostname)
+            && self.tags.iter().all(|tag| snapshot.tags.contains(tag))
+            && self.paths.iter().all(|path| snapshot.paths.contains(path))
+    }
+}
+
+/// A snapshot, for people and for later steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotSummary {
+    /// Its id.
+    pub id: String,
+    /// When it was made.
+    pub time: String,
+    /// The host that it is of.
+    pub host: String,
+    /// The paths in it.
+    pub paths: Vec<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// How many bytes it holds, where that is known.
+    pub bytes: Option<u64>,
+}
+
+impl From<&SnapshotFile> for SnapshotSummary {
+    fn from(snapshot: &SnapshotFile) -> Self {
+        Self {
+            id: snapshot.id.to_hex().as_str().to_owned(),
+            time: snapshot.time.timestamp().to_string(),
+            host: snapshot.hostname.clone(),
+            paths: snapshot.paths.iter().cloned().collect(),
+            tags: snapshot.tags.iter().cloned().collect(),
+            bytes: snapshot.summary.as_ref().map(|summary| summary.total_bytes_processed),
+        }
+    }
+}
+
+/// All snapshots that a filter takes, oldest first.
+///
+/// # Errors
+/// One cannot be read.
+pub(crate) fn all(repo: &Repo, filter: &Filter) -> Result<Vec<SnapshotFile>, Failure> {
+    let read = repo.rustic().get_all_snapshots();
+    let mut snapshots = read.map_err(|error| repo.trouble().failure(&error, "reading the repository's snapshots"))?;
+    snapshots.retain(|snapshot| filter.takes(snapshot));
+    // Two of the same moment: always in the same order.
+    snapshots.sort_by(|a, b| (a.time.timestamp(), a.id).cmp(&(b.time.timestamp(), b.id)));
+    Ok(snapshots)
+}
+
+/// The one snapshot that is meant: `latest`, or the first characters of an id.
+///
+/// # Errors
+/// There is none, or there are several.
+pub(crate) fn one(repo: &Repo, which: &str, filter: &Filter) -> Result<SnapshotFile, Failure> {
+    let mut found = all(repo, filter)?;
+    let among = if *filter == Filter::default() { "" } else { " among those that the filter takes" };
+    if which == "latest" {
+        return found.pop().ok_or_else(|| {
+            Failure::not_found(format!("the repository at `{}` has no snapshots{among}", repo.shown()))
+        });
+    }
+    found.retain(|snapshot| snapshot.id.to_hex().as_str().starts_with(which));
+    match (found.pop(), found.len()) {
+        (Some(snapshot), 0) => Ok(snapshot),
+        (None, _) => Err(Failure::not_found(format!("there is no snapshot `{which}` at `{}`{among}", repo.shown()))
+            .with_help("`restic-snapshots` lists what there is")),
+        (Some(_), more) => Err(Failure::config(format!("`{which}` is the beginning of {} snapshots' ids", more + 1))
+            .with_help("write more of the id")),
+    }
+}
+
+/// Checks `latest` or the beginning of an id, when the plan is made.
+pub(crate) fn check(which: &str) -> Result<(), aquifer_engine::function::ParamError> {
+    let id =
+        !which.is_empty() && which.len() <= 64 && which.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if which == "latest" || id {
+        return Ok(());
+    }
+    Err(aquifer_engine::function::ParamError::new("snapshot", format!("`{which}` is no snapshot"))
+        .with_help("write `latest`, or an id or its first characters in lower-case hexadecimal"))
+}

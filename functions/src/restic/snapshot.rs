@@ -1,0 +1,123 @@
+//! The tree and the snapshot file that make stored chunks a backup: one file at the root, written as restic's `--stdin` does.
+//!
+//! Always holds: the file's size in the tree is the stream's length; the snapshot is written last, once everything that it names
+//! is durable and indexed; the type of the stream goes with the file (extended attribute `user.mime_type`), so that whoever reads
+//! it back knows what it is.
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::stream::StreamType;
+use base64::Engine as _;
+use rustic_core::Id;
+use rustic_core::jiff::{Timestamp, Zoned};
+use rustic_core::repofile::{BlobType, Metadata, Node, NodeType, SnapshotFile, SnapshotSummary, Tree};
+
+use super::archive::Archived;
+use super::index::Index;
+use super::open::Repo;
+use super::pack::Packer;
+use super::seal::id_of;
+
+/// The extended attribute that holds the stream's type.
+pub(crate) const TYPE_ATTRIBUTE: &str = "user.mime_type";
+
+/// What a snapshot is called.
+#[derive(Debug, Clone)]
+pub(crate) struct Label {
+    /// The file's name at the root.
+    pub(crate) filename: String,
+    /// The host that the backup is of.
+    pub(crate) host: String,
+    /// Tags.
+    pub(crate) tags: Vec<String>,
+    /// What the stream is.
+    pub(crate) stream: StreamType,
+    /// When the dump began.
+    pub(crate) time: Timestamp,
+}
+
+/// What was saved.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    /// The snapshot's id.
+    pub(crate) id: Id,
+    /// How many bytes its tree added to the repository.
+    pub(crate) stored: u64,
+}
+
+/// Makes a snapshot of an archived stream. For blocking threads.
+///
+/// # Errors
+/// The tree, its index or the snapshot could not be stored; then there is no snapshot.
+pub(crate) fn save(repo: &Repo, index: &Index, archived: &Archived, label: &Label) -> Result<Saved, Failure> {
+    let (tree, stored) = save_tree(repo, index, archived, label)?;
+    let mut summary = SnapshotSummary::default();
+    summary.files_new = 1;
+    summary.total_files_processed = 1;
+    summary.total_bytes_processed = archived.bytes;
+    summary.data_blobs = archived.added.blobs;
+    summary.tree_blobs = u64::from(stored > 0);
+    summary.data_added = archived.new_bytes;
+    summary.data_added_files = archived.new_bytes;
+    summary.data_added_packed = archived.added.stored + stored;
+    summary.data_added_files_packed = archived.added.stored;
+    let now = Zoned::now();
+    summary.backup_start = label.time.to_zoned(now.time_zone().clone());
+    summary.backup_duration = (now.timestamp() - label.time).total(rustic_core::jiff::Unit::Second).unwrap_or_default();
+    summary.total_duration = summary.backup_duration;
+    summary.backup_end = now;
+
+    let mut snapshot = SnapshotFile::default();
+    snapshot.time = summary.backup_start.clone();
+    snapshot.program_version = concat!("aquifer ", env!("CARGO_PKG_VERSION")).to_owned();
+    snapshot.tree = tree.into();
+    snapshot.paths.add(format!("/{}", label.filename));
+    snapshot.hostname = label.host.clone();
+    snapshot.username = super::lock::username();
+    snapshot.uid = nix::unistd::getuid().as_raw();
+    snapshot.gid = nix::unistd::getgid().as_raw();
+    for tag in &label.tags {
+        snapshot.tags.add(tag.clone());
+    }
+    snapshot.summary = Some(summary);
+
+    let json = serde_json::to_vec(&snapshot)
+        .map_err(|error| Failure::internal(format!("the snapshot is no JSON: {error}")))?;
+    let sealed = repo.sealer().seal_file(&json)?;
+    // The last look before the one write that makes it a backup.
+    repo.trouble().check()?;
+    let id = repo.backend().runtime().block_on(repo.backend().save("snapshots", sealed))?;
+    Ok(Saved { id, stored })
+}
+
+/// Stores the tree with the one file, unless the repository has the very same one.
+fn save_tree(repo: &Repo, index: &Index, archived: &Archived, label: &Label) -> Result<(Id, u64), Failure> {
+    let stream_type = serde_json::json!({
+        "name": TYPE_ATTRIBUTE,
+        "value": base64::engine::general_purpose::STANDARD.encode(label.stream.to_string()),
+    });
+    let no_json = |error| Failure::internal(format!("the tree is no JSON: {error}"));
+    let meta = Metadata {
+        mode: Some(0o600),
+        mtime: Some(label.time),
+        atime: Some(label.time),
+        ctime: Some(label.time),
+        uid: Some(nix::unistd::getuid().as_raw()),
+        gid: Some(nix::unistd::getgid().as_raw()),
+        size: archived.bytes,
+        links: 1,
+        extended_attributes: vec![serde_json::from_value(stream_type).map_err(no_json)?],
+        ..Metadata::default()
+    };
+    let mut node = Node::new_node(label.filename.as_ref(), NodeType::File, meta);
+    node.content = Some(archived.content.iter().map(|id| rustic_core::BlobId::from(*id).into()).collect());
+    let mut tree = serde_json::to_vec(&Tree { nodes: vec![node] }).map_err(no_json)?;
+    // As restic ends it.
+    tree.push(b'\n');
+    let id = id_of(&tree);
+    if index.find(BlobType::Tree, &id).is_some() {
+        return Ok((id, 0));
+    }
+    let mut packer = Packer::new(repo, BlobType::Tree);
+    packer.add(repo.sealer().worker()?.seal(id, &tree)?)?;
+    Ok((id, packer.finish()?.stored))
+}

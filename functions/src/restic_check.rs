@@ -1,0 +1,142 @@
+//! Checks a restic repository: that its parts are all there and fit together, and, where asked, that all data can be read.
+//!
+//! Always holds: success means that nothing wrong was found; what is found is told, and the repository is not changed.
+
+use std::path::PathBuf;
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::{Call, Function, ParamError};
+use aquifer_engine::ports::Action;
+use aquifer_engine::secret::Secret;
+use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
+use rustic_core::{CheckOptions, CheckResults};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::blocking;
+use crate::location::{Location, Purpose};
+use crate::restic::lock::{Kind, locked};
+use crate::restic::open::{Access, Repo};
+use crate::restic_push::ten_minutes;
+use crate::units::Period;
+
+/// How many findings are told; the rest is counted.
+const TOLD: usize = 10;
+
+/// `restic-check`.
+#[derive(Debug, Clone, Copy)]
+pub struct ResticCheck;
+
+/// Its params.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResticCheckParams {
+    /// Where the repository is.
+    pub repository: Location,
+    /// The repository's password.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// A file whose first line is the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Whether to read all data too, and not only what tells where it lies.
+    #[serde(default)]
+    pub read_data: bool,
+    /// Whether to lock the repository, so that nobody removes what is being checked. Without it, checking works where nothing can be written.
+    #[serde(default = "yes")]
+    pub lock: bool,
+    /// How long to wait for an exclusive lock of somebody else (a prune, say).
+    #[serde(default = "ten_minutes")]
+    pub lock_timeout: Period,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What it gives to later steps.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResticCheckOutputs {
+    /// How many snapshots were followed.
+    pub snapshots: u64,
+    /// How many oddities that do no harm were found, such as packs that nothing refers to.
+    pub warnings: u64,
+}
+
+impl Function for ResticCheck {
+    const NAME: &'static str = "restic-check";
+    const SUMMARY: &'static str = "Check a restic repository, and with `readData` all of its data.";
+    const REPEAT: &'static str = "Checks it as it is then.";
+    type Params = ResticCheckParams;
+    type Ports = Action;
+    type Outputs = ResticCheckOutputs;
+
+    fn streams(_: Option<&ResticCheckParams>) -> Streams {
+        Streams { stdin: Accepts::Any, stdout: Produces::Exactly(StreamType::unknown()) }
+    }
+
+    fn check(params: &ResticCheckParams) -> Result<(), ParamError> {
+        Access::check(&params.repository, params.password.as_ref(), params.password_file.as_deref())
+    }
+
+    async fn run(&self, params: ResticCheckParams, _: Action, call: &Call) -> Result<ResticCheckOutputs, Failure> {
+        let access =
+            Access { location: params.repository, password: params.password, password_file: params.password_file };
+        let purpose = if params.lock { Purpose::Update } else { Purpose::Read };
+        let repo = access.open(purpose, false, call).await?;
+        let patience = params.lock.then_some(params.lock_timeout.0);
+        let work = {
+            let repo = repo.clone();
+            blocking(move || examine(&repo, params.read_data))
+        };
+        let (snapshots, found) = locked(&repo, Kind::Shared, patience, call, work).await?;
+        judge(&repo, snapshots, &found, call)
+    }
+}
+
+fn examine(repo: &Repo, read_data: bool) -> Result<(u64, CheckResults), Failure> {
+    let failed = |error: Box<rustic_core::RusticError>| {
+        repo.trouble().failure(&error, &format!("checking the repository at `{}`", repo.shown()))
+    };
+    let snapshots = repo.rustic().get_all_snapshots().map_err(failed)?;
+    let mut options = CheckOptions::default();
+    options.read_data = read_data;
+    let found = repo.rustic().check(options).map_err(failed)?;
+    // What was found while the store failed says nothing about the repository.
+    match repo.trouble().check() {
+        Err(failure)
+            if failure.kind.is_retryable() && failure.kind != aquifer_engine::failure::FailureKind::Corrupt =>
+        {
+            Err(failure)
+        }
+        Err(failure) if failure.kind == aquifer_engine::failure::FailureKind::Cancelled => Err(failure),
+        _ => Ok((snapshots.len() as u64, found)),
+    }
+}
+
+fn judge(repo: &Repo, snapshots: u64, found: &CheckResults, call: &Call) -> Result<ResticCheckOutputs, Failure> {
+    let (mut errors, mut warnings) = (Vec::new(), 0_u64);
+    for (level, finding) in &found.0 {
+        let text = finding.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        // The library gives no name to the level's type, only its words.
+        if format!("{level:?}") == "Error" {
+            errors.push(text);
+        } else {
+            warnings += 1;
+            if warnings <= TOLD as u64 {
+                call.warn(text);
+            }
+        }
+    }
+    if errors.is_empty() {
+        return Ok(ResticCheckOutputs { snapshots, warnings });
+    }
+    let shown = repo.shown();
+    let message = format!("the repository at `{shown}` is damaged: {} errors; the first: {}", errors.len(), errors[0]);
+    let mut failure = Failure::corrupt(message).with_help(
+        "keep a copy of it as it is; new backups go into another repository until it is repaired (`restic repair`)",
+    );
+    failure.causes = errors.into_iter().take(TOLD).collect();
+    Err(failure)
+}
