@@ -180,6 +180,8 @@ pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
         | ErrorKind::ConditionNotMatch
         | ErrorKind::IsADirectory
         | ErrorKind::NotADirectory => FailureKind::Rejected,
+        // Asked for bytes that are not there: the object is shorter than what names it says.
+        ErrorKind::RangeNotSatisfied => FailureKind::Corrupt,
         ErrorKind::Unsupported => FailureKind::Rejected,
         _ => FailureKind::Unavailable,
     };

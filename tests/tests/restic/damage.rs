@@ -1,0 +1,93 @@
+//! Damaged repositories: said, never passed over.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use aquifer_engine::alone::{Input, run_alone};
+use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_functions::restic_check::ResticCheck;
+use serde_json::{Value as Json, json};
+
+use crate::rig::{Repository, noise, pull, push};
+
+async fn check(repository: &Repository, read_data: bool) -> Result<Json, Failure> {
+    run_alone(ResticCheck, repository.params(json!({"readData": read_data})), Input::None).await.result
+}
+
+fn flip(file: &Path, at: u64) {
+    // restic makes its files read-only.
+    let mut permissions = std::fs::metadata(file).expect("there").permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "a test's own file")]
+    permissions.set_readonly(false);
+    std::fs::set_permissions(file, permissions).expect("ours");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).expect("opened");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("long enough");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("written");
+}
+
+fn largest(repository: &Repository) -> std::path::PathBuf {
+    let size = |path: &std::path::PathBuf| std::fs::metadata(path).expect("there").len();
+    repository.files("data").into_iter().max_by_key(size).expect("a pack")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_repository_is_said_to_be_sound() {
+    let repository = Repository::nowhere();
+    push(&repository, &noise(20 << 20, 21), json!({})).await.expect("stored");
+    for read_data in [false, true] {
+        assert_eq!(check(&repository, read_data).await.expect("sound")["snapshots"], json!(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_byte_is_found_by_reading_and_never_passed_on() {
+    let repository = Repository::nowhere();
+    let bytes = noise(20 << 20, 22);
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    flip(&largest(&repository), 3 << 20);
+    assert!(check(&repository, false).await.is_ok(), "only reading the data can tell");
+    let found = check(&repository, true).await.expect_err("damaged");
+    assert_eq!(found.kind, FailureKind::Corrupt);
+    assert!(!found.causes.is_empty() && found.help.is_some(), "{found:?}");
+    let outcome = pull(&repository, json!({})).await;
+    let told = outcome.result.expect_err("damaged");
+    assert_eq!(told.kind, FailureKind::Corrupt);
+    assert!(told.message.contains("blob") && told.message.contains("pack"), "{told:?}");
+    assert!(bytes.starts_with(&outcome.stdout), "what was passed on before it was sound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_or_short_pack_is_found() {
+    for short in [false, true] {
+        let repository = Repository::nowhere();
+        push(&repository, &noise(20 << 20, 23), json!({})).await.expect("stored");
+        let pack = largest(&repository);
+        if short {
+            std::fs::OpenOptions::new().write(true).open(&pack).expect("opened").set_len(1 << 20).expect("cut");
+        } else {
+            std::fs::remove_file(&pack).expect("removed");
+        }
+        let found = check(&repository, false).await.expect_err("damaged");
+        assert_eq!(found.kind, FailureKind::Corrupt, "{found:?}");
+        let told = pull(&repository, json!({})).await.result.expect_err("damaged");
+        assert!(matches!(told.kind, FailureKind::Corrupt | FailureKind::NotFound), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_gone_or_damaged_is_found() {
+    let repository = Repository::nowhere();
+    push(&repository, &noise(2 << 20, 24), json!({})).await.expect("stored");
+    let index = repository.files("index").pop().expect("an index");
+    flip(&index, 40);
+    assert!(check(&repository, false).await.is_err());
+    let told = pull(&repository, json!({})).await.result.expect_err("damaged");
+    assert_eq!(told.kind, FailureKind::Corrupt, "{told:?}");
+    for index in repository.files("index") {
+        std::fs::remove_file(index).expect("removed");
+    }
+    let told = pull(&repository, json!({})).await.result.expect_err("the index is gone");
+    assert!(told.message.contains("index does not know"), "{told:?}");
+    assert_eq!(check(&repository, false).await.expect_err("damaged").kind, FailureKind::Corrupt);
+}

@@ -1,0 +1,8 @@
+//! The restic functions against the real restic binary, on a folder and on an S3 server.
+
+mod damage;
+mod forget;
+mod interop;
+mod locks;
+mod promises;
+mod rig;
