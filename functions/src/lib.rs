@@ -57,9 +57,13 @@ pub fn builtins() -> Registry {
 /// The Task and Function documents shipped with the program: file name and text, in the order of the documentation.
 pub fn shipped() -> &'static [(&'static str, &'static str)] {
     &[
+        ("redis-backup.yaml", include_str!("../../tasks/redis-backup.yaml")),
+        ("redis-restore.yaml", include_str!("../../tasks/redis-restore.yaml")),
+        ("redis-drill.yaml", include_str!("../../tasks/redis-drill.yaml")),
         ("redis-backup-file.yaml", include_str!("../../tasks/redis-backup-file.yaml")),
         ("redis-restore-file.yaml", include_str!("../../tasks/redis-restore-file.yaml")),
         ("redis-copy.yaml", include_str!("../../tasks/redis-copy.yaml")),
         ("redis-digest.yaml", include_str!("../../tasks/redis-digest.yaml")),
+        ("postgres.yaml", include_str!("../../tasks/postgres.yaml")),
     ]
 }

@@ -20,7 +20,8 @@ fn shipped_documents_have_no_problems() {
     let catalog = catalog();
     let problems = catalog.builtin_problems();
     assert!(problems.is_empty(), "{problems:#?}");
-    assert_eq!(catalog.tasks().len(), aquifer_functions::shipped().len());
+    // postgres.yaml holds two.
+    assert_eq!(catalog.tasks().len(), aquifer_functions::shipped().len() + 1);
 }
 
 async fn played(catalog: &Catalog, task: &str, inputs: &Inputs) -> Report {
