@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::table::{Table, in_turn, seconds, timed};
 
 /// A redis-server of our own in a folder of its own.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     port: u16,
     _folder: tempfile::TempDir,
@@ -28,7 +28,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start() -> Result<Self, String> {
+    pub(crate) fn start() -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|free| free.local_addr())
@@ -50,7 +50,7 @@ impl Server {
         Err("redis-server did not start".to_owned())
     }
 
-    fn cli(&self) -> Command {
+    pub(crate) fn cli(&self) -> Command {
         let mut cli = Command::new("redis-cli");
         cli.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         cli
@@ -61,7 +61,7 @@ impl Server {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
@@ -69,12 +69,12 @@ impl Server {
         self.ask(&["flushall"]).map(drop)
     }
 
-    fn load(&self, commands: &Path) -> Result<(), String> {
+    pub(crate) fn load(&self, commands: &Path) -> Result<(), String> {
         run(self.cli().arg("--pipe").stdin(open(commands)?))
     }
 }
 
-fn open(path: &Path) -> Result<File, String> {
+pub(crate) fn open(path: &Path) -> Result<File, String> {
     File::open(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -82,7 +82,7 @@ fn create(path: &Path) -> Result<File, String> {
     File::create(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.stderr(Stdio::piped()).output().map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
@@ -93,13 +93,13 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// The file of this name in the PATH or in Go's folder.
-fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let go = std::env::home_dir().map(|home| home.join("go/bin"));
     std::env::split_paths(&path).chain(go).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-fn aquifer() -> Result<Command, String> {
+pub(crate) fn aquifer() -> Result<Command, String> {
     let beside = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("aquifer");
     if beside.is_file() {
         Ok(Command::new(beside))
@@ -139,7 +139,7 @@ fn ours(folder: &Path, task: &str, server: &Server, path: &Path) -> Result<(), S
 }
 
 /// `SET key:000001 value…` for keys in `from..to`, with a value of some 50 bytes that follows from the key and `salt`.
-fn write_strings(path: &Path, keys: impl Iterator<Item = u64>, salt: &str) -> Result<(), String> {
+pub(crate) fn write_strings(path: &Path, keys: impl Iterator<Item = u64>, salt: &str) -> Result<(), String> {
     let mut file = BufWriter::new(create(path)?);
     for key in keys {
         let name = format!("key:{key:08}");
@@ -148,6 +148,14 @@ fn write_strings(path: &Path, keys: impl Iterator<Item = u64>, salt: &str) -> Re
         written.map_err(|error| error.to_string())?;
     }
     file.flush().map_err(|error| error.to_string())
+}
+
+/// redis-dump-go on a server, as its users are told to run it for speed.
+pub(crate) fn peer(server: &Server) -> Result<Command, String> {
+    let go = program("redis-dump-go").ok_or("redis-dump-go is missing: build it with Go and put it into the PATH")?;
+    let mut command = Command::new(go);
+    command.args(["-host", "127.0.0.1", "-port", &server.port.to_string(), "-n", "50", "-s"]);
+    Ok(command)
 }
 
 pub(crate) fn measure() -> Result<Table, String> {
@@ -170,16 +178,9 @@ pub(crate) fn measure() -> Result<Table, String> {
             peer.to_owned(),
         ]);
     };
-    let Some(go) = program("redis-dump-go") else {
-        return Err("redis-dump-go is missing: go install github.com/yannh/redis-dump-go@latest".to_owned());
-    };
     let dump = in_turn(
         || ours(folder.path(), "dump", &server, &our_dump),
-        || {
-            run(Command::new(&go)
-                .args(["-host", "127.0.0.1", "-port", &server.port.to_string(), "-n", "50", "-s"])
-                .stdout(create(&peer_dump)?))
-        },
+        || run(peer(&server)?.stdout(create(&peer_dump)?)),
     )?;
     compare(&mut table, "dump to a file", "redis-dump-go -n 50", dump);
     let target = Server::start()?;
@@ -204,11 +205,15 @@ pub(crate) fn binary() -> Result<Table, String> {
     ]);
     let times: Result<Vec<Duration>, String> = (0..9)
         .map(|_| {
-            timed(|| run(aquifer()?.args(["plan", "redis-backup-file", "--set", "path=/r"]).stdout(Stdio::null())))
+            timed(|| {
+                run(aquifer()?
+                    .args(["plan", "redis-backup", "--set", "repository=/r", "--set-env", "password=PATH"])
+                    .stdout(Stdio::null()))
+            })
         })
         .collect();
     table.row(&[
-        "aquifer plan redis-backup-file (median of 9)".to_owned(),
+        "aquifer plan redis-backup (median of 9)".to_owned(),
         format!("{:.1} ms", crate::table::median(times?).as_secs_f64() * 1e3),
     ]);
     Ok(table)
