@@ -1,4 +1,7 @@
-//! The shipped tasks against the real functions, and the main job on a real server: dump, compress, encrypt, a file, and back.
+//! The shipped tasks against the real functions, and each of them on the real thing.
+
+mod postgres;
+mod redis;
 
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use aquifer_engine::event::Status;
 use aquifer_engine::report::Report;
 use aquifer_engine::run::{RunOptions, run};
 
-fn catalog() -> Catalog {
+pub(crate) fn catalog() -> Catalog {
     let mut catalog = Catalog::new(aquifer_functions::builtins());
     for (name, text) in aquifer_functions::shipped() {
         catalog.add_builtin(name, text);
@@ -24,7 +27,7 @@ fn shipped_documents_have_no_problems() {
     assert_eq!(catalog.tasks().len(), aquifer_functions::shipped().len() + 1);
 }
 
-async fn played(catalog: &Catalog, task: &str, inputs: &Inputs) -> Report {
+pub(crate) async fn played(catalog: &Catalog, task: &str, inputs: &Inputs) -> Report {
     let plan = catalog.plan(task, inputs).unwrap_or_else(|problems| panic!("{problems:#?}"));
     run(Arc::new(plan), RunOptions::default()).await
 }

@@ -1,0 +1,96 @@
+//! The main job by its shipped tasks: backup, loss, restore, proof; and the rehearsal of a restore.
+
+use aquifer_engine::catalog::Inputs;
+use aquifer_engine::event::Status;
+use aquifer_engine::report::Report;
+use aquifer_tests::redis_server::RedisServer;
+use serde_json::{Value as Json, json};
+
+use crate::{catalog, played};
+
+/// Keys of each type, some with an expiry, in two databases.
+fn fill(server: &RedisServer) {
+    let mut client = server.client();
+    for from in [0, 400] {
+        let mut select = redis::cmd("SELECT");
+        select.arg(from / 400 * 3);
+        select.exec(&mut client).expect("selected");
+        let script = redis::Script::new(include_str!("../../../scripts/fill.lua"));
+        let now = jiff::Timestamp::now().as_millisecond();
+        script.arg(from).arg(400).arg(now).invoke::<()>(&mut client).expect("filled");
+    }
+}
+
+fn output(report: &Report, step: &str, name: &str) -> Json {
+    let outputs = &report.steps().find(|one| one.step == step).expect("the step").outputs;
+    outputs[name].clone()
+}
+
+fn succeeded(report: Report) -> Report {
+    assert_eq!(report.status, Status::Succeeded, "{report:#?}");
+    report
+}
+
+struct Place {
+    server: RedisServer,
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { server: RedisServer::start(), folder: tempfile::tempdir().expect("a folder") };
+        fill(&place.server);
+        place
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs::default()
+            .with_text("redis", self.server.socket_url())
+            .with_text("repository", self.folder.path().join("repository").display().to_string())
+            .with_text("password", "correct horse")
+    }
+
+    async fn digest(&self) -> Json {
+        let inputs = Inputs::default().with_text("redis", self.server.socket_url());
+        output(&succeeded(played(&catalog(), "redis-digest", &inputs).await), "digest", "digest")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_server_comes_back_whole() {
+    let place = Place::new();
+    let before = place.digest().await;
+    let first = succeeded(played(&catalog(), "redis-backup", &place.inputs().with_text("keepLast", "1")).await);
+    assert_eq!(output(&first, "push", "created"), json!(true));
+    assert_eq!(output(&first, "dump", "keys"), json!(800));
+    let second = succeeded(played(&catalog(), "redis-backup", &place.inputs().with_text("keepLast", "1")).await);
+    assert_eq!(output(&second, "push", "newBytes"), json!(0), "an unchanged server adds nothing");
+    assert_eq!(output(&second, "forget", "removed"), json!(1));
+    redis::cmd("FLUSHALL").exec(&mut place.server.client()).expect("lost");
+    succeeded(played(&catalog(), "redis-restore", &place.inputs()).await);
+    assert_eq!(place.digest().await, before);
+    // Again: the keys are there now.
+    let again = played(&catalog(), "redis-restore", &place.inputs()).await;
+    assert_eq!(again.status, Status::Failed);
+    assert_eq!(place.digest().await, before, "and nothing was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_is_rehearsed_and_leaves_nothing() {
+    let place = Place::new();
+    succeeded(played(&catalog(), "redis-backup", &place.inputs()).await);
+    let report = succeeded(played(&catalog(), "redis-drill", &place.inputs()).await);
+    assert_eq!(output(&report, "restored", "digest"), place.digest().await);
+    let folder = output(&report, "folder", "stdout");
+    assert!(!std::path::Path::new(folder.as_str().expect("a path")).exists(), "the scratch server's folder is gone");
+
+    // A key that was changed since is a difference, and the scratch server goes away all the same.
+    redis::cmd("SET").arg("session:0").arg("other").exec(&mut place.server.client()).expect("changed");
+    let report = played(&catalog(), "redis-drill", &place.inputs()).await;
+    assert_eq!(report.status, Status::Failed);
+    let first = report.first_failure.clone().expect("a difference");
+    assert_eq!(first.step, "compare");
+    assert!(format!("{first:?}").contains("differs"), "{first:?}");
+    let folder = output(&report, "folder", "stdout");
+    assert!(!std::path::Path::new(folder.as_str().expect("a path")).exists());
+}
