@@ -62,6 +62,7 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
         ("redis-drill.yaml", include_str!("../../tasks/redis-drill.yaml")),
         ("redis-backup-file.yaml", include_str!("../../tasks/redis-backup-file.yaml")),
         ("redis-restore-file.yaml", include_str!("../../tasks/redis-restore-file.yaml")),
+        ("repository.yaml", include_str!("../../tasks/repository.yaml")),
         ("redis-copy.yaml", include_str!("../../tasks/redis-copy.yaml")),
         ("redis-digest.yaml", include_str!("../../tasks/redis-digest.yaml")),
         ("postgres.yaml", include_str!("../../tasks/postgres.yaml")),

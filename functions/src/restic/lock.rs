@@ -13,6 +13,7 @@ use rustic_core::Id;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::open::Repo;
 
@@ -105,7 +106,7 @@ pub(crate) fn username() -> String {
 #[derive(Debug)]
 pub(crate) struct Lock {
     repo: Repo,
-    renewal: Option<JoinHandle<()>>,
+    renewal: Option<(CancellationToken, JoinHandle<()>)>,
     current: std::sync::Arc<std::sync::Mutex<Id>>,
 }
 
@@ -159,10 +160,16 @@ impl Lock {
     /// Renews it from now on. Where that fails for too long, others may take it for stale: then the work stops.
     fn renewed(mut self, kind: Kind) -> Self {
         let (repo, current) = (self.repo.clone(), std::sync::Arc::clone(&self.current));
-        self.renewal = Some(tokio::spawn(async move {
+        let stop = CancellationToken::new();
+        let listens = stop.clone();
+        let task = tokio::spawn(async move {
             let mut renewed = Instant::now();
             loop {
-                sleep(RENEW).await;
+                tokio::select! {
+                    biased;
+                    () = listens.cancelled() => return,
+                    () = sleep(RENEW) => {}
+                }
                 match write(&repo, kind).await {
                     Ok(id) => {
                         let old = std::mem::replace(&mut *held(&current), id);
@@ -176,7 +183,8 @@ impl Lock {
                     Err(_) => {}
                 }
             }
-        }));
+        });
+        self.renewal = Some((stop, task));
         self
     }
 
@@ -188,10 +196,11 @@ impl Lock {
     }
 
     async fn stop_renewal(&mut self) {
-        if let Some(renewal) = self.renewal.take() {
-            renewal.abort();
-            // Until it has ended it may still put another lock in the place of this one.
-            _ = renewal.await;
+        let Some((stop, mut task)) = self.renewal.take() else { return };
+        // One that is writing the next lock ends with it: broken off, it might leave a lock that nobody knows of.
+        stop.cancel();
+        if timeout(RELEASE, &mut task).await.is_err() {
+            task.abort();
         }
     }
 }
@@ -283,8 +292,8 @@ pub(crate) async fn locked<T>(
 impl Drop for Lock {
     /// Where nobody released it (its future was dropped), it is taken away in passing.
     fn drop(&mut self) {
-        let Some(renewal) = self.renewal.take() else { return };
-        renewal.abort();
+        let Some((stop, _)) = self.renewal.take() else { return };
+        stop.cancel();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (repo, id) = (self.repo.clone(), *held(&self.current));
             runtime.spawn(async move { remove(&repo, id).await });

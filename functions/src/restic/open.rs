@@ -133,15 +133,13 @@ impl Repo {
             }
             (true, false) => return Err(no_repository(shown)),
         };
-        let level = match rustic.config().version {
-            1 => None,
-            2 => Some(rustic.config().compression.filter(|level| *level != 0).unwrap_or(LEVEL)),
-            other => {
-                return Err(Failure::rejected(format!("the repository at `{shown}` has format version {other}"))
-                    .with_help("versions 1 and 2 are known"));
-            }
-        };
-        let sealer = Sealer::new(Cipher::new(&rustic.key())?, level);
+        let config = rustic.config();
+        let level = config.zstd().map_err(|_| {
+            Failure::rejected(format!("the repository at `{shown}` has format version {}", config.version))
+                .with_help("versions 1 and 2 are known")
+        })?;
+        let level = level.map(|level| if level == 0 { LEVEL } else { level });
+        let sealer = Sealer::new(Cipher::new(&rustic.key())?, level, config.extra_verify());
         Ok(Self { rustic: Arc::new(rustic), backend, sealer, created: missing })
     }
 

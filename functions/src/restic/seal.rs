@@ -26,6 +26,8 @@ pub(crate) struct Sealer {
     cipher: Cipher,
     /// The zstd level; none where nothing is compressed.
     level: Option<i32>,
+    /// Whether each blob is opened again before it is stored.
+    verify: bool,
 }
 
 /// The id of plain bytes.
@@ -34,9 +36,10 @@ pub(crate) fn id_of(plain: &[u8]) -> Id {
 }
 
 impl Sealer {
-    /// With a repository's key, and zstd of this level where it compresses.
-    pub(crate) fn new(cipher: Cipher, level: Option<i32>) -> Self {
-        Self { cipher, level }
+    /// With a repository's key, and zstd of this level where it compresses. With `verify` each blob is opened again before it is
+    /// stored: a bit that flips in this machine's memory would otherwise be found by whoever needs the backup.
+    pub(crate) fn new(cipher: Cipher, level: Option<i32>, verify: bool) -> Self {
+        Self { cipher, level, verify }
     }
 
     /// One worker, with a compressor of its own.
@@ -47,7 +50,7 @@ impl Sealer {
         let compressor = self.level.map(zstd::bulk::Compressor::new).transpose();
         let compressor =
             compressor.map_err(|error| Failure::corrupt(format!("the repository's compression level: {error}")))?;
-        Ok(Worker { cipher: self.cipher.clone(), compressor })
+        Ok(Worker { sealer: self.clone(), compressor })
     }
 
     /// Seals a file that is no pack (an index, a snapshot, a lock). Format version 2 puts a 2 in front of what is compressed.
@@ -100,7 +103,7 @@ impl Sealer {
 
 /// Seals one blob after the other.
 pub(crate) struct Worker {
-    cipher: Cipher,
+    sealer: Sealer,
     compressor: Option<zstd::bulk::Compressor<'static>>,
 }
 
@@ -117,15 +120,23 @@ impl Worker {
     /// The blob is too large for the format, or the machine refuses.
     pub(crate) fn seal(&mut self, id: Id, plain: &[u8]) -> Result<Sealed, Failure> {
         let length = u32::try_from(plain.len()).map_err(|_| Failure::internal("a blob of more than 4 GiB"))?;
-        if let Some(compressor) = &mut self.compressor {
-            let packed = compressor
-                .compress(plain)
-                .map_err(|error| Failure::internal(format!("a blob cannot be compressed: {error}")))?;
-            if packed.len() < plain.len() {
-                return Ok(Sealed { id, bytes: self.cipher.encrypt(&packed)?, unpacked: length });
+        let packed = match &mut self.compressor {
+            Some(compressor) => {
+                let packed = compressor.compress(plain);
+                Some(packed.map_err(|error| Failure::internal(format!("a blob cannot be compressed: {error}")))?)
             }
+            None => None,
+        };
+        let smaller = packed.filter(|packed| packed.len() < plain.len());
+        let unpacked = if smaller.is_some() { length } else { 0 };
+        let bytes = self.sealer.cipher.encrypt(smaller.as_deref().unwrap_or(plain))?;
+        if self.sealer.verify {
+            self.sealer.open(&id, &bytes, unpacked).map_err(|failure| {
+                Failure::internal(format!("a blob does not open again right after it was sealed: {}", failure.message))
+                    .with_help("nothing wrong was stored; the memory of this machine may be broken")
+            })?;
         }
-        Ok(Sealed { id, bytes: self.cipher.encrypt(plain)?, unpacked: 0 })
+        Ok(Sealed { id, bytes, unpacked })
     }
 }
 
@@ -139,7 +150,7 @@ mod tests {
     fn a_blob_opens_as_what_it_was_and_as_nothing_else() {
         let cipher = Cipher::new(&MasterKey::new()).expect("sound");
         for level in [None, Some(3)] {
-            let sealer = Sealer::new(cipher.clone(), level);
+            let sealer = Sealer::new(cipher.clone(), level, true);
             for plain in [vec![b'a'; 100_000], b"short".to_vec()] {
                 let id = id_of(&plain);
                 let sealed = sealer.worker().expect("a level").seal(id, &plain).expect("sealed");
