@@ -19,6 +19,9 @@ use super::seal::{Sealed, Sealer, id_of};
 /// How large a pack becomes, in bytes, before it goes to the store: restic's default.
 const PACK: usize = 16 << 20;
 
+/// More than the largest blob and a header of the smallest ones have, in bytes.
+const ROOM: usize = 10 << 20;
+
 /// How many packs may be on their way to the store.
 const IN_FLIGHT: usize = 2;
 
@@ -93,7 +96,8 @@ impl Packer {
     /// A pack that was sent off earlier, or an index, could not be stored.
     pub(crate) fn add(&mut self, blob: Sealed) -> Result<(), Failure> {
         if self.pack.capacity() == 0 {
-            self.pack.reserve(PACK + blob.bytes.len());
+            // Room for the blob that fills it and for the header: growing would copy all of it into twice the room.
+            self.pack.reserve(PACK + ROOM);
         }
         let too_long = |_| Failure::internal("a pack of more than 4 GiB");
         self.blobs.push(IndexedBlob {
