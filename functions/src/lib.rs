@@ -9,6 +9,7 @@ pub mod checksum;
 pub mod compress;
 pub mod decompress;
 pub mod decrypt;
+pub mod download;
 pub mod encrypt;
 pub mod exec;
 pub mod file_read;
@@ -18,10 +19,12 @@ pub mod redis_digest;
 pub mod redis_dump;
 pub mod redis_restore;
 pub mod throttle;
+pub mod upload;
 
 mod codec;
 pub mod location;
 mod metrics;
+mod objects;
 mod redis;
 pub mod units;
 
@@ -31,6 +34,8 @@ pub fn builtins() -> Registry {
         .with(redis_dump::RedisDump)
         .with(redis_restore::RedisRestore)
         .with(redis_digest::RedisDigest)
+        .with(upload::Upload)
+        .with(download::Download)
         .with(file_read::FileRead)
         .with(file_write::FileWrite)
         .with(compress::Compress)

@@ -19,7 +19,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 pub use s3::S3;
-pub(crate) use store::{Purpose, Store, failure};
+pub(crate) use store::{PARTS, Purpose, Store, failure};
 
 /// A place that holds objects under names.
 #[derive(Debug, Clone, PartialEq, Eq)]
