@@ -51,6 +51,8 @@ pub fn builtins() -> Registry {
 /// The Task and Function documents shipped with the program: file name and text, in the order of the documentation.
 pub fn shipped() -> &'static [(&'static str, &'static str)] {
     &[
+        ("redis-backup-object.yaml", include_str!("../../tasks/redis-backup-object.yaml")),
+        ("redis-restore-object.yaml", include_str!("../../tasks/redis-restore-object.yaml")),
         ("redis-backup-file.yaml", include_str!("../../tasks/redis-backup-file.yaml")),
         ("redis-restore-file.yaml", include_str!("../../tasks/redis-restore-file.yaml")),
         ("redis-copy.yaml", include_str!("../../tasks/redis-copy.yaml")),

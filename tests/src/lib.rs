@@ -3,4 +3,5 @@
 pub mod case_functions;
 pub mod doubles;
 pub mod redis_server;
+pub mod s3_server;
 pub mod simulation;

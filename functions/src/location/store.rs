@@ -170,6 +170,14 @@ pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
         Some(code) => Failure::new(kind, format!("{doing}: {} (`{code}`)", said.trim_end_matches('.'))),
         None => Failure::new(kind, format!("{doing}: {said}")),
     };
+    let failure = if kind == FailureKind::Unauthorized {
+        failure.with_help(
+            "keys come from the location itself, or from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; \
+             `docs/reference/objects.md` says what they must be allowed",
+        )
+    } else {
+        failure
+    };
     match std::error::Error::source(error) {
         Some(source) => failure.caused_by(source),
         None => failure,
