@@ -71,7 +71,7 @@ impl S3 {
                 .with_help("what stands behind the bucket's name goes into `prefix`"));
         }
         let missing = |has: &str, lacks: &str| {
-            Err(ParamError::new(format!("s3.{lacks}"), format!("there is an `{has}` and no `{lacks}`"))
+            Err(ParamError::new(format!("s3.{lacks}"), format!("there is `{has}` without `{lacks}`"))
                 .with_help(format!("write `{lacks}` as well, or leave both to the `AWS_*` variables")))
         };
         match (&self.access_key_id, &self.secret_access_key) {
