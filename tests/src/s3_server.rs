@@ -27,11 +27,6 @@ pub struct S3Server {
 }
 
 impl S3Server {
-    /// A server that takes any keys.
-    pub async fn start() -> Self {
-        Self::with(&[]).await
-    }
-
     /// A server that knows no key at all, so that any is refused.
     pub async fn that_refuses() -> Self {
         let server = Self::start().await;
@@ -39,11 +34,11 @@ impl S3Server {
         server
     }
 
-    async fn with(env: &[(&str, &str)]) -> Self {
+    /// A server that takes any keys.
+    pub async fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
         let child = Command::new("moto_server")
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .envs(env.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -63,6 +58,11 @@ impl S3Server {
     /// Its address.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its process id.

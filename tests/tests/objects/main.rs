@@ -2,6 +2,7 @@
 
 mod broken;
 mod damage;
+mod flaky;
 mod refusals;
 mod rig;
 mod round_trip;
