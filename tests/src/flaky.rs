@@ -17,6 +17,8 @@ pub enum Fate {
     IsLost,
     /// It arrives and is carried out; its answer is lost.
     AnswerIsLost,
+    /// It does not arrive, and the connection stays open.
+    Hangs,
 }
 
 /// Opens the proxy; `rule` is asked with the method and the target of each request.
@@ -44,6 +46,11 @@ fn carry(mut client: TcpStream, server: u16, rule: &(dyn Fn(&str, &str) -> Fate 
     let mut words = line.split(' ');
     let fate = rule(words.next()?, words.next()?);
     if fate == Fate::IsLost {
+        return None;
+    }
+    if fate == Fate::Hangs {
+        // Until the client gives up.
+        let _ = client.read(&mut [0]);
         return None;
     }
     let mut upstream = TcpStream::connect(("127.0.0.1", server)).ok()?;

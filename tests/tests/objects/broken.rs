@@ -6,6 +6,8 @@ use aquifer_engine::alone::{Input, run_alone, run_alone_until};
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::registry::Registry;
 use aquifer_functions::upload::Upload;
+use aquifer_tests::flaky::{Fate, proxy};
+use aquifer_tests::s3_server::S3Server;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +46,7 @@ async fn a_stream_that_breaks_after_fifty_megabytes_leaves_nothing() {
 
 /// A source that goes on for ever, so that whatever stops it stops it in the middle.
 fn endless(
-    place: &Place,
+    params: serde_json::Value,
     cancel: &CancellationToken,
 ) -> (tokio::task::JoinHandle<Result<serde_json::Value, Failure>>, tokio::task::JoinHandle<()>) {
     use aquifer_engine::pipe::pipe;
@@ -55,7 +57,7 @@ fn endless(
     let upload = registry.get("upload").expect("registered");
     let (mut writer, mut ends) = pipe(1, 8 << 20, &StreamType::unknown(), None);
     let (reader, control) = ends.remove(0);
-    let prepared = upload.prepare(place.params("n", json!({}))).expect("sound params");
+    let prepared = upload.prepare(params).expect("sound params");
     let call = crate::rig::call(cancel.clone());
     let ends = OpenEnds { stdin: Some(reader), stdout: None };
     let running = tokio::spawn(prepared.run(ends, call));
@@ -86,7 +88,7 @@ async fn has_begun(place: &Place) -> bool {
 async fn a_step_that_is_stopped_in_the_middle_leaves_nothing() {
     for place in Place::both().await {
         let cancel = CancellationToken::new();
-        let (running, feeding) = endless(&place, &cancel);
+        let (running, feeding) = endless(place.params("n", json!({})), &cancel);
         wait_for("bytes to be sent", async || has_begun(&place).await).await;
         let stopped = Instant::now();
         cancel.cancel();
@@ -98,12 +100,32 @@ async fn a_step_that_is_stopped_in_the_middle_leaves_nothing() {
     }
 }
 
+/// A server that has hung must not hold up what stops: the parts in flight are given up at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_stopped_while_the_server_hangs_leaves_nothing() {
+    let server = S3Server::start().await;
+    let hangs = |_: &str, target: &str| if target.contains("partNumber=") { Fate::Hangs } else { Fate::Passes };
+    let port = proxy(server.port(), hangs);
+    let mut location = server.location();
+    location["s3"]["endpoint"] = json!(format!("http://127.0.0.1:{port}"));
+    let place = Place::Bucket(Box::new(server));
+    let cancel = CancellationToken::new();
+    let (running, feeding) = endless(json!({"location": location, "name": "n"}), &cancel);
+    wait_for("the upload to begin", async || has_begun(&place).await).await;
+    let stopped = Instant::now();
+    cancel.cancel();
+    refused(&running.await.expect("no panic"), FailureKind::Cancelled, "stopped");
+    assert!(stopped.elapsed() < Duration::from_secs(8), "within the grace of a run");
+    assert_eq!(place.everything().await, [""; 0]);
+    feeding.await.expect("no panic");
+}
+
 /// What the engine does with a step that does not stop when told to: the future is dropped wherever it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_is_dropped_in_the_middle_leaves_nothing() {
     for place in Place::both().await {
         let cancel = CancellationToken::new();
-        let (running, feeding) = endless(&place, &cancel);
+        let (running, feeding) = endless(place.params("n", json!({})), &cancel);
         wait_for("bytes to be sent", async || has_begun(&place).await).await;
         running.abort();
         assert!(running.await.expect_err("aborted").is_cancelled());
