@@ -62,11 +62,12 @@ fn logging(args: &Args) {
 /// What libraries that handle keys and requests say in detail may hold a key, a token or a signed request, and no
 /// redactor knows what they take from the environment: of those, `RUST_LOG` shows no more than `info`.
 fn may_be_shown(line: &tracing::Metadata<'_>) -> bool {
-    const DISCREET: &[&str] = &["opendal", "reqsign", "hyper", "h2", "reqwest", "rustls", "rustic", "age", "redis", "log"];
+    const DISCREET: &[&str] =
+        &["opendal", "reqsign", "hyper", "h2", "reqwest", "rustls", "rustic", "age", "redis", "log"];
     let name = line.target().split("::").next().unwrap_or_default();
-    let discreet = DISCREET.iter().any(|library| {
-        name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-']))
-    });
+    let discreet = DISCREET
+        .iter()
+        .any(|library| name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-'])));
     *line.level() <= tracing::Level::INFO || !discreet
 }
 

@@ -181,7 +181,9 @@ fn a_buckets_keys_are_in_no_log() {
     let folder = folder();
     let params = OBJECTS.replace("'{{#if params.secret}}id{{/if}}'", "id");
     std::fs::write(folder.path().join("params.yaml"), params).expect("written");
-    let lines = OBJECTS.lines().filter(|line| !["accessKeyId", "secretAccessKey", "sessionToken"].iter().any(|key| line.contains(key)));
+    let lines = OBJECTS
+        .lines()
+        .filter(|line| !["accessKeyId", "secretAccessKey", "sessionToken"].iter().any(|key| line.contains(key)));
     std::fs::write(folder.path().join("env.yaml"), lines.collect::<Vec<_>>().join("\n")).expect("written");
     // A port that nobody listens on: what is sent there has been signed by then.
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port").port();
@@ -192,7 +194,8 @@ fn a_buckets_keys_are_in_no_log() {
     for (file, more) in [("params.yaml", &given[..]), ("env.yaml", &[])] {
         for command in [&["plan"][..], &["plan", "-o", "json"], &["run", "--report", "-", "--progress", "json"]] {
             let args = [command, &[file, "--set", &endpoint], more].concat();
-            let done = aquifer(folder.path()).args(&args).env("RUST_LOG", "trace").envs(keys).output().expect("it starts");
+            let done =
+                aquifer(folder.path()).args(&args).env("RUST_LOG", "trace").envs(keys).output().expect("it starts");
             let all = format!("{}{}", stderr(&done), String::from_utf8_lossy(&done.stdout));
             assert_eq!(done.status.code(), Some(i32::from(command[0] == "run")), "{args:?}: {all}");
             for hidden in ["hush-secret", "hush-token", "Signature=", "string to sign"] {

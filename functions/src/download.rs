@@ -108,9 +108,11 @@ impl Function for Download {
         if found.content_length() > 0 {
             let reader = reading.await.map_err(failed)?;
             let mut pieces = reader.into_bytes_stream(0..found.content_length()).await.map_err(failed)?;
-            while let Some(piece) = call.or_cancelled(pieces.try_next()).await?.map_err(|error| {
-                Failure::from_io(error, format!("reading `{shown}`"))
-            })? {
+            while let Some(piece) = call
+                .or_cancelled(pieces.try_next())
+                .await?
+                .map_err(|error| Failure::from_io(error, format!("reading `{shown}`")))?
+            {
                 digest.update(&piece);
                 bytes += piece.len() as u64;
                 ports.stdout.write(piece).await?;
@@ -131,7 +133,8 @@ impl Function for Download {
     }
 }
 
-const WHY_NOT: &str = "the object was damaged or replaced, or an upload that was to overwrite it was ended before its last step";
+const WHY_NOT: &str =
+    "the object was damaged or replaced, or an upload that was to overwrite it was ended before its last step";
 
 /// The manifest, where one is asked for, and what is known of the object.
 async fn looked_up(store: &Store, params: &DownloadParams) -> Result<(Option<Manifest>, Metadata), Failure> {

@@ -11,6 +11,7 @@ mod manifest;
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, ParamError};
 use aquifer_engine::pipe::Reader;
+use aquifer_engine::stream::StreamType;
 use opendal::{ErrorKind, Metadata};
 use tokio::runtime::Handle;
 
@@ -32,6 +33,8 @@ pub(crate) struct Written {
     pub(crate) bytes: u64,
     /// In lower-case hexadecimal.
     pub(crate) sha256: String,
+    /// What the stream was, which is known for certain only when it has begun.
+    pub(crate) stream: StreamType,
 }
 
 /// Checks an object's name, which is the same in a folder and in a bucket.

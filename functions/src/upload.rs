@@ -97,10 +97,9 @@ impl Function for Upload {
         if call.or_cancelled(there).await??.is_some() && !params.overwrite {
             return Err(objects::taken(&store.shown(name)));
         }
-        let stream = ports.stdin.stream().clone();
         let parts = Parts { first: params.part_size.0, concurrency: params.concurrency };
         let written = objects::write(&store, name, parts, params.overwrite, ports.stdin, call).await?;
-        let manifest = Manifest::new(&written, stream, &call.run.task, &call.run.id);
+        let manifest = Manifest::new(&written, &call.run.task, &call.run.id);
         objects::seal(&store, name, &manifest).await?;
         Ok(UploadOutputs {
             object: store.shown(name),

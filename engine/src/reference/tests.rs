@@ -134,9 +134,7 @@ fn a_short_form_stands_beside_the_keys_of_the_long_one() {
         "type": "object", "description": "How to reach it.", "required": ["bucket"],
         "properties": {"bucket": {"type": "string", "description": "Its name."}},
     });
-    let branch = |tag: &str, words: &str, inner: &serde_json::Value| {
-        serde_json::json!({"type": "object", "description": words, "required": [tag], "properties": {tag: inner}})
-    };
+    let branch = |tag: &str, words: &str, inner: &serde_json::Value| serde_json::json!({"type": "object", "description": words, "required": [tag], "properties": {tag: inner}});
     let schema = serde_json::json!({"required": ["place"], "properties": {"place": {
         "description": "Where to.",
         "anyOf": [

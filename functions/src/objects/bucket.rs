@@ -145,7 +145,7 @@ async fn cut(input: &mut Reader, parts: Parts, orders: &mpsc::Sender<Order>) -> 
         orders.send(Order::Part(part)).await.map_err(gone)?;
     }
     orders.send(Order::Commit).await.map_err(gone)?;
-    Ok(Written { bytes, sha256: hex::encode(digest.finalize()) })
+    Ok(Written { bytes, sha256: hex::encode(digest.finalize()), stream: input.stream() })
 }
 
 /// The server's side: a task of its own.

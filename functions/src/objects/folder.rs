@@ -32,12 +32,7 @@ impl Target {
     }
 
     /// Writes a stream to its end.
-    pub(super) fn write(
-        self,
-        mut input: BlockingReader,
-        overwrite: bool,
-        call: &Call,
-    ) -> Result<Written, Failure> {
+    pub(super) fn write(self, mut input: BlockingReader, overwrite: bool, call: &Call) -> Result<Written, Failure> {
         let mut part = self.part()?;
         let (mut digest, mut bytes) = (Sha256::new(), 0);
         while let Some(chunk) = input.read_chunk()? {
@@ -47,7 +42,7 @@ impl Target {
         }
         call.check_cancelled()?;
         self.place(part, overwrite)?;
-        Ok(Written { bytes, sha256: hex::encode(digest.finalize()) })
+        Ok(Written { bytes, sha256: hex::encode(digest.finalize()), stream: input.stream() })
     }
 
     /// Writes a small file, in the place of one that may be there.

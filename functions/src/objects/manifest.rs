@@ -45,12 +45,12 @@ pub(super) fn name_of(object: &str) -> String {
 
 impl Manifest {
     /// Of an object that has just been completed.
-    pub(crate) fn new(written: &Written, stream: StreamType, task: &str, run: &str) -> Self {
+    pub(crate) fn new(written: &Written, task: &str, run: &str) -> Self {
         Self {
             aquifer_object: VERSION,
             bytes: written.bytes,
             sha256: written.sha256.clone(),
-            r#type: stream,
+            r#type: written.stream.clone(),
             created: Timestamp::now(),
             task: task.to_owned(),
             run: run.to_owned(),
@@ -98,8 +98,8 @@ mod tests {
     use super::*;
 
     fn sample() -> Manifest {
-        let written = Written { bytes: 7, sha256: "ab".repeat(32) };
-        Manifest::new(&written, "text/csv+zstd".parse().expect("a type"), "backup", "r1")
+        let stream = "text/csv+zstd".parse().expect("a type");
+        Manifest::new(&Written { bytes: 7, sha256: "ab".repeat(32), stream }, "backup", "r1")
     }
 
     #[test]

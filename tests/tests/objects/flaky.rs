@@ -56,10 +56,14 @@ async fn lost_requests_are_sent_again() {
         // Each part, the first time that it is sent.
         let seen = Mutex::new(BTreeSet::new());
         let is_new = move |target: &str| seen.lock().expect("no panic").insert(target.to_owned());
-        let (result, place) = through(&bytes, move |_, target| {
-            if target.contains("partNumber=") && is_new(target) { fate } else { Fate::Passes }
-        })
-        .await;
+        let (result, place) =
+            through(
+                &bytes,
+                move |_, target| {
+                    if target.contains("partNumber=") && is_new(target) { fate } else { Fate::Passes }
+                },
+            )
+            .await;
         result.unwrap_or_else(|failure| panic!("each part, {fate:?}: {failure:?}"));
         assert!(place.downloaded("n").await == bytes, "each part, {fate:?}");
         assert_eq!(place.everything().await, ["n", "n.manifest.json"]);

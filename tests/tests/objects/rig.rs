@@ -142,7 +142,8 @@ pub(crate) fn pieces(bytes: &[u8]) -> Input {
 /// A failure that must be of this kind and say this.
 pub(crate) fn refused(result: &Result<Value, Failure>, kind: FailureKind, says: &str) {
     let failure = result.as_ref().expect_err(says);
-    let all = format!("{} {} {}", failure.message, failure.help.as_deref().unwrap_or_default(), failure.causes.join(" "));
+    let all =
+        format!("{} {} {}", failure.message, failure.help.as_deref().unwrap_or_default(), failure.causes.join(" "));
     assert_eq!(failure.kind, kind, "{failure:?}");
     assert!(all.contains(says), "{says}: {failure:?}");
     assert!(!all.contains("hunter2"), "{failure:?}");

@@ -53,7 +53,10 @@ async fn names_of_all_kinds_stay_what_they_are() {
         let long = "ä".repeat(120);
         let names = ["ünï/çödé √.zst", "a+b=c&d?e#f%20g", ".hidden", "x/.manifest.json.old", "it's \"quoted\"", &long];
         for name in names {
-            place.upload(name, name.as_bytes(), json!({})).await.unwrap_or_else(|failure| panic!("{name}: {failure:?}"));
+            place
+                .upload(name, name.as_bytes(), json!({}))
+                .await
+                .unwrap_or_else(|failure| panic!("{name}: {failure:?}"));
             assert_eq!(place.downloaded(name).await, name.as_bytes(), "{name}");
         }
         if let Place::Folder(folder) = &place {
@@ -85,6 +88,7 @@ async fn a_file_is_private_and_its_folder_is_made() {
     let place = Place::folder();
     place.upload("a/b/c", b"x", json!({})).await.expect("uploaded");
     let Place::Folder(folder) = &place else { unreachable!("a folder was made") };
-    let shown = Command::new("stat").args(["-c", "%a"]).arg(folder.path().join("a/b/c")).output().expect("stat is there");
+    let shown =
+        Command::new("stat").args(["-c", "%a"]).arg(folder.path().join("a/b/c")).output().expect("stat is there");
     assert_eq!(String::from_utf8_lossy(&shown.stdout).trim(), "600");
 }

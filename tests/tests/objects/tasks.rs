@@ -25,6 +25,28 @@ async fn played(catalog: &Catalog, task: &str, inputs: &[(&str, &str)]) -> Repor
     run(Arc::new(plan), RunOptions::default()).await
 }
 
+/// What a copy is, is known only when the run has opened the original; the copy says the same all the way down.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_an_object_keeps_its_type() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = folder.path().display().to_string();
+    let mut catalog = catalog();
+    catalog.add_text("t.yaml", TASKS);
+    for task in ["store", "copy"] {
+        let report = played(&catalog, task, &[("location", &location)]).await;
+        assert_eq!(report.status, Status::Succeeded, "{:?}", report.first_failure);
+    }
+    for (name, stream) in [
+        ("n", "application/vnd.redis.resp+zstd"),
+        ("same", "application/vnd.redis.resp+zstd"),
+        ("more", "application/vnd.redis.resp+zstd+gzip"),
+    ] {
+        let manifest = std::fs::read(folder.path().join(format!("{name}.manifest.json"))).expect("there");
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+        assert_eq!(manifest["type"], stream, "{name}");
+    }
+}
+
 const TASKS: &str = "apiVersion: aquifer.dev/v1alpha1
 kind: Function
 metadata: {name: zipped}
@@ -40,6 +62,18 @@ spec:
   steps:
     - {name: zipped, function: zipped}
     - {name: up, function: upload, stdin: zipped, params: {location: '{{ params.location }}', name: n}}
+---
+apiVersion: aquifer.dev/v1alpha1
+kind: Task
+metadata: {name: copy}
+spec:
+  params: [{name: location}]
+  steps:
+    - {name: down, function: download, params: {location: '{{ params.location }}', name: n}}
+    - {name: sum, function: checksum, stdin: down}
+    - {name: same, function: upload, stdin: sum, params: {location: '{{ params.location }}', name: same}}
+    - {name: zip, function: compress, stdin: sum, params: {format: gzip}}
+    - {name: more, function: upload, stdin: zip, params: {location: '{{ params.location }}', name: more}}
 ---
 apiVersion: aquifer.dev/v1alpha1
 kind: Task
@@ -113,6 +147,7 @@ async fn the_shipped_tasks_go_through_a_folder() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shipped_tasks_go_through_a_bucket_with_keys_of_the_environment() {
     const PLACE: &str = "AQUIFER_TEST_LOCATION";
+    #[expect(clippy::disallowed_methods, reason = "it is the child's only way to know that it is one")]
     if let Ok(location) = std::env::var(PLACE) {
         return there_and_back(&location).await;
     }
