@@ -23,6 +23,23 @@ debian() {
   command -v "$1" >/dev/null || die "Debian's $2 was installed, and there is still no $1"
 }
 
+# python_tool COMMAND PACKAGE WHY: makes sure that COMMAND of a Python package is there, in an environment of its own.
+python_tool() {
+  local venv="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/venv"
+  case ":$PATH:" in *":$venv/bin:"*) ;; *) PATH="$PATH:$venv/bin"; export PATH ;; esac
+  command -v "$1" >/dev/null && return
+  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    debian python3 python3 "$3"
+    say "installing Debian's python3-venv: $3"
+    if [ -z "$updated" ]; then as_root apt-get update -qq; updated=1; fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+  fi
+  say "installing Python's $2 into $venv: $3"
+  [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "$2"
+  command -v "$1" >/dev/null || die "Python's $2 was installed, and there is still no $1"
+}
+
 rust() {
   command -v cargo >/dev/null || die "Rust is missing: install it with rustup, or take Debian's rustup package"
   debian cc gcc "Rust links with it, and zstd and the TLS library are C"

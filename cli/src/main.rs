@@ -44,13 +44,31 @@ fn main() -> ExitCode {
 
 /// Library logs go to stderr, by `RUST_LOG`; without it only warnings of Aquifer's own.
 fn logging(args: &Args) {
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off,aquifer_engine=warn,aquifer_functions=warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format {
-        args::LogFormat::Text => lines.with_ansi(print::colour_on_stderr(args.color)).init(),
-        args::LogFormat::Json => lines.json().init(),
-    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match args.log_format {
+        args::LogFormat::Text => lines.with_ansi(print::colour_on_stderr(args.color)).boxed(),
+        args::LogFormat::Json => lines.json().boxed(),
+    };
+    let lines = lines.with_filter(tracing_subscriber::filter::filter_fn(may_be_shown));
+    tracing_subscriber::registry().with(filter).with(lines).init();
+}
+
+/// What libraries that handle keys and requests say in detail may hold a key, a token or a signed request, and no
+/// redactor knows what they take from the environment: of those, `RUST_LOG` shows no more than `info`.
+fn may_be_shown(line: &tracing::Metadata<'_>) -> bool {
+    const DISCREET: &[&str] =
+        &["opendal", "reqsign", "hyper", "h2", "reqwest", "rustls", "rustic", "age", "redis", "log"];
+    let name = line.target().split("::").next().unwrap_or_default();
+    let discreet = DISCREET
+        .iter()
+        .any(|library| name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-'])));
+    *line.level() <= tracing::Level::INFO || !discreet
 }
 
 /// A panic's text may hold a secret, so only its place is printed here; the engine puts the text, without secrets, into the report.

@@ -151,3 +151,60 @@ fn a_second_signal_stops_at_once() {
     assert_eq!(status, Some(130));
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
+
+const OBJECTS: &str = "apiVersion: aquifer.dev/v1alpha1
+kind: Task
+metadata: {name: object}
+spec:
+  params: [{name: endpoint, required: true}, {name: secret, secret: true}, {name: token, secret: true}]
+  steps:
+    - name: say
+      function: exec
+      params: {command: [echo, hello]}
+    - name: up
+      function: upload
+      stdin: say
+      params:
+        name: n
+        location:
+          s3:
+            bucket: backups
+            endpoint: '{{ params.endpoint }}'
+            accessKeyId: '{{#if params.secret}}id{{/if}}'
+            secretAccessKey: '{{ default params.secret null }}'
+            sessionToken: '{{ default params.token null }}'
+";
+
+/// A bucket's keys, given as params or by the environment, are in nothing that is printed, however much is asked for.
+#[test]
+fn a_buckets_keys_are_in_no_log() {
+    let folder = folder();
+    let params = OBJECTS.replace("'{{#if params.secret}}id{{/if}}'", "id");
+    std::fs::write(folder.path().join("params.yaml"), params).expect("written");
+    let lines = OBJECTS
+        .lines()
+        .filter(|line| !["accessKeyId", "secretAccessKey", "sessionToken"].iter().any(|key| line.contains(key)));
+    std::fs::write(folder.path().join("env.yaml"), lines.collect::<Vec<_>>().join("\n")).expect("written");
+    // A port that nobody listens on: what is sent there has been signed by then.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port").port();
+    let endpoint = format!("endpoint=http://127.0.0.1:{port}");
+    let (id, secret, token) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN");
+    let keys = [(id, "the-keys-id"), (secret, "hush-secret"), (token, "hush-token")];
+    let given = ["--set-env", "secret=AWS_SECRET_ACCESS_KEY", "--set-env", "token=AWS_SESSION_TOKEN"];
+    for (file, more) in [("params.yaml", &given[..]), ("env.yaml", &[])] {
+        for command in [&["plan"][..], &["plan", "-o", "json"], &["run", "--report", "-", "--progress", "json"]] {
+            let args = [command, &[file, "--set", &endpoint], more].concat();
+            let done =
+                aquifer(folder.path()).args(&args).env("RUST_LOG", "trace").envs(keys).output().expect("it starts");
+            let all = format!("{}{}", stderr(&done), String::from_utf8_lossy(&done.stdout));
+            assert_eq!(done.status.code(), Some(i32::from(command[0] == "run")), "{args:?}: {all}");
+            for hidden in ["hush-secret", "hush-token", "Signature=", "string to sign"] {
+                assert!(!all.contains(hidden), "{args:?} shows {hidden}: {all}");
+            }
+            if command[0] == "run" {
+                assert!(all.contains("WARN opendal"), "the logs are on: {all}");
+                assert!(all.contains("unavailable"), "{all}");
+            }
+        }
+    }
+}

@@ -40,6 +40,8 @@ struct State {
     abandoned: bool,
     /// The reader has been told that the stream is finished.
     seen_finished: bool,
+    /// What the stream turned out to be, where the plan did not know.
+    declared: Option<StreamType>,
 }
 
 #[derive(Debug)]
@@ -113,6 +115,11 @@ impl Control {
         drop(state);
         self.0.readable.notify_one();
         self.0.writable.notify_one();
+    }
+
+    /// Tells the reader what the stream turned out to be, before its first byte.
+    pub fn declare(&self, stream: StreamType) {
+        self.0.lock().declared = Some(stream);
     }
 
     /// True once the reader was told that the stream is complete.
@@ -209,9 +216,10 @@ impl Reader {
         state.end.is_some().then_some(Ok(None))
     }
 
-    /// What the plan knows of the stream's type.
-    pub fn stream(&self) -> &StreamType {
-        &self.stream
+    /// What is known of the stream's type: by the plan, or by what a stored object further up turned out to be, which is
+    /// known before the first byte.
+    pub fn stream(&self) -> StreamType {
+        self.shared.lock().declared.clone().unwrap_or_else(|| self.stream.clone())
     }
 
     /// A blocking [`io::Read`] over this pipe, for a blocking thread of the running runtime.
@@ -252,6 +260,9 @@ impl Writer {
     pub fn declare(&mut self, stream: StreamType) -> Result<(), Failure> {
         if let Some(check) = &self.on_declare {
             check(stream.clone())?;
+        }
+        for branch in &self.branches {
+            branch.lock().declared = Some(stream.clone());
         }
         self.stream = stream;
         Ok(())
@@ -312,6 +323,11 @@ pub struct BlockingReader {
 }
 
 impl BlockingReader {
+    /// As [`Reader::stream`].
+    pub fn stream(&self) -> StreamType {
+        self.reader.stream()
+    }
+
     /// The next bytes without copying them, as [`Reader::read`].
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod checksum;
 pub mod compress;
 pub mod decompress;
 pub mod decrypt;
+pub mod download;
 pub mod encrypt;
 pub mod exec;
 pub mod file_read;
@@ -23,10 +24,12 @@ pub mod restic_pull;
 pub mod restic_push;
 pub mod restic_snapshots;
 pub mod throttle;
+pub mod upload;
 
 mod codec;
 pub mod location;
 mod metrics;
+mod objects;
 mod redis;
 mod restic;
 pub mod units;
@@ -42,6 +45,8 @@ pub fn builtins() -> Registry {
         .with(restic_forget::ResticForget)
         .with(restic_check::ResticCheck)
         .with(restic_snapshots::ResticSnapshots)
+        .with(upload::Upload)
+        .with(download::Download)
         .with(file_read::FileRead)
         .with(file_write::FileWrite)
         .with(compress::Compress)
@@ -60,6 +65,8 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
         ("redis-backup.yaml", include_str!("../../tasks/redis-backup.yaml")),
         ("redis-restore.yaml", include_str!("../../tasks/redis-restore.yaml")),
         ("redis-drill.yaml", include_str!("../../tasks/redis-drill.yaml")),
+        ("redis-backup-object.yaml", include_str!("../../tasks/redis-backup-object.yaml")),
+        ("redis-restore-object.yaml", include_str!("../../tasks/redis-restore-object.yaml")),
         ("redis-backup-file.yaml", include_str!("../../tasks/redis-backup-file.yaml")),
         ("redis-restore-file.yaml", include_str!("../../tasks/redis-restore-file.yaml")),
         ("repository.yaml", include_str!("../../tasks/repository.yaml")),

@@ -1,7 +1,7 @@
 //! Where objects lie: a folder or a bucket, named by one param, opened as one kind of store.
 //!
 //! Takes a text (`/backup`, `s3://bucket/prefix`) or a map with one typed field (`{s3: {…}}`); no free map is handed to the
-//! store's library, which would take a misspelt option without a word. Gives a [`Store`]. Always holds: credentials are
+//! store's library, which would take a misspelt option without a word. Gives a `Store`. Always holds: credentials are
 //! secret params or come from where the provider's own tools look for them; an unknown form is told which ones there are;
 //! a folder that is only read is never created.
 
@@ -19,7 +19,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 pub use s3::S3;
-pub(crate) use store::{Purpose, Store, failure};
+pub(crate) use store::{PARTS, Purpose, Store, failure};
 
 /// A place that holds objects under names.
 #[derive(Debug, Clone, PartialEq, Eq)]

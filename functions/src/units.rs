@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A span of time, written as `500ms`, `30s`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,17 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// As a document would have it: in the largest unit that divides it.
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
+            Some((unit, name)) => serializer.collect_str(&format_args!("{}{name}", self.0 / unit)),
+            None => serializer.serialize_u64(self.0),
+        }
+    }
+}
+
 impl JsonSchema for Size {
     fn inline_schema() -> bool {
         true
@@ -108,6 +119,9 @@ mod tests {
     fn an_amount_of_bytes_is_read_in_both_counts() {
         for (text, bytes) in [(json!("10MiB"), 10 << 20), (json!("10MB"), 10_000_000), (json!(7), 7), (json!("7"), 7)] {
             assert_eq!(from_value::<Size>(text).expect("sound"), Size(bytes));
+        }
+        for size in [json!("8MiB"), json!("3KiB"), json!(1025), json!(0)] {
+            assert_eq!(json!(from_value::<Size>(size.clone()).expect("sound")), size);
         }
         for wrong in [json!(-1), json!("ten"), json!("10 parsecs"), json!(1.5), json!(true)] {
             let error = from_value::<Size>(wrong.clone()).expect_err("refused").to_string();

@@ -21,6 +21,7 @@ pub fn registry() -> Registry {
         .with(ResticPull)
         .with(ResticForget)
         .with(Upload)
+        .with(aquifer_functions::download::Download)
         .with(Compress)
         .with(Decompress)
         .with(Encrypt)

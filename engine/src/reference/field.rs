@@ -102,10 +102,19 @@ fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
         .filter(|branch| branch["type"] != "null")
 }
 
-/// The doc comment; of a choice between constants also those of the constants.
+/// The doc comment; of a choice between constants also those of the constants, and of one that has a text as its short
+/// form how that is written.
 fn description(schema: &Value) -> String {
     let text = |schema: &Value| schema["description"].as_str().map(one_line);
     let mut out = text(schema).unwrap_or_default();
+    let tagged = alternatives(schema).any(is_tagged);
+    let short = alternatives(schema).filter(|branch| tagged && branch["type"] == "string");
+    let examples = short.filter_map(|branch| branch["examples"].as_array()).flatten().filter_map(Value::as_str);
+    let examples: Vec<String> = examples.map(|example| format!("`{example}`")).collect();
+    if !examples.is_empty() {
+        let space = if out.is_empty() { "" } else { " " };
+        out.push_str(&format!("{space}As a string: {}.", examples.join(", ")));
+    }
     for (constant, meaning) in constants(schema).into_iter().filter_map(|(value, schema)| Some((value, text(schema)?)))
     {
         if !out.is_empty() {
@@ -144,16 +153,18 @@ fn kind(schema: &Value) -> String {
     }
     let branches: Vec<&Value> = alternatives(schema).collect();
     if !branches.is_empty() {
-        // A tagged choice: one key, which says which alternative it is.
-        let tags: Vec<&str> = branches
+        // A tagged choice: one key, which says which alternative it is. A short form, as a text, may stand beside it.
+        let (tagged, others): (Vec<&Value>, Vec<&Value>) = branches.into_iter().partition(|branch| is_tagged(branch));
+        let tags: Vec<&str> = tagged
             .iter()
-            .filter(|branch| is_tagged(branch))
             .filter_map(|branch| branch["properties"].as_object()?.keys().next().map(String::as_str))
             .collect();
-        if tags.len() == branches.len() && tags.len() > 1 {
-            return format!("map with one of {}", quoted(tags));
+        let mut kinds: Vec<String> = others.into_iter().map(kind).collect();
+        match tags.as_slice() {
+            [] => {}
+            [_] => kinds.extend(tagged.into_iter().map(kind)),
+            _ => kinds.push(format!("map with one of {}", quoted(tags))),
         }
-        let mut kinds: Vec<String> = branches.into_iter().map(kind).collect();
         kinds.dedup();
         return kinds.join(" or ");
     }

@@ -127,6 +127,37 @@ fn every_field_is_listed_with_its_type_default_and_meaning() {
     );
 }
 
+/// A text, or a map with one key: how places for objects are written.
+#[test]
+fn a_short_form_stands_beside_the_keys_of_the_long_one() {
+    let bucket = serde_json::json!({
+        "type": "object", "description": "How to reach it.", "required": ["bucket"],
+        "properties": {"bucket": {"type": "string", "description": "Its name."}},
+    });
+    let branch = |tag: &str, words: &str, inner: &serde_json::Value| serde_json::json!({"type": "object", "description": words, "required": [tag], "properties": {tag: inner}});
+    let schema = serde_json::json!({"required": ["place"], "properties": {"place": {
+        "description": "Where to.",
+        "anyOf": [
+            {"type": "string", "examples": ["/a", "s3://b"]},
+            branch("folder", "A folder.", &serde_json::json!({"type": "string", "description": "Its path."})),
+            branch("s3", "A bucket.", &bucket),
+        ],
+    }}});
+    let rows: Vec<String> = fields(&schema)
+        .iter()
+        .map(|field| format!("{}: {} [{}] {}", field.path, field.type_words(), field.need(), field.description))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "place: string or map with one of `folder` or `s3` [required] Where to. As a string: `/a`, `s3://b`.",
+            "place.folder: string [] A folder.",
+            "place.s3: map [] A bucket.",
+            "place.s3.bucket: string [required] Its name.",
+        ]
+    );
+}
+
 #[test]
 fn the_page_keeps_bars_inside_their_cells() {
     let page = described().markdown();

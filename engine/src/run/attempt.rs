@@ -9,7 +9,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -55,6 +55,8 @@ pub(super) struct Attempt<'a> {
     stages: BTreeMap<StepId, Stage>,
     first: Option<StepFailure>,
     late: Option<Late>,
+    /// Every step's stdout, for what is declared after the start.
+    opened: Arc<Mutex<BTreeMap<StepId, Vec<Control>>>>,
 }
 
 /// The timeout ran out: the running step that held the others back then, and what is said of it.
@@ -65,7 +67,7 @@ struct Late {
 
 impl<'a> Attempt<'a> {
     pub(super) fn new(plan: &'a Arc<Plan>, board: &'a Arc<Board>, id: PipelineId, options: &'a RunOptions) -> Self {
-        Self { plan, board, id, options, stages: BTreeMap::new(), first: None, late: None }
+        Self { plan, board, id, options, stages: BTreeMap::new(), first: None, late: None, opened: Arc::default() }
     }
 
     /// Runs to the end. `Err(None)`: it was stopped from outside, nothing failed by itself.
@@ -192,6 +194,8 @@ impl<'a> Attempt<'a> {
             ready.push((id, prepared, ends, stage.cancel.clone()));
             self.stages.insert(id, stage);
         }
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) =
+            self.stages.iter().map(|(id, stage)| (*id, stage.stdout.clone())).collect();
         for (id, prepared, ends, cancel) in ready {
             let voice: Arc<dyn Voice> = self.board.clone();
             let name: Arc<str> = self.plan.step(id).name.as_str().into();
@@ -215,9 +219,10 @@ impl<'a> Attempt<'a> {
         plan.pipeline(self.id).steps.iter().copied().filter(move |other| plan.step(*other).stdin == Some(id))
     }
 
-    /// Checks what a stored stream turned out to be against everything that reads it, however far down.
+    /// Checks what a stored stream turned out to be against everything that reads it, however far down, and tells them.
     fn declaration_check(&self, id: StepId) -> OnDeclare {
         let plan = Arc::clone(self.plan);
+        let opened = Arc::clone(&self.opened);
         let pipeline = self.id;
         Arc::new(move |declared| {
             let mut known = BTreeMap::from([(id, declared)]);
@@ -233,6 +238,10 @@ impl<'a> Attempt<'a> {
                 })?;
                 let written: StreamType = step.streams.stdout.resolve(Some(found));
                 known.insert(*step_id, written);
+            }
+            let opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+            for (step_id, stream) in known {
+                opened.get(&step_id).into_iter().flatten().for_each(|pipe| pipe.declare(stream.clone()));
             }
             Ok(())
         })

@@ -39,6 +39,14 @@ pub struct S3 {
     /// Whether the bucket stands in the host's name (`bucket.host`) rather than in the path.
     #[serde(default)]
     pub virtual_host: bool,
+    /// Whether the server knows conditional writes (`If-None-Match`). Without them, two that write one name at the same moment are not told
+    /// of each other.
+    #[serde(default = "yes")]
+    pub conditional: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl S3 {
@@ -53,6 +61,7 @@ impl S3 {
             secret_access_key: None,
             session_token: None,
             virtual_host: false,
+            conditional: true,
         }
     }
 
@@ -62,7 +71,7 @@ impl S3 {
                 .with_help("what stands behind the bucket's name goes into `prefix`"));
         }
         let missing = |has: &str, lacks: &str| {
-            Err(ParamError::new(format!("s3.{lacks}"), format!("there is an `{has}` and no `{lacks}`"))
+            Err(ParamError::new(format!("s3.{lacks}"), format!("there is `{has}` without `{lacks}`"))
                 .with_help(format!("write `{lacks}` as well, or leave both to the `AWS_*` variables")))
         };
         match (&self.access_key_id, &self.secret_access_key) {

@@ -1,7 +1,7 @@
 //! An opened location: objects by name, and failures in the project's own terms.
 //!
-//! Always holds: a single request that fails for a passing reason is sent again a few times, within bounds; what was
-//! written into a folder is on the disk, and so is its name; nothing is created for a store that is only read.
+//! Always holds: a single request that fails for a passing reason is sent again a few times, within bounds; a server that
+//! cannot be reached is known within a minute; nothing is created for a store that is only read.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,25 @@ use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{Buffer, ErrorKind, Operator};
+use opendal::{Buffer, ErrorKind, HttpTransporter, OperationContext, Operator};
+use opendal_http_transport_reqwest::ReqwestTransport;
 
 use super::Location;
 
 /// Below a folder: where files are written before they get their names. On the same file system, so that the last step is a rename.
-const PARTS: &str = ".aquifer-parts";
+pub(crate) const PARTS: &str = ".aquifer-parts";
 
 /// How old a half-written file is before nobody can be writing it any more.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long one request may take that carries no data, and how long one may go without moving any. A server that has hung
-/// is told apart from one that is slow.
+/// How long one request may take that carries no data, or brings some.
 const REQUEST: Duration = Duration::from_secs(60);
+
+/// How long one request may take that sends a part: several are under way at once, and the way out may be slow.
+const SENDING: Duration = Duration::from_secs(300);
+
+/// How long a server may take to answer at all: a request to a host that is not there is sent again and again.
+const CONNECTING: Duration = Duration::from_secs(10);
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +44,10 @@ pub(crate) enum Purpose {
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     operator: Operator,
+    once: Operator,
     shown: String,
     folder: Option<PathBuf>,
+    conditional: bool,
 }
 
 impl Store {
@@ -60,18 +68,32 @@ impl Store {
                     let failure = failure(&error, &format!("opening `{shown}`"));
                     if s3.region.is_none() { failure.with_help("write `region`, or set `AWS_REGION`") } else { failure }
                 })?;
-                (operator, None)
+                (operator.with_context(OperationContext::new().with_http_transport(transport()?)), None)
             }
         };
-        let operator = operator
-            .layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(REQUEST))
+        let moving = if purpose == Purpose::Write { SENDING } else { REQUEST };
+        let once = operator.layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(moving));
+        let operator = once
+            .clone()
             .layer(RetryLayer::new().with_max_times(4).with_min_delay(Duration::from_millis(200)).with_jitter());
-        Ok(Self { operator, shown, folder })
+        let conditional = matches!(location, Location::S3(s3) if s3.conditional);
+        Ok(Self { operator, once, shown, folder, conditional })
     }
 
     /// The library's handle.
     pub(crate) fn operator(&self) -> &Operator {
         &self.operator
+    }
+
+    /// The library's handle that sends nothing a second time by itself. A writer made with it survives that one of its
+    /// futures is dropped, and can then still be aborted; one made with [`Self::operator`] cannot.
+    pub(crate) fn once(&self) -> &Operator {
+        &self.once
+    }
+
+    /// Whether a write may be made to fail where there is an object already.
+    pub(crate) fn is_conditional(&self) -> bool {
+        self.conditional
     }
 
     /// Where an object lies, for messages.
@@ -101,20 +123,24 @@ impl Store {
             .map_err(|error| Failure::from_io(error, doing))
     }
 
-    /// Makes sure that a name which was just written is on the disk too: a rename alone may be lost with the power.
+    /// Makes sure that a name which was just written is on the disk too: a rename alone may be lost with the power, and so
+    /// may the folders between that were made for it.
     ///
     /// # Errors
-    /// The folder cannot be synchronized.
+    /// A folder cannot be synchronized.
     pub(crate) async fn sync_name(&self, name: &str) -> Result<(), Failure> {
-        let Some(parent) = self.folder.as_ref().and_then(|folder| folder.join(name).parent().map(Path::to_owned))
-        else {
-            return Ok(());
-        };
-        let shown = parent.display().to_string();
-        let synced = tokio::task::spawn_blocking(move || std::fs::File::open(parent)?.sync_all()).await;
-        synced
-            .map_err(|_| Failure::cancelled("the program is ending"))?
-            .map_err(|error| Failure::from_io(error, format!("synchronizing `{shown}`")))
+        let Some(root) = self.folder.clone() else { return Ok(()) };
+        let path = root.join(name);
+        let synced = tokio::task::spawn_blocking(move || {
+            let between = path.ancestors().skip(1).take_while(|folder| folder.starts_with(&root));
+            for folder in between {
+                std::fs::File::open(folder)
+                    .and_then(|open| open.sync_all())
+                    .map_err(|error| Failure::from_io(error, format!("synchronizing `{}`", folder.display())))?;
+            }
+            Ok(())
+        });
+        synced.await.map_err(|_| Failure::cancelled("the program is ending"))?
     }
 }
 
@@ -151,6 +177,17 @@ fn sweep(parts: &Path) {
     }
 }
 
+/// A client of the store's own: a shared one would keep connections that belong to another runtime.
+fn transport() -> Result<HttpTransporter, Failure> {
+    let client = reqwest::Client::builder()
+        .connect_timeout(CONNECTING)
+        // Where the network is gone in the middle of a part, nothing else would tell before `SENDING` is over.
+        .tcp_user_timeout(REQUEST)
+        .build()
+        .map_err(|error| Failure::config("the TLS client cannot be set up").caused_by(&error))?;
+    Ok(HttpTransporter::new(ReqwestTransport::new(client)))
+}
+
 fn open_folder(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
     let shown = folder.display();
     let root = folder.to_str().ok_or_else(|| Failure::config(format!("the folder's path `{shown}` is not UTF-8")))?;
@@ -172,26 +209,64 @@ fn open_folder(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
 
 /// A store's error as a failure; `doing` says what was tried.
 pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
+    let (code, said) = answer(error.message());
     let kind = match error.kind() {
+        _ if code == Some("NoSuchBucket") => FailureKind::NotFound,
         ErrorKind::NotFound => FailureKind::NotFound,
         ErrorKind::PermissionDenied => FailureKind::Unauthorized,
         ErrorKind::ConfigInvalid => FailureKind::Config,
         ErrorKind::AlreadyExists
         | ErrorKind::ConditionNotMatch
         | ErrorKind::IsADirectory
-        | ErrorKind::NotADirectory => FailureKind::Rejected,
+        | ErrorKind::NotADirectory
+        | ErrorKind::Unsupported => FailureKind::Rejected,
         // Asked for bytes that are not there: the object is shorter than what names it says.
         ErrorKind::RangeNotSatisfied => FailureKind::Corrupt,
-        ErrorKind::Unsupported => FailureKind::Rejected,
         _ => FailureKind::Unavailable,
     };
-    let message = error.message().lines().next().unwrap_or_default();
-    let failure = Failure::new(
-        kind,
-        format!("{doing}: {}", if message.is_empty() { error.kind().into_static() } else { message }),
-    );
+    let said = if said.is_empty() { error.kind().into_static() } else { said };
+    let failure = match code {
+        Some(code) => Failure::new(kind, format!("{doing}: {} (`{code}`)", said.trim_end_matches('.'))),
+        None => Failure::new(kind, format!("{doing}: {said}")),
+    };
+    let failure = if kind == FailureKind::Unauthorized {
+        failure.with_help(
+            "keys come from the location itself, or from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; \
+             `docs/reference/objects.md` says what they must be allowed",
+        )
+    } else {
+        failure
+    };
     match std::error::Error::source(error) {
         Some(source) => failure.caused_by(source),
         None => failure,
+    }
+}
+
+/// The code and the message of an S3 server's answer, which the library prints as one Rust value; of anything else its
+/// first line.
+fn answer(message: &str) -> (Option<&str>, &str) {
+    let field = |name: &str| {
+        let (_, rest) = message.split_once(&format!("{name}: \""))?;
+        rest.split_once('"').map(|(value, _)| value)
+    };
+    match (message.starts_with("S3Error {"), field("code"), field("message")) {
+        (true, Some(code), Some(said)) => (Some(code).filter(|code| !code.is_empty()), said),
+        _ => (None, message.lines().next().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_answer_is_told_without_the_librarys_brackets() {
+        let text = r#"S3Error { code: "NoSuchBucket", message: "It is not there.", resource: "", request_id: "x" }"#;
+        let told = failure(&opendal::Error::new(ErrorKind::ConfigInvalid, text), "opening `b`");
+        assert_eq!(told.message, "opening `b`: It is not there (`NoSuchBucket`)");
+        assert_eq!(told.kind, FailureKind::NotFound);
+        let told = failure(&opendal::Error::new(ErrorKind::Unexpected, "line\nother"), "opening `b`");
+        assert_eq!(told.message, "opening `b`: line");
     }
 }

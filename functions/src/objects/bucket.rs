@@ -1,0 +1,381 @@
+//! An object in a bucket, sent in parts.
+//!
+//! Takes a stream. Gives the object once the server has put it together. Always holds:
+//! - the server is told to complete only after the stream said that it is finished;
+//! - every other end, also that of a future which is dropped, tells the server to forget the parts;
+//! - parts grow, so that 10,000 of them, which is all that S3 allows, hold more than S3's largest object; what is in
+//!   memory is `concurrency + 5` parts: those on their way, and those that wait for it.
+
+use std::time::Duration;
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::Call;
+use aquifer_engine::pipe::Reader;
+use bytes::{Bytes, BytesMut};
+use opendal::{Buffer, ErrorKind, Writer};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Written, look, taken};
+use crate::location::{Store, failure};
+
+/// S3's own limits.
+const MOST_PARTS: u64 = 10_000;
+const SMALLEST_PART: usize = 5 << 20;
+const LARGEST_PART: u64 = 4 << 30;
+
+/// After how many parts the next ones are twice as large: ten steps from 8 MiB hold 7.8 TiB.
+const STEP: u64 = 1_000;
+
+/// How often, and after what wait at first, a request is sent again that failed for a passing reason.
+const AGAIN: u32 = 4;
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// What says that an object is of this very upload, where the answer to the last request was lost.
+const MARK: &str = "aquifer-upload";
+
+/// How an object is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// The first part's size in bytes.
+    pub(crate) first: u64,
+    /// How many are sent at once.
+    pub(crate) concurrency: usize,
+}
+
+impl Parts {
+    /// The size of a part, counted from 0.
+    fn size(self, number: u64) -> usize {
+        let doublings = u32::try_from(number / STEP).unwrap_or(u32::MAX).min(32);
+        let size = (self.first << doublings).min(LARGEST_PART);
+        usize::try_from(size).unwrap_or(usize::MAX)
+    }
+}
+
+/// What the stream's side tells the server's side.
+enum Order {
+    Part(Buffer),
+    Commit,
+}
+
+pub(super) async fn write(
+    store: &Store,
+    name: &str,
+    parts: Parts,
+    overwrite: bool,
+    mut input: Reader,
+    call: &Call,
+) -> Result<Written, Failure> {
+    let (orders, arriving) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    // Also where this future is dropped: the task below outlives it, and tidies up.
+    let _at_the_latest = stop.clone().drop_guard();
+    let sending = Sending {
+        store: store.clone(),
+        name: name.to_owned(),
+        overwrite,
+        mark: format!("{}-{}-{}", call.run.id, call.step, jiff::Timestamp::now().as_nanosecond()),
+        sent: 0,
+        committing: false,
+    };
+    let mut sending = tokio::spawn(sending.run(parts.concurrency, arriving, stop.clone()));
+    let taken = tokio::select! {
+        biased;
+        taken = cut(&mut input, parts, &orders) => taken,
+        // The server's side ended first; what it says comes below.
+        () = orders.closed() => Err(Failure::internal("the parts have no taker")),
+    };
+    let gone = orders.is_closed();
+    if taken.is_err() {
+        stop.cancel();
+    }
+    let sent = tokio::select! {
+        biased;
+        sent = &mut sending => sent,
+        () = call.cancelled() => {
+            stop.cancel();
+            sending.await
+        }
+    };
+    let sent = sent.unwrap_or_else(|error| Err(Failure::internal(format!("sending ended: {error}"))));
+    match (taken, sent) {
+        (_, Err(of_the_server)) if gone => Err(of_the_server),
+        (Err(mut of_the_stream), Err(of_the_server)) => {
+            of_the_stream.causes.extend(of_the_server.causes);
+            Err(of_the_stream)
+        }
+        (Err(why), Ok(())) | (Ok(_), Err(why)) => Err(why),
+        (Ok(written), Ok(())) => Ok(written),
+    }
+}
+
+/// Cuts a stream into parts, and orders the commit at its end. A last part that would be smaller than S3's smallest goes
+/// with the one before.
+async fn cut(input: &mut Reader, parts: Parts, orders: &mpsc::Sender<Order>) -> Result<Written, Failure> {
+    let (mut digest, mut bytes, mut number) = (Sha256::new(), 0, 0);
+    let (mut filling, mut held) = (BytesMut::new(), None::<Bytes>);
+    let gone = |_| Failure::internal("the parts have no taker");
+    while let Some(mut chunk) = input.read().await? {
+        digest.update(&chunk);
+        bytes += chunk.len() as u64;
+        while !chunk.is_empty() {
+            let size = parts.size(number);
+            let piece = chunk.split_to(chunk.len().min(size - filling.len()));
+            filling.extend_from_slice(&piece);
+            if filling.len() == size {
+                number += 1;
+                if number > MOST_PARTS {
+                    return Err(Failure::rejected("the stream is larger than an object can be"));
+                }
+                let full = std::mem::replace(&mut filling, BytesMut::with_capacity(size)).freeze();
+                if let Some(before) = held.replace(full) {
+                    orders.send(Order::Part(before.into())).await.map_err(gone)?;
+                }
+            }
+        }
+    }
+    let last = filling.freeze();
+    let rest = match held {
+        None => vec![Buffer::from(last)],
+        Some(held) if last.len() < SMALLEST_PART => vec![Buffer::from(vec![held, last])],
+        Some(held) => vec![Buffer::from(held), Buffer::from(last)],
+    };
+    for part in rest {
+        orders.send(Order::Part(part)).await.map_err(gone)?;
+    }
+    orders.send(Order::Commit).await.map_err(gone)?;
+    Ok(Written { bytes, sha256: hex::encode(digest.finalize()), stream: input.stream() })
+}
+
+/// The server's side: a task of its own.
+struct Sending {
+    store: Store,
+    name: String,
+    overwrite: bool,
+    mark: String,
+    sent: u64,
+    committing: bool,
+}
+
+impl Sending {
+    async fn run(
+        mut self,
+        concurrency: usize,
+        mut arriving: mpsc::Receiver<Order>,
+        stop: CancellationToken,
+    ) -> Result<(), Failure> {
+        let mut made = self
+            .store
+            .once()
+            .writer_with(&self.name)
+            .concurrent(concurrency)
+            .user_metadata([(MARK.to_owned(), self.mark.clone())]);
+        if !self.overwrite && self.store.is_conditional() {
+            made = made.if_not_exists(true);
+        }
+        let mut writer = made.await.map_err(|error| self.failed(&error))?;
+        let sent = self.orders(&mut writer, &mut arriving, &stop).await;
+        let Err(mut why) = sent else { return Ok(()) };
+        if let Err(error) = abort(&mut writer).await {
+            why.causes.push(format!("the parts that were sent could not be removed: {error}"));
+        }
+        // The server may have completed what it was not heard to complete.
+        if self.committing
+            && self.is_there().await
+            && let Err(error) = self.store.operator().delete(&self.name).await
+        {
+            why.causes.push(format!("the object, which has no manifest, could not be removed: {error}"));
+        }
+        Err(why)
+    }
+
+    fn failed(&self, error: &opendal::Error) -> Failure {
+        let shown = self.store.shown(&self.name);
+        match error.kind() {
+            ErrorKind::ConditionNotMatch => taken(&shown),
+            _ => {
+                let failure = failure(error, &format!("writing `{shown}`"));
+                if error.to_string().contains("NotImplemented") && !self.overwrite {
+                    return failure.with_help(
+                        "the server may not know conditional writes: write `conditional: false` into `location.s3`",
+                    );
+                }
+                failure
+            }
+        }
+    }
+
+    /// Carries orders out until the commit is done.
+    async fn orders(
+        &mut self,
+        writer: &mut Writer,
+        arriving: &mut mpsc::Receiver<Order>,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let (mut parts, stopped) = (0, || Failure::cancelled("stopped"));
+        loop {
+            let order = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(stopped()),
+                order = arriving.recv() => order,
+            };
+            match order {
+                None => return Err(stopped()),
+                Some(Order::Commit) => {
+                    self.committing = true;
+                    return tokio::select! {
+                        biased;
+                        () = stop.cancelled() => Err(stopped()),
+                        done = self.commit(writer) => done,
+                    };
+                }
+                Some(Order::Part(part)) => {
+                    parts += 1;
+                    self.sent += part.len() as u64;
+                    // With the second part a multipart upload begins. Only the answer to that request says what there
+                    // would be to abort, so it is waited for.
+                    if parts == 2 {
+                        self.part(writer, part).await?;
+                        continue;
+                    }
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return Err(stopped()),
+                        sent = self.part(writer, part) => sent?,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn part(&self, writer: &mut Writer, part: Buffer) -> Result<(), Failure> {
+        let mut patience = Patience::default();
+        while let Err(error) = writer.write(part.clone()).await {
+            patience.wait_after(error).await.map_err(|error| self.failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the object visible, and looks whether it is what was sent.
+    async fn commit(&self, writer: &mut Writer) -> Result<(), Failure> {
+        // For servers that pass over the condition of the request below.
+        if !self.overwrite && look(&self.store, &self.name).await?.is_some() {
+            return Err(taken(&self.store.shown(&self.name)));
+        }
+        let (mut patience, mut lost) = (Patience::default(), false);
+        while let Err(error) = writer.close().await {
+            // The answer to an earlier attempt may have been lost on its way: then the object is there, with our mark.
+            if lost && self.is_there().await {
+                return Ok(());
+            }
+            lost = true;
+            patience.wait_after(error).await.map_err(|error| self.failed(&error))?;
+        }
+        match look(&self.store, &self.name).await?.map(|found| found.content_length()) {
+            Some(bytes) if bytes == self.sent => Ok(()),
+            found => Err(Failure::corrupt(format!(
+                "`{}` has {} bytes, and {} were sent",
+                self.store.shown(&self.name),
+                found.map_or_else(|| "no".to_owned(), |bytes| bytes.to_string()),
+                self.sent
+            ))
+            .with_help("something else wrote it at the same time, or the server lost a part")),
+        }
+    }
+
+    async fn is_there(&self) -> bool {
+        look(&self.store, &self.name).await.is_ok_and(|found| {
+            found.is_some_and(|found| {
+                let mark = found.user_metadata().and_then(|marks| marks.get(MARK));
+                found.content_length() == self.sent && mark == Some(&self.mark)
+            })
+        })
+    }
+}
+
+async fn abort(writer: &mut Writer) -> opendal::Result<()> {
+    let mut patience = Patience::default();
+    while let Err(error) = writer.abort().await {
+        // It is done with already: completed, or forgotten.
+        if error.kind() == ErrorKind::NotFound {
+            break;
+        }
+        patience.wait_after(error).await?;
+    }
+    Ok(())
+}
+
+/// How often a request is still sent again.
+struct Patience {
+    left: u32,
+    wait: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { left: AGAIN, wait: FIRST_WAIT }
+    }
+}
+
+impl Patience {
+    async fn wait_after(&mut self, error: opendal::Error) -> opendal::Result<()> {
+        if !error.is_temporary() || self.left == 0 {
+            return Err(error);
+        }
+        tokio::time::sleep(self.wait).await;
+        self.left -= 1;
+        self.wait *= 2;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_engine::pipe::pipe;
+    use aquifer_engine::stream::StreamType;
+
+    use super::*;
+
+    #[test]
+    fn parts_grow_until_the_largest_object_fits() {
+        let parts = Parts { first: 8 << 20, concurrency: 4 };
+        assert_eq!(parts.size(999), 8 << 20);
+        assert_eq!(parts.size(1_000), 16 << 20);
+        let all: u64 = (0..MOST_PARTS).map(|number| parts.size(number) as u64).sum();
+        assert!(all > 5 << 40, "S3's largest object has 5 TiB, and this holds {all}");
+        assert_eq!(Parts { first: 1 << 30, concurrency: 4 }.size(9_999) as u64, LARGEST_PART);
+    }
+
+    /// The sizes of the parts that a stream of so many bytes is cut into.
+    async fn cuts(bytes: usize) -> Vec<usize> {
+        let parts = Parts { first: SMALLEST_PART as u64, concurrency: 4 };
+        let (mut writer, mut ends) = pipe(1, 64 << 20, &StreamType::unknown(), None);
+        let (mut reader, control) = ends.remove(0);
+        writer.write(vec![7; bytes].into()).await.expect("room");
+        control.finish();
+        let (orders, mut arriving) = mpsc::channel(100);
+        let written = cut(&mut reader, parts, &orders).await.expect("whole");
+        assert_eq!(written.bytes, bytes as u64);
+        drop(orders);
+        let mut sizes = Vec::new();
+        while let Some(order) = arriving.recv().await {
+            match order {
+                Order::Part(part) => sizes.push(part.len()),
+                Order::Commit => assert!(arriving.recv().await.is_none(), "the commit is the last order"),
+            }
+        }
+        sizes
+    }
+
+    #[tokio::test]
+    async fn no_part_but_an_only_one_is_smaller_than_allowed() {
+        let (part, mib) = (SMALLEST_PART, 1 << 20);
+        assert_eq!(cuts(0).await, [0]);
+        assert_eq!(cuts(1).await, [1]);
+        assert_eq!(cuts(part).await, [part]);
+        assert_eq!(cuts(part + 1).await, [part + 1]);
+        assert_eq!(cuts(2 * part).await, [part, part]);
+        assert_eq!(cuts(3 * part - mib).await, [part, 2 * part - mib]);
+    }
+}

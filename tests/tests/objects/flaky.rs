@@ -1,0 +1,105 @@
+//! A network that loses requests and answers: what arrives is what was sent, once, or nothing.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use aquifer_engine::alone::run_alone;
+use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_functions::upload::Upload;
+use aquifer_tests::flaky::{Fate, proxy};
+use aquifer_tests::s3_server::S3Server;
+use serde_json::{Value, json};
+
+use crate::rig::{Place, pieces, refused, sample};
+
+/// Uploads through a proxy with this rule, and gives the result with what is really in the bucket.
+async fn through(
+    bytes: &[u8],
+    rule: impl Fn(&str, &str) -> Fate + Send + Sync + 'static,
+) -> (Result<Value, Failure>, Place) {
+    let server = S3Server::start().await;
+    let port = proxy(server.port(), rule);
+    let mut location = server.location();
+    location["s3"]["endpoint"] = json!(format!("http://127.0.0.1:{port}"));
+    let params = json!({"location": location, "name": "n", "partSize": "5MiB"});
+    let result = run_alone(Upload, params, pieces(bytes)).await.result;
+    (result, Place::Bucket(Box::new(server)))
+}
+
+/// A rule for the first requests of a kind.
+fn first(
+    count: usize,
+    fate: Fate,
+    is_meant: impl Fn(&str, &str) -> bool + Send + Sync + 'static,
+) -> impl Fn(&str, &str) -> Fate + Send + Sync + 'static {
+    let seen = Arc::new(AtomicUsize::new(0));
+    move |method, target| {
+        if is_meant(method, target) && seen.fetch_add(1, Ordering::SeqCst) < count { fate } else { Fate::Passes }
+    }
+}
+
+fn is_completion(method: &str, target: &str) -> bool {
+    method == "POST" && target.contains("uploadId=")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_requests_are_sent_again() {
+    // A last part that is smaller than S3 allows for others.
+    let bytes = sample((23 << 20) + 7);
+    for fate in [Fate::IsLost, Fate::AnswerIsLost] {
+        let rule = first(2, fate, |_, target| target.contains("?uploads"));
+        let (result, place) = through(&bytes, rule).await;
+        result.unwrap_or_else(|failure| panic!("the beginning, {fate:?}: {failure:?}"));
+        assert!(place.downloaded("n").await == bytes, "the beginning, {fate:?}");
+
+        // Each part, the first time that it is sent.
+        let seen = Mutex::new(BTreeSet::new());
+        let is_new = move |target: &str| seen.lock().expect("no panic").insert(target.to_owned());
+        let (result, place) =
+            through(
+                &bytes,
+                move |_, target| {
+                    if target.contains("partNumber=") && is_new(target) { fate } else { Fate::Passes }
+                },
+            )
+            .await;
+        result.unwrap_or_else(|failure| panic!("each part, {fate:?}: {failure:?}"));
+        assert!(place.downloaded("n").await == bytes, "each part, {fate:?}");
+        assert_eq!(place.everything().await, ["n", "n.manifest.json"]);
+    }
+}
+
+/// The server has completed the object, and nobody heard: asked again, it no longer knows the upload, or says that the name is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_the_last_request_is_no_failure() {
+    let small = sample(1000);
+    let rule = first(1, Fate::AnswerIsLost, |method, target| method == "PUT" && target.ends_with("/n"));
+    let (result, place) = through(&small, rule).await;
+    result.expect("the object is there");
+    assert_eq!(place.downloaded("n").await, small);
+
+    let large = sample(13 << 20);
+    let (result, place) = through(&large, first(1, Fate::AnswerIsLost, is_completion)).await;
+    result.expect("the object is there");
+    assert!(place.downloaded("n").await == large);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_arrives_fails_and_leaves_nothing() {
+    let large = sample(13 << 20);
+    for fate in [Fate::IsLost, Fate::AnswerIsLost] {
+        let rule = first(usize::MAX, fate, |_, target| target.contains("partNumber=2"));
+        let (result, place) = through(&large, rule).await;
+        refused(&result, FailureKind::Unavailable, "writing");
+        assert_eq!(place.everything().await, [""; 0], "{fate:?}");
+    }
+    let (result, place) = through(&large, first(usize::MAX, Fate::IsLost, is_completion)).await;
+    refused(&result, FailureKind::Unavailable, "writing");
+    assert_eq!(place.everything().await, [""; 0]);
+    // Without its manifest an object is no backup, and is taken back.
+    let rule = first(usize::MAX, Fate::IsLost, |method, target| method == "PUT" && target.contains(".manifest.json"));
+    let (result, place) = through(&large, rule).await;
+    refused(&result, FailureKind::Unavailable, "manifest.json");
+    assert_eq!(place.everything().await, [""; 0]);
+}
