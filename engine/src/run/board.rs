@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::event::{Event, EventSink, Level, Status, StepHead, StepProgress, VERSION, What};
-use crate::failure::Failure;
+use crate::failure::{Failure, one_line};
 use crate::function::{RunInfo, Voice};
 use crate::pipe::Control;
 use crate::plan::{PipelineId, Plan, StepId};
@@ -161,12 +161,8 @@ impl Board {
         StepFailure { step: self.plan.step(id).name.clone(), failure: self.clean(failure) }
     }
 
-    fn clean(&self, mut failure: Failure) -> Failure {
-        let line = |text: &mut String| *text = one_line(&self.secrets.redact(text));
-        line(&mut failure.message);
-        failure.causes.iter_mut().for_each(line);
-        failure.help.iter_mut().for_each(|text| *text = self.secrets.redact(text).into_owned());
-        failure
+    fn clean(&self, failure: Failure) -> Failure {
+        failure.redacted(&self.secrets)
     }
 
     fn shown_outputs(&self, outputs: &Value) -> Value {
@@ -317,13 +313,6 @@ impl Board {
             self.emit(&state, What::Progress { steps });
         }
     }
-}
-
-/// A text as one line: a line break could be taken for another event by whoever reads lines, and other control characters
-/// do things to a terminal.
-fn one_line(text: &str) -> String {
-    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text.split(breaks).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn slowest(state: &State, steps: &[StepId]) -> Option<StepId> {
