@@ -11,6 +11,8 @@ mod exit;
 mod inputs;
 mod print;
 mod progress;
+mod queue;
+mod store;
 mod run;
 mod summary;
 

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub result: Result<Value, Failure>,
     /// What it wrote: all of it after success; after a failure only what was read before that.
     pub stdout: Vec<u8>,
+    /// True where a reader was told that this is all of it.
+    pub finished: bool,
     /// What it declared its stdout to be; the plan's type where it declared nothing.
     pub stream: StreamType,
     /// Everything that it said.
@@ -104,6 +106,7 @@ pub async fn run_alone_until<F: Function>(
     let failed = |failure| Outcome {
         result: Err(failure),
         stdout: Vec::new(),
+        finished: false,
         stream: StreamType::unknown(),
         messages: Vec::new(),
     };
@@ -156,10 +159,12 @@ pub async fn run_alone_until<F: Function>(
         stdout_control = Some(control);
         collecting = Some(tokio::spawn(async move {
             let mut all = Vec::new();
-            while let Ok(Some(chunk)) = reader.read().await {
-                all.extend_from_slice(&chunk);
+            loop {
+                match reader.read().await {
+                    Ok(Some(chunk)) => all.extend_from_slice(&chunk),
+                    end => return (all, end.is_ok()),
+                }
             }
-            all
         }));
     }
     let run = RunInfo { id: "alone".into(), task: "alone".into(), started: Timestamp::now() };
@@ -193,14 +198,14 @@ pub async fn run_alone_until<F: Function>(
             Err(failure) => control.break_off(failure.clone()),
         }
     }
-    let stdout = match collecting {
+    let (stdout, finished) = match collecting {
         Some(collecting) => collecting.await.unwrap_or_default(),
-        None => Vec::new(),
+        None => Default::default(),
     };
     let stream = declared.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let result = result.map_err(|failure| failure.redacted(&notebook.secrets));
     let messages = notebook.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Outcome { result, stdout, stream, messages }
+    Outcome { result, stdout, finished, stream, messages }
 }
 
 #[cfg(test)]
@@ -250,6 +255,7 @@ mod tests {
     async fn a_failure_breaks_the_output_shows_no_secret_and_a_deaf_function_is_dropped() {
         let params = |deaf: bool| serde_json::json!({"word": "hush-hush", "deaf": deaf});
         let outcome = run_alone(Bad, params(false), Input::None).await;
+        assert!(!outcome.finished, "half a stream must not look complete");
         assert_eq!(outcome.result.expect_err("it fails").message, "it is ***");
         assert_eq!(outcome.messages, [(Level::Info, "***".to_owned())]);
         let cancel = CancellationToken::new();

@@ -180,9 +180,15 @@ async fn something_left_behind_cannot_talk_for_ever() {
             let script = format!("(while :; do {talk}; done){to} & echo data");
             let outcome = tokio::time::timeout(Duration::from_secs(10), sh(&script, Input::None)).await.expect(kind);
             match to {
-                "" => drop(failure(&outcome, FailureKind::Rejected).message.contains("holds its output open")),
+                "" => {
+                    let failed = failure(&outcome, FailureKind::Rejected);
+                    assert!(failed.message.contains("holds its output open"), "{kind}: {failed:?}");
+                }
                 // Only the words on stderr are lost.
-                _ => drop(outcome.result.expect("its output is whole")),
+                _ => {
+                    outcome.result.expect("its output is whole");
+                    assert_eq!(outcome.stdout, b"data\n", "{kind}");
+                }
             }
         }
     }
