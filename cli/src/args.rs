@@ -119,10 +119,12 @@ pub(crate) struct TaskArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) task: TaskArgs,
-    /// Write the report as JSON to this file; `-` is stdout.
+    /// Write the report as JSON to this file; `-` is stdout. A regular file appears whole or not at all; a link, a FIFO or a
+    /// device is written to. The place is looked at before the run; a run is no failure because its report could not be written.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// How to tell the progress: `auto` draws bars on a terminal and prints lines elsewhere.
+    /// How to tell the progress: `auto` draws bars on a terminal and prints lines elsewhere; with `json`, every line on stderr
+    /// is an event up to `run-ended`. Where stderr takes too little, progress is left out, then messages, and the run goes on.
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     pub(crate) progress: Progress,
 }

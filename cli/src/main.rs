@@ -11,6 +11,8 @@ mod exit;
 mod inputs;
 mod print;
 mod progress;
+mod queue;
+mod store;
 mod run;
 mod summary;
 
@@ -23,7 +25,7 @@ use exit::Exit;
 fn main() -> ExitCode {
     let args = Args::parse();
     logging(&args);
-    quiet_panics();
+    quiet_panics(&args);
     let exit = match &args.command {
         Command::Run(run) => run::run(run, &args),
         Command::Plan(plan) => run::plan(plan, &args),
@@ -72,8 +74,12 @@ fn may_be_shown(line: &tracing::Metadata<'_>) -> bool {
 }
 
 /// A panic's text may hold a secret, so only its place is printed here; the engine puts the text, without secrets, into the report.
-fn quiet_panics() {
-    std::panic::set_hook(Box::new(|info| {
+fn quiet_panics(args: &Args) {
+    let events_only = matches!(&args.command, Command::Run(run) if run.progress == args::Progress::Json);
+    std::panic::set_hook(Box::new(move |info| {
+        if events_only {
+            return;
+        }
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         print::note(&format!("a function panicked{place}: this is a bug, please report it"));
     }));

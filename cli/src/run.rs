@@ -1,34 +1,38 @@
-//! `run`, `plan` and `check`. Always holds: all three make the same checks; a run hears signals until it has ended.
+//! `run`, `plan` and `check`. Always holds: all three make the same checks; a run hears signals until it has ended, and
+//! never waits for stderr; with `--progress json` every line on stderr is an event, from the first to the run's last.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use aquifer_engine::catalog::Catalog;
-use aquifer_engine::event::Status;
+use aquifer_engine::event::{EventSink, Status};
 use aquifer_engine::plan::Plan;
-use aquifer_engine::report::Report;
 use aquifer_engine::run::{RunOptions, Stop};
 use aquifer_engine::show;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, Output, PlanArgs, RunArgs, TaskArgs};
+use crate::args::{Args, Output, PlanArgs, Progress, RunArgs, TaskArgs};
 use crate::exit::Exit;
+use crate::queue::Queue;
+use crate::store::Store;
 use crate::{inputs, print, progress, summary};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
 
-fn planned(task: &TaskArgs, args: &Args) -> Result<Plan, Exit> {
+/// Plans; `quiet` where stderr is for programs.
+fn planned(task: &TaskArgs, args: &Args, quiet: bool) -> Result<Plan, Exit> {
     let wrong = |message: String| {
         print::error(&message);
         Exit::Wrong
     };
     let (catalog, name) = inputs::target(task).map_err(wrong)?;
     let inputs = inputs::inputs(task).map_err(wrong)?;
-    inputs::exposed(&catalog, &name, task).iter().for_each(|line| print::note(line));
+    if !quiet {
+        inputs::exposed(&catalog, &name, task).iter().for_each(|line| print::note(line));
+    }
     catalog.plan(&name, &inputs).map_err(|problems| {
         print::problems(&problems, args.color);
         Exit::Wrong
@@ -37,7 +41,7 @@ fn planned(task: &TaskArgs, args: &Args) -> Result<Plan, Exit> {
 
 /// `aquifer plan`.
 pub(crate) fn plan(plan: &PlanArgs, args: &Args) -> Exit {
-    let planned = match planned(&plan.task, args) {
+    let planned = match planned(&plan.task, args, false) {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
@@ -67,12 +71,21 @@ pub(crate) fn check(paths: &[PathBuf], args: &Args) -> Exit {
 
 /// `aquifer run`.
 pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
-    let planned = match planned(&run.task, args) {
+    let planned = match planned(&run.task, args, run.progress == Progress::Json) {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    let store = match run.report.as_deref().map(Store::open).transpose() {
+        Ok(store) => store,
+        Err(message) => {
+            print::error(&message);
+            return Exit::Wrong;
+        }
+    };
+    let started = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let started = started.and_then(|runtime| Ok((runtime, Queue::start(progress::sink(run.progress, args.color))?)));
+    let (runtime, queue) = match started {
+        Ok(started) => started,
         Err(error) => {
             print::error(&format!("no threads can be started: {error}"));
             return Exit::Failed;
@@ -81,69 +94,67 @@ pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
     let heard = Arc::new(AtomicU8::new(0));
     let report = runtime.block_on(async {
         let stop = Stop::default();
-        if let Err(error) = listen(&stop, &heard) {
+        // Whoever reads events hears of it by an event.
+        let says = (run.progress != Progress::Json).then(|| Arc::clone(&queue));
+        if let Err(error) = listen(&stop, &heard, says.as_ref()) {
             print::error(&format!("signals cannot be heard: {error}"));
             return None;
         }
-        let events = progress::sink(run.progress, args.color);
+        let events: Arc<dyn EventSink> = queue.clone();
         let options = RunOptions { events, stop, progress: Some(TICK), ..RunOptions::default() };
         Some(aquifer_engine::run::run(Arc::new(planned), options).await)
     });
     // A blocking call that ignores its cancel must not hold the exit back.
     runtime.shutdown_timeout(Duration::from_millis(500));
     let Some(report) = report else { return Exit::Failed };
-    summary::print(&report, run.progress);
-    let mut exit = match (report.status, heard.load(Ordering::Relaxed)) {
+    let exit = match (report.status, heard.load(Ordering::Relaxed)) {
         (Status::Succeeded, _) => Exit::Success,
         (_, 0) => Exit::Failed,
         (_, signal) => Exit::Signal(signal),
     };
-    if let Some(path) = &run.report
-        && let Err(error) = store(&report, path)
-    {
-        print::error(&format!("the report could not be written to `{}`: {error}", path.display()));
-        if exit == Exit::Success {
-            exit = Exit::Failed;
-        }
+    // First, because it is for somebody who does not depend on what a terminal takes.
+    let stored = store.map_or(Ok(()), |store| store.write(&report));
+    summary::text(&report, run.progress).into_iter().for_each(|text| queue.note(text));
+    if let (Err(error), Some(path)) = (stored, &run.report) {
+        // What ran has ended as it has: a backup that was made is no failure for want of its report.
+        queue.note(format!("error: the report could not be written to `{}`: {error}", path.display()));
     }
+    queue.drain();
     exit
 }
 
-/// The whole report or none of it: under its name it is complete.
-fn store(report: &Report, path: &Path) -> std::io::Result<()> {
-    let text = serde_json::to_string_pretty(report)?;
-    if path == Path::new("-") {
-        print::result(&text);
-        return Ok(());
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    writeln!(file, "{text}")?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
-/// SIGINT, SIGTERM and SIGHUP stop the run: gracefully first, at once when they come again.
-fn listen(stop: &Stop, heard: &Arc<AtomicU8>) -> std::io::Result<()> {
+/// SIGINT, SIGTERM and SIGHUP stop the run: gracefully first, at once when they come again. A SIGHUP that is ignored when
+/// the program starts stays so: that is what `nohup` asks for.
+fn listen(stop: &Stop, heard: &Arc<AtomicU8>, says: Option<&Arc<Queue>>) -> std::io::Result<()> {
     for (kind, number) in [(SignalKind::interrupt(), 2), (SignalKind::terminate(), 15), (SignalKind::hangup(), 15)] {
+        if kind == SignalKind::hangup() && is_hangup_ignored() {
+            continue;
+        }
         let mut signals = signal(kind)?;
-        let (stop, heard) = (stop.clone(), Arc::clone(heard));
+        let (stop, heard, says) = (stop.clone(), Arc::clone(heard), says.cloned());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 // The first one is what the exit status tells.
                 let again = heard.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed).is_err();
-                if again {
-                    print::note("stopping at once");
+                let text = if again {
                     stop.at_once();
+                    "stopping at once"
                 } else {
-                    print::note(
-                        "stopping: what runs is told to end, `when: always` steps still run; once more stops at once",
-                    );
                     stop.gracefully();
-                }
+                    "stopping: what runs is told to end, `when: always` steps still run; once more stops at once"
+                };
+                says.iter().for_each(|queue| queue.note(text));
             }
         });
     }
     Ok(())
+}
+
+/// Whether this program was started with SIGHUP ignored, by the set of signals that Linux tells.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    // A signal's bit is its number less one, and SIGHUP is the first.
+    set & 1 != 0
 }

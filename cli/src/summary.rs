@@ -6,19 +6,35 @@ use aquifer_engine::report::{Report, StepFailure};
 use indicatif::HumanBytes;
 
 use crate::args::Progress;
-use crate::{print, progress};
+use crate::progress;
 
-/// Prints it to stderr; without progress only a failure is worth words.
-pub(crate) fn print(report: &Report, progress: Progress) {
+/// What is to be said; without progress only a failure is worth words, and programs have their events.
+pub(crate) fn text(report: &Report, progress: Progress) -> Vec<String> {
     if progress == Progress::Json {
-        return;
+        return Vec::new();
     }
-    if progress != Progress::None {
-        print::note(&table(report));
+    let table = (progress != Progress::None).then(|| table(report));
+    let failure = report.first_failure.as_ref().map(|first| failure(first) + &last_attempt(report, first));
+    table.into_iter().chain(failure).collect()
+}
+
+/// The end of the last attempt, where it was another one than that of the first.
+fn last_attempt(report: &Report, first: &StepFailure) -> String {
+    let of = report.pipelines.iter().find(|pipeline| pipeline.retried.first() == Some(first));
+    let Some((pipeline, last)) = of.and_then(|pipeline| Some((pipeline, pipeline.failure.as_ref()?))) else {
+        return String::new();
+    };
+    if (&last.step, &last.failure.message) == (&first.step, &first.failure.message) {
+        return String::new();
     }
-    if let Some(first) = &report.first_failure {
-        print::note(&failure(first));
+    let mut text = format!(
+        "\nthe last attempt, number {}, failed at step `{}` ({}): {}",
+        pipeline.attempts, last.step, last.failure.kind, last.failure.message
+    );
+    if let Some(help) = &last.failure.help {
+        let _ = write!(text, "\n  help: {help}");
     }
+    text
 }
 
 fn table(report: &Report) -> String {

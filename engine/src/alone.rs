@@ -1,9 +1,11 @@
 //! Runs one function by itself, outside of any plan: for tests of functions, and for programs that need only one.
 //!
 //! Takes a function, its params as JSON and its input as pieces; gives its output bytes, outputs and messages. Always
-//! holds: the pipes, the rules for their ends and the params' checks are those of a real run.
+//! holds: the pipes, the rules for their ends, the params' checks, the masking of secrets in failures and messages, and
+//! the grace of a function that was told to stop are those of a real run. Outputs are as a later step would get them.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,7 +19,7 @@ use crate::pipe::{DEFAULT_BUDGET, pipe};
 use crate::ports::{Need, OpenEnds};
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::secret::Redactor;
+use crate::secret::{Redactor, collect};
 use crate::stream::StreamType;
 
 /// How a function's input goes.
@@ -43,8 +45,10 @@ impl Input {
 pub struct Outcome {
     /// Its outputs, or why it failed.
     pub result: Result<Value, Failure>,
-    /// Everything that it wrote.
+    /// What it wrote: all of it after success; after a failure only what was read before that.
     pub stdout: Vec<u8>,
+    /// True where a reader was told that this is all of it.
+    pub finished: bool,
     /// What it declared its stdout to be; the plan's type where it declared nothing.
     pub stream: StreamType,
     /// Everything that it said.
@@ -52,11 +56,15 @@ pub struct Outcome {
 }
 
 #[derive(Default)]
-struct Notebook(Mutex<Vec<(Level, String)>>);
+struct Notebook {
+    said: Mutex<Vec<(Level, String)>>,
+    secrets: Redactor,
+}
 
 impl Voice for Notebook {
     fn say(&self, _: &str, level: Level, text: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((level, text.to_owned()));
+        let text = self.secrets.redact(text).into_owned();
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).push((level, text));
     }
 
     fn note(&self, _: &str, _: String) {}
@@ -81,7 +89,11 @@ pub async fn run_alone<F: Function>(function: F, params: Value, input: Input) ->
     run_alone_until(function, params, input, CancellationToken::new()).await
 }
 
-/// Runs a function until its end, telling it to stop when `cancel` says so. Its pipes break then, as in a real run.
+/// How long a function may take to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs a function until its end, telling it to stop when `cancel` says so. Its pipes break then, as in a real run, and it
+/// is dropped where it does not stop in time.
 pub async fn run_alone_until<F: Function>(
     function: F,
     params: Value,
@@ -94,12 +106,14 @@ pub async fn run_alone_until<F: Function>(
     let failed = |failure| Outcome {
         result: Err(failure),
         stdout: Vec::new(),
+        finished: false,
         stream: StreamType::unknown(),
         messages: Vec::new(),
     };
     let Some(function) = registry.get(F::NAME) else {
         return failed(Failure::internal("the registry lost a function"));
     };
+    collect(function.info().params.as_value(), &params, &mut |secret| notebook.secrets.hide(secret));
     let prepared = match function.prepare(params) {
         Ok(prepared) => prepared,
         Err(error) => return failed(Failure::config(format!("`{}`: {error}", error.path))),
@@ -145,24 +159,28 @@ pub async fn run_alone_until<F: Function>(
         stdout_control = Some(control);
         collecting = Some(tokio::spawn(async move {
             let mut all = Vec::new();
-            while let Ok(Some(chunk)) = reader.read().await {
-                all.extend_from_slice(&chunk);
+            loop {
+                match reader.read().await {
+                    Ok(Some(chunk)) => all.extend_from_slice(&chunk),
+                    end => return (all, end.is_ok()),
+                }
             }
-            all
         }));
     }
     let run = RunInfo { id: "alone".into(), task: "alone".into(), started: Timestamp::now() };
     let voice: Arc<dyn Voice> = notebook.clone();
-    let call = Call::new(Arc::new(run), F::NAME, cancel.clone(), Redactor::default(), voice);
+    let call = Call::new(Arc::new(run), F::NAME, cancel.clone(), notebook.secrets.clone(), voice);
+    let grace = GRACE.max(prepared.patience);
     let running = prepared.run(ends, call);
-    tokio::pin!(running);
+    let mut running = Box::pin(running);
     let mut result = tokio::select! {
         result = &mut running => result,
         () = cancel.cancelled() => {
             let stopped = Failure::cancelled("stopped");
             stdin_control.iter().for_each(|control| control.break_off(stopped.clone()));
             stdout_control.iter().for_each(|control| control.break_off(stopped.clone()));
-            running.await
+            let dropped = || Err(Failure::cancelled("did not stop when told to, and was dropped"));
+            tokio::time::timeout(grace, running).await.unwrap_or_else(|_| dropped())
         }
     };
     if let Some(control) = stdin_control {
@@ -175,13 +193,74 @@ pub async fn run_alone_until<F: Function>(
         feeding.abort();
     }
     if let Some(control) = stdout_control {
-        control.finish();
+        match &result {
+            Ok(_) => control.finish(),
+            Err(failure) => control.break_off(failure.clone()),
+        }
     }
-    let stdout = match collecting {
+    let (stdout, finished) = match collecting {
         Some(collecting) => collecting.await.unwrap_or_default(),
-        None => Vec::new(),
+        None => Default::default(),
     };
     let stream = declared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let messages = notebook.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Outcome { result, stdout, stream, messages }
+    let result = result.map_err(|failure| failure.redacted(&notebook.secrets));
+    let messages = notebook.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Outcome { result, stdout, finished, stream, messages }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::function::NoOutputs;
+    use crate::ports::Source;
+    use crate::secret::Secret;
+    use crate::stream::Streams;
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Word {
+        word: Secret,
+        deaf: bool,
+    }
+
+    /// Says its secret and fails, or hears nothing.
+    struct Bad;
+
+    impl Function for Bad {
+        const NAME: &'static str = "bad";
+        const SUMMARY: &'static str = "Fails.";
+        const REPEAT: &'static str = "Fails again.";
+        type Params = Word;
+        type Ports = Source;
+        type Outputs = NoOutputs;
+
+        fn streams(_: Option<&Word>) -> Streams {
+            Streams::ANY
+        }
+
+        async fn run(&self, params: Word, mut ports: Source, call: &Call) -> Result<NoOutputs, Failure> {
+            if params.deaf {
+                std::future::pending::<()>().await;
+            }
+            ports.stdout.write(Bytes::from_static(b"half")).await?;
+            call.info(params.word.expose());
+            Err(Failure::corrupt(format!("it is {}", params.word.expose())))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_breaks_the_output_shows_no_secret_and_a_deaf_function_is_dropped() {
+        let params = |deaf: bool| serde_json::json!({"word": "hush-hush", "deaf": deaf});
+        let outcome = run_alone(Bad, params(false), Input::None).await;
+        assert!(!outcome.finished, "half a stream must not look complete");
+        assert_eq!(outcome.result.expect_err("it fails").message, "it is ***");
+        assert_eq!(outcome.messages, [(Level::Info, "***".to_owned())]);
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let outcome = run_alone_until(Bad, params(true), Input::None, cancel).await;
+        assert!(outcome.result.expect_err("it is dropped").message.contains("was dropped"));
+    }
 }

@@ -186,7 +186,9 @@ pub enum Status {
     Skipped,
 }
 
-/// Where events go. Called in order, from the scheduler's task: return quickly.
+/// Where events go. Called in order, while the run's board is locked, by the scheduler and by whatever function speaks:
+/// return at once. A sink that blocks (on a terminal, a socket) holds up every step that speaks or ends, the progress and
+/// the answer to a request to stop: hand events to a thread of your own, and decide what is dropped where it falls behind.
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn emit(&self, event: &Event);

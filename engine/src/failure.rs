@@ -9,6 +9,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::secret::Redactor;
+
 /// What sort of failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -107,6 +109,15 @@ impl Failure {
         self
     }
 
+    /// Without the secrets that the redactor knows, message and causes on one line each.
+    #[must_use]
+    pub fn redacted(mut self, secrets: &Redactor) -> Self {
+        self.message = one_line(&secrets.redact(&self.message));
+        self.causes.iter_mut().for_each(|cause| *cause = one_line(&secrets.redact(cause)));
+        self.help.iter_mut().for_each(|help| *help = secrets.redact(help).into_owned());
+        self
+    }
+
     /// A param or document that is wrong.
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Config, message)
@@ -167,6 +178,13 @@ impl Failure {
         };
         Self::new(kind, format!("{doing}: {error}"))
     }
+}
+
+/// A text as one line: a line break could be taken for another event by whoever reads lines, and other control characters
+/// do things to a terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.split(breaks).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 impl From<Failure> for std::io::Error {

@@ -6,10 +6,13 @@
 //! - a sink commits only after its stdin said "finished" (`Ok(None)`), and returns only after it has read that far;
 //! - when [`Call::cancelled`] resolves, `run` cleans up after itself (children, parts, locks) and returns soon; pipes
 //!   break at the same moment, so a function that only reads and writes needs nothing more;
+//! - work that blocks for as long as the step runs takes a thread of its own ([`on_own_thread`](crate::thread::on_own_thread)),
+//!   not one of the runtime's pool: all steps of a pipeline run together, and a full pool would make them wait for one another;
 //! - attempts belong to the engine: a function does not retry its work as a whole.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -49,6 +52,11 @@ pub trait Function: Send + Sync + 'static {
     /// The field (a path such as `location.s3.bucket`, or empty for all) and what is wrong with it.
     fn check(_: &Self::Params) -> Result<(), ParamError> {
         Ok(())
+    }
+
+    /// How long it may take to stop once it was told to; where the run's own grace is longer, that counts.
+    fn patience(_: &Self::Params) -> Duration {
+        Duration::ZERO
     }
 
     /// Does the work.

@@ -34,3 +34,4 @@ pub mod show;
 pub mod source;
 pub mod stream;
 pub mod template;
+pub mod thread;

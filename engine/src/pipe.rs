@@ -3,14 +3,15 @@
 //! Takes bytes from one step's [`Writer`], gives them to the [`Reader`] of each step that reads it. Always holds:
 //! a reader is told "finished" only after the engine called [`Control::finish`], which it does when the writing step has
 //! returned success and has itself read its input to the end; every other end is a failure on the reader's side. No more
-//! than the budget is held, and each byte is held once however many readers there are. Dropping a writer or a reader
+//! than the budget is held, and each byte is held once however many readers there are, except that pieces below a
+//! kibibyte are copied together, since holding each by itself costs more than the bytes. Dropping a writer or a reader
 //! ends nothing: only the engine does, so that the step which failed first is always known.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -23,6 +24,12 @@ pub const DEFAULT_BUDGET: usize = 8 << 20;
 /// The largest piece handed over at once; larger writes are cut without copying.
 const LARGEST_CHUNK: usize = 1 << 20;
 
+/// Pieces below this are copied together.
+const SMALL: usize = 1 << 10;
+
+/// How much is copied together at most.
+const TOGETHER: usize = 16 << 10;
+
 #[derive(Debug)]
 enum End {
     Finished,
@@ -32,6 +39,8 @@ enum End {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Bytes>,
+    /// Small pieces, copied together; they come behind the queue.
+    tail: BytesMut,
     queued: usize,
     written: u64,
     read: u64,
@@ -42,6 +51,46 @@ struct State {
     seen_finished: bool,
     /// What the stream turned out to be, where the plan did not know.
     declared: Option<StreamType>,
+}
+
+impl State {
+    fn put(&mut self, piece: Bytes) {
+        self.queued += piece.len();
+        self.written += piece.len() as u64;
+        if piece.len() < SMALL {
+            // Room is taken once for many pieces; what the reader has taken is given back with what it took.
+            if self.tail.capacity() - self.tail.len() < piece.len() {
+                self.close_tail();
+                self.tail = BytesMut::with_capacity(TOGETHER);
+            }
+            self.tail.extend_from_slice(&piece);
+        } else {
+            self.close_tail();
+            self.queue.push_back(piece);
+        }
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.queue.push_back(self.tail.split().freeze());
+        }
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        if self.queue.is_empty() {
+            self.close_tail();
+        }
+        let piece = self.queue.pop_front()?;
+        self.queued -= piece.len();
+        self.read += piece.len() as u64;
+        Some(piece)
+    }
+
+    fn clear(&mut self) {
+        self.queue.clear();
+        self.tail = BytesMut::new();
+        self.queued = 0;
+    }
 }
 
 #[derive(Debug)]
@@ -91,8 +140,7 @@ impl Control {
         let mut state = self.0.lock();
         if state.end.is_none() {
             if matches!(end, End::Broken(_)) {
-                state.queue.clear();
-                state.queued = 0;
+                state.clear();
             }
             state.end = Some(end);
         }
@@ -106,8 +154,7 @@ impl Control {
     pub fn cut(&self, failure: Failure) {
         let mut state = self.0.lock();
         state.abandoned = true;
-        state.queue.clear();
-        state.queued = 0;
+        state.clear();
         // Also where the writer had finished: with its queue gone, "finished" would be a lie to a reader.
         if !state.seen_finished {
             state.end = Some(End::Broken(failure));
@@ -205,9 +252,7 @@ impl Reader {
         if let Some(End::Broken(failure)) = &state.end {
             return Some(Err(failure.clone()));
         }
-        if let Some(chunk) = state.queue.pop_front() {
-            state.queued -= chunk.len();
-            state.read += chunk.len() as u64;
+        if let Some(chunk) = state.take() {
             drop(state);
             self.shared.writable.notify_one();
             return Some(Ok(Some(chunk)));
@@ -296,9 +341,7 @@ async fn push(shared: &Shared, mut piece: Bytes) -> Result<bool, Failure> {
                     Bytes::new()
                 };
                 if !taken.is_empty() {
-                    state.queued += taken.len();
-                    state.written += taken.len() as u64;
-                    state.queue.push_back(taken);
+                    state.put(taken);
                     drop(state);
                     shared.readable.notify_one();
                     continue;
@@ -484,6 +527,26 @@ mod tests {
         }
         feeding.await.expect("no panic");
         assert_eq!(control.level(), Level { written: 2650, read: 2650, queued: 0, budget: 100 });
+    }
+
+    #[tokio::test]
+    async fn small_pieces_share_their_memory_and_keep_their_order() {
+        let (mut writer, mut reader, control) = one(1 << 20);
+        let mut wrote = Vec::new();
+        for round in 0..40_000_u32 {
+            let size = if round % 1000 == 999 { SMALL } else { 1 + (round % 3) as usize };
+            let piece = vec![u8::try_from(round % 256).unwrap_or_default(); size];
+            wrote.extend_from_slice(&piece);
+            writer.write(piece.into()).await.expect("room");
+        }
+        let held = control.0.lock().queue.len();
+        assert!(held < 100, "{held} pieces are held for 40,000 writes");
+        control.finish();
+        let mut read = Vec::new();
+        while let Some(piece) = reader.read().await.expect("sound") {
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == wrote);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! plan, a help page and a schema need to know. Always holds: names are unique, and the order is the documentation's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
@@ -41,6 +42,8 @@ type Start = Box<dyn FnOnce(OpenEnds, Call) -> BoxFuture<'static, Result<Value, 
 pub struct Prepared {
     /// The stream types that follow from these params.
     pub streams: Streams,
+    /// How long it may take to stop.
+    pub patience: Duration,
     start: Start,
 }
 
@@ -95,6 +98,7 @@ impl<F: Function> AnyFunction for Typed<F> {
         })?;
         F::check(&params)?;
         let streams = F::streams(Some(&params));
+        let patience = F::patience(&params);
         let function = Arc::clone(&self.function);
         let start: Start = Box::new(move |ends, call| {
             async move {
@@ -105,7 +109,7 @@ impl<F: Function> AnyFunction for Typed<F> {
             }
             .boxed()
         });
-        Ok(Prepared { streams, start })
+        Ok(Prepared { streams, patience, start })
     }
 }
 

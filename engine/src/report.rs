@@ -30,7 +30,7 @@ pub struct Report {
     pub started: Timestamp,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// The step that failed first and why; absent after success.
+    /// The step that failed first and why, in the first attempt where there were several; absent after success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<StepFailure>,
     /// The pipelines, in the plan's order.
@@ -52,6 +52,9 @@ pub struct PipelineReport {
     /// The attempts that failed before the last one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retried: Vec<StepFailure>,
+    /// What ended the last attempt, where the pipeline failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<StepFailure>,
     /// Its steps, as the last attempt left them.
     pub steps: Vec<StepReport>,
 }

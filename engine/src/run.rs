@@ -2,7 +2,8 @@
 //!
 //! Always holds: a pipeline starts only when everything it waits for has ended, and no more run at once than the plan
 //! allows; whatever functions do (fail, panic, hang, ignore the cancel), every step ends and the report names each once.
-//! Dropping the future of [`run`] drops every step; no pipe is finished by that, so no sink can commit.
+//! Dropping the future of [`run`] breaks every pipe and drops every step, so no sink can commit, and what reads or writes a
+//! pipe on a thread of its own ends too.
 
 mod attempt;
 mod board;
@@ -201,14 +202,14 @@ impl Scheduler {
             };
             let wait = policy::wait_before_next(pipeline, number, &first.failure);
             let Some(wait) = wait.filter(|_| !stop.is_cancelled()) else {
-                self.board.first_failure(first);
+                self.board.pipeline_failed(id, first);
                 break Status::Failed;
             };
             self.board.pipeline_retry(id, number, wait, &first);
             tokio::select! {
                 () = tokio::time::sleep(wait) => number += 1,
                 () = stop.cancelled() => {
-                    self.board.first_failure(first);
+                    self.board.pipeline_failed(id, first);
                     break Status::Failed;
                 }
             }

@@ -2,12 +2,13 @@
 //!
 //! Takes a pipe's ends. Gives readers and writers as the codec libraries want them, without a copy where they allow it.
 //! Always holds: a failure of the pipe comes out as that failure, never as damaged data; the codec's work is done on a
-//! blocking thread, which ends when the pipe breaks.
+//! thread of its own, which ends when the pipe breaks.
 
 use std::io::{self, BufRead, Read, Write};
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::pipe::{BlockingReader, BlockingWriter};
+pub(crate) use aquifer_engine::thread::on_own_thread as blocking;
 use bytes::{Buf, Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,20 +46,6 @@ impl Format {
             [0x04, 0x22, 0x4d, 0x18, ..] => Some(Self::Lz4),
             _ => None,
         }
-    }
-}
-
-/// Runs a codec on a blocking thread.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        // A panic is the engine's to report, as that of any other function.
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Failure::cancelled("the program is ending")),
-        },
     }
 }
 

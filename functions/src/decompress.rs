@@ -1,7 +1,9 @@
 //! Takes compression off a stream: zstd, gzip or lz4.
 //!
 //! Takes frames or members of one format, one after the other; gives their content. Always holds: an input that is cut
-//! off, damaged, followed by other bytes, or empty is a `corrupt` failure and never a short success. Memory stays
+//! off inside a frame or member, damaged, followed by other bytes, or empty is a `corrupt` failure and never a short success.
+//! Of an input of several frames that is cut exactly between two of them nobody can tell: the formats do not say how many
+//! there are (`compress` writes one; `checksum`, `encrypt` or the data's own end mark tell). Memory stays
 //! bounded whatever the input claims: zstd windows above 128 MiB (`--long=28` and more) are refused, as `zstd -d`
 //! refuses them by default, and content is handed on as it comes, so that a small input with huge content is only a long stream.
 

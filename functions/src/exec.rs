@@ -2,7 +2,8 @@
 //!
 //! Takes a program with its arguments, and whatever pipes the task connects. Always holds:
 //! - the command's stdout ends well only after it exited with an accepted status;
-//! - a stdin that breaks never looks complete: the command is killed before its stdin is closed;
+//! - a stdin that breaks never looks complete: the command is killed before its stdin is closed, also where its step is
+//!   dropped (where this whole program is killed, the kernel may close it a moment before it kills the command);
 //! - a command that leaves a part of its stdin unread has failed, whatever its status;
 //! - when the step ends, in whatever way, nothing of the command's process group is left, and the kernel kills the command
 //!   if this program dies;
@@ -21,18 +22,18 @@ use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::pipe::{Reader, Writer};
 use aquifer_engine::ports::Open;
-use aquifer_engine::secret::Secret;
+use aquifer_engine::secret::MaybeSecret;
 use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
 use bytes::BytesMut;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::units::Period;
 use lines::Lines;
-use process::Feed;
 
 /// What a command inherits of our environment, besides every `LC_*`.
 pub const INHERITED: &[&str] =
@@ -43,6 +44,12 @@ const TAIL: usize = 20;
 
 /// The most that is kept of a stdout that nobody reads.
 const CAPTURE: usize = 64 << 10;
+
+/// The most that the kernel holds in a pipe that nobody has made larger or smaller.
+const PIPE: usize = 64 << 10;
+
+/// The longest time that a command may be given to end.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// How much is read from the command at once.
 const PIECE: usize = 256 << 10;
@@ -59,11 +66,11 @@ pub struct ExecParams {
     /// starts from `dir`. Arguments are visible to every user of the machine: pass secrets in `env`.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,
-    /// Environment variables to set; the values are never shown. Of our own environment the command only gets HOME, LANG,
+    /// Environment variables to set; the values are not shown here, and those of 6 bytes and more nowhere. Of our own environment the command only gets HOME, LANG,
     /// LANGUAGE, LC_*, LOGNAME, PATH, SHELL, SSL_CERT_DIR, SSL_CERT_FILE, TMPDIR, TZ and USER: name what else it needs, as in
     /// `PGHOST: "{{ env.PGHOST }}"`.
     #[serde(default)]
-    pub env: BTreeMap<String, Secret>,
+    pub env: BTreeMap<String, MaybeSecret>,
     /// Give it nothing of our environment, and only what `env` sets.
     #[serde(default)]
     pub clear_env: bool,
@@ -74,8 +81,8 @@ pub struct ExecParams {
     #[serde(default = "zero")]
     #[schemars(length(min = 1))]
     pub ok_exit: Vec<u8>,
-    /// How long it may take to end after SIGTERM before SIGKILL; also how long something that it left behind may hold its
-    /// stdout open in silence.
+    /// How long it may take to end after SIGTERM before SIGKILL, up to `1h`; also how long something that it left behind may
+    /// hold its stdout open after its exit. A second request to stop does not wait for it.
     #[serde(default = "five_seconds")]
     pub kill_after: Period,
 }
@@ -124,12 +131,21 @@ impl Function for Exec {
                     .with_help("a name is not empty and has no `=`; neither name nor value has a zero byte"));
             }
         }
+        if params.kill_after.0 > LONGEST_PATIENCE {
+            return Err(ParamError::new("killAfter", "a command gets at most an hour to end")
+                .with_help("write a time up to `1h`"));
+        }
         if params.ok_exit.is_empty() {
             return Err(
                 ParamError::new("okExit", "no exit status would count as success").with_help("leave it out for `[0]`")
             );
         }
         Ok(())
+    }
+
+    fn patience(params: &ExecParams) -> Duration {
+        // Something more than the command itself gets: it has to be killed and reaped after that.
+        params.kill_after.0 + Duration::from_secs(2)
     }
 
     async fn run(&self, params: ExecParams, ports: Open, call: &Call) -> Result<ExecOutputs, Failure> {
@@ -159,10 +175,9 @@ impl Session<'_> {
         spawned: process::Spawned,
         ports: Open,
     ) -> Result<ExecOutputs, Failure> {
-        let process::Spawned { mut child, feed, stdout, stderr } = spawned;
-        let Feed { mut sink, mut unread } = feed;
-        let (call, quiet) = (self.call, self.kill_after);
-        let exited = CancellationToken::new();
+        let process::Spawned { mut child, mut unread, stdout, stderr } = spawned;
+        let (call, patience) = (self.call, self.kill_after);
+        let overdue = CancellationToken::new();
         let has_reader = ports.stdout.is_some();
         let held = AtomicBool::new(false);
 
@@ -174,7 +189,7 @@ impl Session<'_> {
                 tail.extend([line.to_owned()]);
                 tail.drain(..tail.len().saturating_sub(TAIL));
             };
-            let mut source = Outlet { source: stderr, exited: &exited, quiet, held: None };
+            let mut source = Outlet { source: stderr, overdue: &overdue, late: 0, held: None };
             while let Ok(Some(bytes)) = source.next().await {
                 lines.push(&bytes, &mut hear);
             }
@@ -184,9 +199,11 @@ impl Session<'_> {
         let mut heard = false;
 
         let followed = {
-            let draining =
-                drain(Outlet { source: stdout, exited: &exited, quiet, held: Some(&held) }, ports.stdout, call);
-            let feeding = supply(ports.stdin, &mut sink);
+            let (sink, exit) = child.parts();
+            let outlet = Outlet { source: stdout, overdue: &overdue, late: 0, held: Some(&held) };
+            let draining = drain(outlet, ports.stdout, call);
+            let feeding = supply(ports.stdin, sink);
+            let mut deadline = None;
             tokio::pin!(draining, feeding);
             let (mut captured, mut fed, mut ended) = (None, false, false);
             loop {
@@ -196,6 +213,12 @@ impl Session<'_> {
                 tokio::select! {
                     biased;
                     () = call.cancelled() => break Err(Failure::cancelled("stopped")),
+                    // Before the data, which something left behind may send without end.
+                    () = exit.wait(), if !ended => {
+                        ended = true;
+                        deadline = Instant::now().checked_add(patience);
+                    }
+                    () = until(deadline), if !overdue.is_cancelled() => overdue.cancel(),
                     done = &mut feeding, if !fed => match done {
                         Ok(()) => fed = true,
                         Err(failure) => break Err(failure),
@@ -205,17 +228,13 @@ impl Session<'_> {
                         Err(failure) => break Err(failure),
                     },
                     () = &mut hearing, if !heard => heard = true,
-                    () = child.exited(), if !ended => {
-                        ended = true;
-                        exited.cancel();
-                    }
                 }
             }
         };
         let followed = match followed {
             // Its stdin is still open here: it must not take the end of a broken stream for the end of the data.
             Err(failure) => {
-                let mut stopping = Box::pin(child.stop(quiet));
+                let mut stopping = Box::pin(child.stop(patience));
                 loop {
                     tokio::select! {
                         () = &mut stopping => break,
@@ -270,6 +289,13 @@ impl Session<'_> {
     }
 }
 
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Hands the whole stdin to the command and then closes it, which it does nowhere else.
 async fn supply(stdin: Option<Reader>, sink: &mut Option<pipe::Sender>) -> Result<(), Failure> {
     if let (Some(mut stdin), Some(open)) = (stdin, sink.as_mut()) {
@@ -307,8 +333,10 @@ async fn drain(
 /// One of the command's outputs, which may stay open after it exited, but not for ever.
 struct Outlet<'o, S> {
     source: S,
-    exited: &'o CancellationToken,
-    quiet: Duration,
+    /// Cancelled when the command has been gone for so long that whatever it left behind should be done.
+    overdue: &'o CancellationToken,
+    /// Bytes that came after that.
+    late: usize,
     /// Set where the end did not come.
     held: Option<&'o AtomicBool>,
 }
@@ -316,21 +344,26 @@ struct Outlet<'o, S> {
 impl<S: AsyncRead + Unpin> Outlet<'_, S> {
     async fn next(&mut self) -> Result<Option<BytesMut>, Failure> {
         let mut piece = BytesMut::with_capacity(PIECE);
-        let held_open = async {
-            self.exited.cancelled().await;
-            tokio::time::sleep(self.quiet).await;
+        // What stands in the kernel's pipe is the command's, however late a slow reader makes us come for it. More than a
+        // pipe holds was written after that.
+        let count = match self.late > PIPE {
+            true => None,
+            false => tokio::select! {
+                biased;
+                count = self.source.read_buf(&mut piece) => Some(count.map_err(|error| Failure::from_io(error, "reading the command's output"))?),
+                () = self.overdue.cancelled() => None,
+            },
         };
-        let count = tokio::select! {
-            biased;
-            count = self.source.read_buf(&mut piece) => count.map_err(|error| Failure::from_io(error, "reading the command's output"))?,
-            () = held_open => {
-                if let Some(held) = self.held {
-                    held.store(true, Ordering::Relaxed);
-                }
-                return Err(Failure::rejected("the command exited, but something that it started holds its output open")
-                    .with_help("let the command wait for what it starts, or send that one's output elsewhere (`>/dev/null 2>&1`)"));
+        let Some(count) = count else {
+            if let Some(held) = self.held {
+                held.store(true, Ordering::Relaxed);
             }
+            return Err(Failure::rejected("the command exited, but something that it started holds its output open")
+                .with_help("let the command wait for what it starts, or send that one's output elsewhere (`>/dev/null 2>&1`)"));
         };
+        if self.overdue.is_cancelled() {
+            self.late += count;
+        }
         if count == 0 {
             return Ok(None);
         }

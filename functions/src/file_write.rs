@@ -16,6 +16,7 @@ use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::pipe::BlockingReader;
 use aquifer_engine::ports::Sink;
 use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
+use nix::errno::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -104,6 +105,8 @@ fn write(params: &FileWriteParams, mut input: BlockingReader, call: &Call) -> Re
         return Err(Failure::not_found(format!("the folder `{}` does not exist", folder.display()))
             .with_help("create it first, or correct `path`"));
     }
+    // Before anything is written: what cannot be opened must not be found out after the file has its name.
+    let opened = File::open(folder).map_err(failed)?;
     let mut part = tempfile::Builder::new()
         .prefix(&format!(".{}.", name.to_string_lossy()))
         .suffix(".part")
@@ -128,7 +131,14 @@ fn write(params: &FileWriteParams, mut input: BlockingReader, call: &Call) -> Re
         part.persist_noclobber(&path)
     };
     placed.map_err(|error| failed(error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    if let Err(error) = opened.sync_all() {
+        // Some file systems know no fsync of a folder; what they keep after a power cut is theirs to say.
+        let unsupported = error.raw_os_error().map(Errno::from_raw);
+        if !matches!(unsupported, Some(Errno::EINVAL | Errno::ENOTSUP)) {
+            return Err(Failure::from_io(error, format!("`{}` is written, but its folder could not be synced", path.display()))
+                .with_help("the file may be gone after a power cut: look at the disk, and write it again"));
+        }
+    }
     Ok(FileWriteOutputs { path: path.display().to_string(), bytes, sha256: hex::encode(digest.finalize()) })
 }
 

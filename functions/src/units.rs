@@ -1,7 +1,7 @@
 //! Params that carry a unit: spans of time (`30s`) and amounts of bytes (`10MiB`).
 //!
 //! Takes what a document writes. Gives typed values. Always holds: a number without its unit is refused where the unit
-//! would be a guess, and what is refused is told how to write it.
+//! would be a guess, and what is refused is told how to write it; no span of time is so long that adding it to a clock fails.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,6 +10,9 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A span of time, written as `500ms`, `30s`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +25,12 @@ impl<'de> Deserialize<'de> for Period {
             type Value = Period;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a span of time with its unit, such as `500ms`, `30s` or `1h 30m`")
+                f.write_str("a span of time with its unit and below ten years, such as `500ms`, `30s` or `1h 30m`")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Period, E> {
-                humantime::parse_duration(text).map(Period).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+                let period = humantime::parse_duration(text).ok().filter(|period| *period <= LONGEST);
+                period.map(Period).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Text)
@@ -109,7 +113,7 @@ mod tests {
     #[test]
     fn a_span_of_time_needs_its_unit() {
         assert_eq!(from_value::<Period>(json!("1m 30s")).expect("sound"), Period(Duration::from_secs(90)));
-        for wrong in [json!(30), json!("30"), json!("-1s"), json!("soon"), json!(null)] {
+        for wrong in [json!(30), json!("30"), json!("-1s"), json!("soon"), json!("300000000000years"), json!(null)] {
             let error = from_value::<Period>(wrong.clone()).expect_err("refused").to_string();
             assert!(error.contains("`30s`"), "{wrong}: {error}");
         }

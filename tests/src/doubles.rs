@@ -41,6 +41,12 @@ pub struct Orders {
     /// It does wrong only in its first attempts, so many of them; in all of them where 0.
     #[serde(skip_serializing_if = "is_default")]
     pub attempts: u32,
+    /// What it does wrong in all attempts after those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub then: Option<Wrong>,
+    /// A message as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shout: Option<String>,
     /// What it says in every text it can.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
     pub say: Option<Secret>,
@@ -59,7 +65,7 @@ fn exposed<S: serde::Serializer>(secret: &Option<Secret>, serializer: S) -> Resu
 
 impl Default for Orders {
     fn default() -> Self {
-        Self { size: 0, chunk: 4096, pace: 0, wrong: None, after: 0, attempts: 0, say: None, number: None }
+        Self { size: 0, chunk: 4096, pace: 0, wrong: None, after: 0, attempts: 0, then: None, shout: None, say: None, number: None }
     }
 }
 
@@ -131,7 +137,10 @@ impl Ledger {
             call.info(format!("it is {}", word.expose()));
             call.note(word.expose());
         }
-        let wrong = orders.wrong.filter(|_| armed);
+        if let Some(text) = &orders.shout {
+            call.info(text);
+        }
+        let wrong = if armed { orders.wrong } else { orders.then };
         Stage { ledger: self.clone(), step: call.step.to_string(), attempt, wrong, orders: orders.clone() }
     }
 }

@@ -249,7 +249,56 @@ async fn a_dropped_run_commits_nothing() {
     assert!(ledger.page().commits.is_empty());
 }
 
-/// A message cannot fake another line of a log.
+/// A message cannot fake another line of a log, whatever kind of line break it holds.
+#[tokio::test(start_paused = true)]
+async fn a_message_is_one_line() {
+    let played = play(
+        "    - {name: a, function: test-action, params: {shout: \"one\\ntwo\\r\\nthree\\rfour\\vfive\\x85six\\u2028seven\"}}\n",
+    )
+    .await;
+    let said = |event: &Event| match &event.what {
+        What::Message { text, .. } => Some(text.clone()),
+        _ => None,
+    };
+    let texts: Vec<String> = played.events.iter().filter_map(said).collect();
+    assert_eq!(texts, ["one two three four five six seven"]);
+}
+
+/// Where attempts fail in different ways, the first one has the cause: a later one may only have met what the first left.
+#[tokio::test(start_paused = true)]
+async fn the_first_attempts_failure_leads_and_the_last_one_is_told_too() {
+    let played = play(
+        "    - {name: a, function: test-source, params: {size: 100000}}
+    - {name: b, function: test-sink, stdin: a, retry: {attempts: 3, backoff: 1s}, params: {size: 100000}}
+    - {name: c, function: test-sink, stdin: a, params: {size: 100000, wrong: unavailable, after: 50000, attempts: 1, then: rejected}}
+",
+    )
+    .await;
+    let first = played.report.first_failure.as_ref().expect("it failed");
+    assert_eq!((first.step.as_str(), first.failure.kind), ("c", FailureKind::Unavailable));
+    let pipeline = &played.report.pipelines[0];
+    assert_eq!((pipeline.attempts, pipeline.retried.len()), (2, 1));
+    assert_eq!(pipeline.failure.as_ref().map(|last| last.failure.kind), Some(FailureKind::Rejected));
+}
+
+/// No length of time that a task or a program can give ends the engine.
+#[tokio::test(start_paused = true)]
+async fn the_longest_times_are_no_panic() {
+    let played = play("    - {name: a, function: test-action, timeout: 9years, params: {wrong: unavailable}, retry: {attempts: 2, backoff: 9years}}\n").await;
+    assert_eq!(played.report.pipelines[0].attempts, 2);
+    let ledger = Ledger::default();
+    let mut catalog = Catalog::new(ledger.registry());
+    let text = "{apiVersion: aquifer.dev/v1alpha1, kind: Task, metadata: {name: t}, spec: {steps: [{name: a, function: test-action, params: {wrong: hang}}]}}";
+    catalog.add_text("t.yaml", text);
+    let mut plan = catalog.plan("t", &Inputs::default()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    plan.pipelines[0].timeout = Some(Duration::MAX);
+    let stop = Stop::default();
+    let options = RunOptions { grace: Duration::MAX, stop: stop.clone(), ..RunOptions::default() };
+    stop.gracefully();
+    assert_eq!(run(Arc::new(plan), options).await.status, Status::Cancelled);
+}
+
+/// Events begin and end with the run.
 #[tokio::test(start_paused = true)]
 async fn events_end_with_the_run() {
     let played = play("    - {name: a, function: test-action}\n").await;

@@ -7,6 +7,9 @@ use super::node::{Key, Node, Value};
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::source::Span;
 
+/// Ten years: no task means more, and any clock can be asked for a time that is so much later.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// A text with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
@@ -184,6 +187,11 @@ impl<'n, 'p> Fields<'n, 'p> {
             return None;
         };
         match humantime::parse_duration(text) {
+            Ok(duration) if duration > LONGEST => {
+                let message = format!("`{field}` has to be shorter than ten years");
+                self.problems.push(Diagnostic::at(node.span, "wrong-type", message, "too long").help(help));
+                None
+            }
             Ok(duration) if !duration.is_zero() => Some((duration, key.span.to(node.span))),
             Ok(_) => {
                 let message = format!("`{field}` has to be longer than nothing");

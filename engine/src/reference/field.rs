@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::secret::SCHEMA_KEY;
+use crate::secret::{MAYBE, SCHEMA_KEY};
 
 /// One param or output.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,7 +65,7 @@ fn walk(schema: &Value, prefix: &str, choice: Option<&Value>, found: &mut Vec<Fi
             kind: kind(property),
             required: required(name),
             default: property.get("default").filter(|default| !default.is_null()).cloned(),
-            secret: property.get(SCHEMA_KEY) == Some(&Value::Bool(true)),
+            secret: property.get(SCHEMA_KEY).is_some_and(|mark| *mark == Value::Bool(true) || mark == MAYBE),
             description: match choice.map(description) {
                 Some(words) if !words.is_empty() => words,
                 _ => description(property),

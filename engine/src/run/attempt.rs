@@ -4,10 +4,12 @@
 //! - a pipe is finished only after its writer returned success, having read its own input to the end;
 //! - a failure is recorded before anything is cancelled because of it, so what fails later is known to be a consequence;
 //! - after a failure, whatever can no longer contribute to a living end of the pipeline is cancelled at once;
-//! - a step that does not stop within the grace is dropped.
+//! - a step that does not stop within the grace is dropped;
+//! - an attempt that is dropped itself tells every step to stop and breaks every pipe: threads that wait on one end.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,12 +29,15 @@ use crate::function::{Call, Voice};
 use crate::pipe::{Control, OnDeclare, pipe};
 use crate::plan::{LateScope, Params, PipelineId, Plan, StepId};
 use crate::ports::OpenEnds;
-use crate::registry::Prepared;
+use crate::registry::{FunctionInfo, Prepared};
 use crate::report::StepFailure;
 use crate::stream::StreamType;
 
 /// How long a dropped step may take to let go of what it holds.
 const DROP_TIME: Duration = Duration::from_millis(500);
+
+/// Longer than any run: thirty years.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 type Ended = (StepId, Result<Value, Failure>);
 
@@ -43,6 +48,8 @@ struct Stage {
     cancel: CancellationToken,
     task: Option<AbortOnDropHandle<()>>,
     status: Status,
+    /// How long it may take to stop where that is longer than the run's grace.
+    patience: Duration,
     /// Why it was told to stop, and until when it may take.
     cancelled: Option<(Failure, Instant)>,
 }
@@ -57,6 +64,13 @@ pub(super) struct Attempt<'a> {
     late: Option<Late>,
     /// Every step's stdout, for what is declared after the start.
     opened: Arc<Mutex<BTreeMap<StepId, Vec<Control>>>>,
+}
+
+/// How long a step gets.
+#[derive(Clone, Copy)]
+enum Haste {
+    Graceful,
+    AtOnce,
 }
 
 /// The timeout ran out: the running step that held the others back then, and what is said of it.
@@ -80,7 +94,7 @@ impl<'a> Attempt<'a> {
         self.start(prepared, &tell);
         drop(tell);
         let timeout = self.plan.pipeline(self.id).timeout;
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(after);
         let at_once = self.options.stop.at_once.clone();
         let mut stopped = false;
         let mut hurried = false;
@@ -91,15 +105,15 @@ impl<'a> Attempt<'a> {
                 Some(ended) = ends.recv() => self.ended(ended),
                 () = at_once.cancelled(), if !hurried => {
                     hurried = true;
-                    self.cancel_all(&Failure::cancelled("the run was stopped at once"), LAST_GRACE);
+                    self.cancel_all(&Failure::cancelled("the run was stopped at once"), Haste::AtOnce);
                 }
                 () = stop.cancelled(), if !stopped => {
                     stopped = true;
-                    self.cancel_all(&Failure::cancelled("the run was stopped"), self.options.grace);
+                    self.cancel_all(&Failure::cancelled("the run was stopped"), Haste::Graceful);
                 }
                 () = until(deadline), if self.late.is_none() && !stopped => {
                     self.late = self.slowest().map(|step| Late { step, failure: Failure::timed_out(timeout.unwrap_or_default()) });
-                    self.cancel_all(&Failure::cancelled("the pipeline timed out"), self.options.grace);
+                    self.cancel_all(&Failure::cancelled("the pipeline timed out"), Haste::Graceful);
                 }
                 () = until(give_up) => self.drop_overdue().await,
             }
@@ -145,8 +159,13 @@ impl<'a> Attempt<'a> {
         let params = match &step.params {
             Params::Known(value) => value.clone(),
             Params::Late(late) => {
-                let outputs = |step| self.board.outputs(step);
+                let asked = RefCell::new(BTreeSet::new());
+                let outputs = |step| {
+                    asked.borrow_mut().insert(step);
+                    self.board.outputs(step)
+                };
                 let params = late.render(&LateScope { run: self.board.run(), outputs: &outputs })?;
+                self.refuse_to_show(step.runs.info(), &params, &asked.into_inner())?;
                 self.board.hide_secrets(step.runs.info(), &params);
                 params
             }
@@ -159,6 +178,25 @@ impl<'a> Attempt<'a> {
                 None => failure,
             }
         })
+    }
+
+    /// Outputs come as they are, so one that holds a secret must not get where it would be shown: into an argument, say.
+    fn refuse_to_show(&self, info: &FunctionInfo, params: &Value, asked: &BTreeSet<StepId>) -> Result<(), Failure> {
+        for id in asked {
+            let mut secret = Vec::new();
+            texts(&self.board.outputs(*id), &mut |text| {
+                if self.board.secrets().finds(text) {
+                    secret.push(text.to_owned());
+                }
+            });
+            if let Some(place) = crate::secret::shown_place(info.params.as_value(), params, &secret) {
+                let from = &self.plan.step(*id).name;
+                let message = format!("an output of step `{from}` holds a secret, and `{place}` of `{}` would show it", info.name);
+                return Err(Failure::config(message)
+                    .with_help("use it only where secrets are hidden (`env`, a password), or keep the secret out of that output"));
+            }
+        }
+        Ok(())
     }
 
     /// Opens every pipe and starts every step.
@@ -174,6 +212,7 @@ impl<'a> Attempt<'a> {
                 cancel: CancellationToken::new(),
                 task: None,
                 status: Status::Running,
+                patience: prepared.patience,
                 cancelled: None,
             };
             if let Some((reader, control)) = readers.remove(&id) {
@@ -331,21 +370,25 @@ impl<'a> Attempt<'a> {
         }
         for (id, alive) in alive {
             if !alive {
-                self.cancel(id, reason, self.options.grace);
+                self.cancel(id, reason, Haste::Graceful);
             }
         }
     }
 
-    fn cancel_all(&mut self, reason: &Failure, grace: Duration) {
+    fn cancel_all(&mut self, reason: &Failure, haste: Haste) {
         for id in self.plan.pipeline(self.id).steps.clone() {
-            self.cancel(id, reason, grace);
+            self.cancel(id, reason, haste);
         }
     }
 
     /// Tells a running step to stop; said twice, the shorter grace counts.
-    fn cancel(&mut self, id: StepId, reason: &Failure, grace: Duration) {
+    fn cancel(&mut self, id: StepId, reason: &Failure, haste: Haste) {
         let Some(stage) = self.stages.get_mut(&id).filter(|stage| stage.status == Status::Running) else { return };
-        let until = Instant::now() + grace;
+        let until = after(match haste {
+            Haste::Graceful => self.options.grace.max(stage.patience),
+            // At once means at once, whatever a function asks for.
+            Haste::AtOnce => LAST_GRACE,
+        });
         match &mut stage.cancelled {
             Some((_, earlier)) => *earlier = until.min(*earlier),
             None => stage.cancelled = Some((reason.clone(), until)),
@@ -383,11 +426,34 @@ impl<'a> Attempt<'a> {
     }
 }
 
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        // Steps that have ended hold nothing any more, so this does something only where the run itself was dropped.
+        self.cancel_all(&Failure::cancelled("the run was dropped"), Haste::AtOnce);
+    }
+}
+
+/// Every text inside a value.
+fn texts(value: &Value, found: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => found(text),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// The text of a panic, where it has one.
 fn panicked(panic: &(dyn Any + Send)) -> Failure {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Failure::internal(format!("panicked: {}", text.unwrap_or("without a message")))
         .with_help("this is a bug in the function: please report it")
+}
+
+/// The time so much later; one that no clock has is as good as never.
+fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now + NEVER)
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -1,7 +1,8 @@
 //! Where everything that is known of a run stands: what each step is doing, how it ended, and the pipes to read it from.
 //!
 //! Takes facts from the scheduler and words from functions; gives events as they happen and the report at any time.
-//! Always holds: what leaves it has passed the redactor; events are emitted in the order in which the board changed.
+//! Always holds: what leaves it for somebody to see has passed the redactor, and what a later step gets has not; events are
+//! emitted in the order in which the board changed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::event::{Event, EventSink, Level, Status, StepHead, StepProgress, VERSION, What};
-use crate::failure::Failure;
+use crate::failure::{Failure, one_line};
 use crate::function::{RunInfo, Voice};
 use crate::pipe::Control;
 use crate::plan::{PipelineId, Plan, StepId};
@@ -47,6 +48,7 @@ struct StepState {
     stdout: Vec<Control>,
     note: Option<String>,
     failure: Option<Failure>,
+    /// As the function gave them: a later step needs the value, not what may be shown of it.
     outputs: Value,
 }
 
@@ -95,12 +97,18 @@ struct PipelineState {
     attempts: u32,
     took: Duration,
     retried: Vec<StepFailure>,
+    failure: Option<StepFailure>,
 }
 
 impl Board {
     pub(super) fn new(plan: Arc<Plan>, run: RunInfo, secrets: Redactor, events: Arc<dyn EventSink>) -> Self {
-        let pipeline =
-            PipelineState { status: Status::Pending, attempts: 0, took: Duration::ZERO, retried: Vec::new() };
+        let pipeline = PipelineState {
+            status: Status::Pending,
+            attempts: 0,
+            took: Duration::ZERO,
+            retried: Vec::new(),
+            failure: None,
+        };
         let state = State {
             steps: vec![StepState::PENDING; plan.steps.len()],
             pipelines: vec![pipeline; plan.pipelines.len()],
@@ -138,6 +146,7 @@ impl Board {
         self.lock().steps[id.0].status
     }
 
+    /// What a step gave to later ones, secrets and all.
     pub(super) fn outputs(&self, id: StepId) -> Value {
         self.lock().steps[id.0].outputs.clone()
     }
@@ -152,12 +161,14 @@ impl Board {
         StepFailure { step: self.plan.step(id).name.clone(), failure: self.clean(failure) }
     }
 
-    fn clean(&self, mut failure: Failure) -> Failure {
-        let clean = |text: &mut String| *text = self.secrets.redact(text).into_owned();
-        clean(&mut failure.message);
-        failure.help.iter_mut().for_each(clean);
-        failure.causes.iter_mut().for_each(clean);
-        failure
+    fn clean(&self, failure: Failure) -> Failure {
+        failure.redacted(&self.secrets)
+    }
+
+    fn shown_outputs(&self, outputs: &Value) -> Value {
+        let mut outputs = outputs.clone();
+        self.secrets.redact_value(&mut outputs);
+        outputs
     }
 
     pub(super) fn run_started(&self) {
@@ -231,9 +242,13 @@ impl Board {
         self.pipeline_ended(id, status, Duration::ZERO);
     }
 
-    /// The failure that ended a pipeline for good; the first one of the run is what the report leads with.
-    pub(super) fn first_failure(&self, first: StepFailure) {
-        self.lock().first_failure.get_or_insert(first);
+    /// The failure that ended a pipeline for good. The report leads with the first pipeline's, and there with the first
+    /// attempt's: a later attempt may only have met what the first one left behind.
+    pub(super) fn pipeline_failed(&self, id: PipelineId, last: StepFailure) {
+        let mut state = self.lock();
+        let first = state.pipelines[id.0].retried.first().unwrap_or(&last).clone();
+        state.first_failure.get_or_insert(first);
+        state.pipelines[id.0].failure = Some(last);
     }
 
     pub(super) fn step_started(&self, id: StepId, stdin: Option<Control>, stdout: Vec<Control>) {
@@ -249,10 +264,7 @@ impl Board {
         step.status = status;
         step.took = step.started.map_or(Duration::ZERO, |started| started.elapsed());
         match result {
-            Ok(mut outputs) => {
-                self.secrets.redact_value(&mut outputs);
-                step.outputs = outputs;
-            }
+            Ok(outputs) => step.outputs = outputs,
             Err(failure) => step.failure = Some(self.clean(failure)),
         }
         let what = What::StepEnded {
@@ -262,7 +274,7 @@ impl Board {
             seconds: step.took.as_secs_f64(),
             bytes_in: step.bytes_in(),
             bytes_out: step.bytes_out(),
-            outputs: step.outputs.clone(),
+            outputs: self.shown_outputs(&step.outputs),
         };
         self.emit(&state, what);
     }
@@ -325,13 +337,12 @@ fn overall(state: &State) -> Status {
 
 impl Voice for Board {
     fn say(&self, step: &str, level: Level, text: &str) {
-        // One message is one line: a line break could be taken for another event by whoever reads lines.
-        let text = self.secrets.redact(text).lines().collect::<Vec<_>>().join(" ");
+        let text = one_line(&self.secrets.redact(text));
         self.emit(&self.lock(), What::Message { step: step.to_owned(), level, text });
     }
 
     fn note(&self, step: &str, text: String) {
-        let text = self.secrets.redact(&text).into_owned();
+        let text = one_line(&self.secrets.redact(&text));
         if let Some(place) = self.plan.steps.iter().position(|planned| planned.name == step) {
             self.lock().steps[place].note = Some(text);
         }
@@ -350,7 +361,7 @@ impl Voice for Board {
                 bytes_in: step.bytes_in(),
                 bytes_out: step.bytes_out(),
                 failure: step.failure.clone(),
-                outputs: step.outputs.clone(),
+                outputs: self.shown_outputs(&step.outputs),
             }
         };
         let pipelines = self.plan.pipelines.iter().zip(&state.pipelines).map(|(planned, pipeline)| PipelineReport {
@@ -359,6 +370,7 @@ impl Voice for Board {
             attempts: pipeline.attempts,
             seconds: pipeline.took.as_secs_f64(),
             retried: pipeline.retried.clone(),
+            failure: pipeline.failure.clone(),
             steps: planned.steps.iter().map(step).collect(),
         });
         Report {

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{Found, Hole, Kind, Names, Slot, Template, Use, compile};
 use crate::diagnostic::Diagnostic;
 use crate::document::node::{Key, Node, Value};
-use crate::secret::{MASK, SCHEMA_KEY, SecretUrl};
+use crate::secret::{IN_URL, MASK, MAYBE, SCHEMA_KEY, SecretUrl};
 use crate::source::Span;
 
 /// A value as written: templates compiled, everything else as it is.
@@ -219,8 +219,8 @@ impl Given {
         // A place that is secret in one of the alternatives is not shown.
         let all = alternatives(schemas);
         let marked = |mark: fn(&Json) -> bool| all.iter().any(|schema| schema.get(SCHEMA_KEY).is_some_and(mark));
-        let url = marked(Json::is_string);
-        if marked(|mark| *mark == Json::Bool(true)) || (self.secret && !url) {
+        let url = marked(|mark| mark == IN_URL);
+        if marked(|mark| *mark == Json::Bool(true) || mark == MAYBE) || (self.secret && !url) {
             return MASK.into();
         }
         match &self.value {

@@ -2,7 +2,8 @@
 //!
 //! Takes a command. Gives its ends and a [`Child`]. Always holds: the child is not reaped before [`Child`] lets it, so its
 //! number, which is also its group's, cannot come to belong to somebody else while signals are sent to it; dropping
-//! [`Child`] kills the group; and the kernel kills the child where this program dies without a chance to.
+//! [`Child`] kills the group and only then closes its stdin, whose end the group therefore never sees; and the kernel kills
+//! the child where this program dies without a chance to.
 
 use std::io::{self, PipeReader};
 use std::os::fd::OwnedFd;
@@ -25,27 +26,36 @@ use super::{ExecParams, INHERITED};
 /// A command that was started.
 pub(super) struct Spawned {
     pub(super) child: Child,
-    pub(super) feed: Feed,
+    /// The reading end of the command's stdin: what the command left unread can be seen here after its end.
+    pub(super) unread: Option<PipeReader>,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
-}
-
-/// Our side of the command's stdin.
-#[derive(Default)]
-pub(super) struct Feed {
-    /// Where to write; closing it is what the command sees as the end.
-    pub(super) sink: Option<pipe::Sender>,
-    /// The reading end as well: what the command left unread can be seen here after its end.
-    pub(super) unread: Option<PipeReader>,
 }
 
 /// The process and its group.
 pub(super) struct Child {
     group: Pid,
-    exited: Option<oneshot::Receiver<()>>,
+    /// Where to write the command's stdin; closing it is what the command sees as the end. It stands here so that it cannot
+    /// be dropped while the command lives, except on purpose.
+    sink: Option<pipe::Sender>,
+    exit: Exit,
     /// Dropped to let the waiting thread reap the child.
     unreaped: Option<std::sync::mpsc::Sender<()>>,
     status: Option<oneshot::Receiver<io::Result<ExitStatus>>>,
+}
+
+/// Tells of the child's end.
+pub(super) struct Exit(Option<oneshot::Receiver<()>>);
+
+impl Exit {
+    /// Resolves when the process has ended; it is not reaped by that. Safe to drop and ask again.
+    pub(super) async fn wait(&mut self) {
+        if let Some(exited) = &mut self.0 {
+            // An error means that the thread is gone, and with it the process.
+            drop(exited.await);
+        }
+        self.0 = None;
+    }
 }
 
 type Started = (Child, Option<std::process::ChildStdout>, Option<std::process::ChildStderr>);
@@ -55,25 +65,26 @@ pub(super) async fn spawn(params: &ExecParams, with_stdin: bool) -> Result<Spawn
     let name = params.command.first().map(String::as_str).unwrap_or_default();
     let failed = |error| Failure::from_io(error, format!("starting `{name}`"));
     let mut command = prepare(name, params)?;
-    let mut feed = Feed::default();
+    let (mut sink, mut unread) = (None, None);
     if with_stdin {
-        let (unread, sink) = io::pipe().map_err(failed)?;
-        command.stdin(unread.try_clone().map_err(failed)?);
-        feed.sink = Some(pipe::Sender::from_owned_fd(OwnedFd::from(sink)).map_err(failed)?);
-        feed.unread = Some(unread);
+        let (reader, writer) = io::pipe().map_err(failed)?;
+        command.stdin(reader.try_clone().map_err(failed)?);
+        sink = Some(pipe::Sender::from_owned_fd(OwnedFd::from(writer)).map_err(failed)?);
+        unread = Some(reader);
     } else {
         command.stdin(Stdio::null());
     }
     let (tell, told) = oneshot::channel();
     // PR_SET_PDEATHSIG looks at the thread that forked and not at the process, so one thread starts the child and stays
-    // until the child has ended.
-    tokio::task::spawn_blocking(move || attend(command, tell));
+    // until the child has ended. One of its own, since there may be more commands at once than a pool has threads.
+    let thread = std::thread::Builder::new().name("aquifer-exec".into()).spawn(move || attend(command, sink, tell));
+    thread.map_err(|error| Failure::unavailable(format!("no thread can be started for `{name}`: {error}")))?;
     let ended = || Failure::cancelled("the program is ending");
     let (child, stdout, stderr) = told.await.map_err(|_| ended())?.map_err(failed)?;
     let missing = || Failure::internal("the command was started without its ends");
     Ok(Spawned {
         child,
-        feed,
+        unread,
         stdout: ChildStdout::from_std(stdout.ok_or_else(missing)?).map_err(failed)?,
         stderr: ChildStderr::from_std(stderr.ok_or_else(missing)?).map_err(failed)?,
     })
@@ -148,7 +159,7 @@ fn find(name: &str, params: &ExecParams) -> Result<PathBuf, Failure> {
 }
 
 /// Starts the child, waits for its end, and reaps it once it may.
-fn attend(mut command: Command, tell: oneshot::Sender<io::Result<Started>>) {
+fn attend(mut command: Command, sink: Option<pipe::Sender>, tell: oneshot::Sender<io::Result<Started>>) {
     let mut process = match command.spawn() {
         Ok(process) => process,
         Err(error) => {
@@ -164,7 +175,7 @@ fn attend(mut command: Command, tell: oneshot::Sender<io::Result<Started>>) {
     let (exit, exited) = oneshot::channel();
     let (unreaped, may_reap) = std::sync::mpsc::channel::<()>();
     let (reaped, status) = oneshot::channel();
-    let child = Child { group: pid, exited: Some(exited), unreaped: Some(unreaped), status: Some(status) };
+    let child = Child { group: pid, sink, exit: Exit(Some(exited)), unreaped: Some(unreaped), status: Some(status) };
     // Where the step is gone, the `Child` that comes back is dropped here and kills what was started.
     _ = tell.send(Ok((child, process.stdout.take(), process.stderr.take())));
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
@@ -175,27 +186,23 @@ fn attend(mut command: Command, tell: oneshot::Sender<io::Result<Started>>) {
 }
 
 impl Child {
-    /// Resolves when the process has ended; it is not reaped by that. Safe to drop and ask again.
-    pub(super) async fn exited(&mut self) {
-        if let Some(exited) = &mut self.exited {
-            // An error means that the thread is gone, and with it the process.
-            drop(exited.await);
-        }
-        self.exited = None;
+    /// Its stdin and its end, to be looked after at the same time.
+    pub(super) fn parts(&mut self) -> (&mut Option<pipe::Sender>, &mut Exit) {
+        (&mut self.sink, &mut self.exit)
     }
 
     /// Asks the group to end, and makes it after `patience`.
     pub(super) async fn stop(&mut self, patience: Duration) {
         self.signal(Signal::SIGTERM);
-        if tokio::time::timeout(patience, self.exited()).await.is_err() {
+        if tokio::time::timeout(patience, self.exit.wait()).await.is_err() {
             self.signal(Signal::SIGKILL);
-            self.exited().await;
+            self.exit.wait().await;
         }
     }
 
     /// Kills what is left of the group and takes the exit status.
     pub(super) async fn reap(&mut self) -> io::Result<ExitStatus> {
-        self.exited().await;
+        self.exit.wait().await;
         self.signal(Signal::SIGKILL);
         self.unreaped = None;
         let gone = || io::Error::other("its exit status was lost");

@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 use aquifer_engine::alone::{Input, Outcome, run_alone};
 use aquifer_engine::event::Level;
 use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::pipe::{DEFAULT_BUDGET, pipe};
+use aquifer_engine::ports::OpenEnds;
 use aquifer_engine::registry::Registry;
+use aquifer_engine::stream::StreamType;
 use aquifer_functions::exec::Exec;
 use bytes::Bytes;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::rig::{failure, is_running, pieces, sample, stalled, wait_for};
 
@@ -146,6 +150,68 @@ async fn a_command_whose_step_is_dropped_is_killed() {
     wait_for("its end", || !is_running(pid)).await;
 }
 
+/// A command that takes the end of its stdin for the end of the data must not see one because its step is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_step_kills_its_command_before_the_stdin_ends() {
+    for round in 0..30 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (began, done) = (folder.path().join("began"), folder.path().join("done"));
+        let script = format!("trap '' TERM; echo $$ > {}; read line; : > {}", began.display(), done.display());
+        let registry = Registry::new().with(Exec);
+        let params = json!({"command": ["sh", "-c", script]});
+        let prepared = registry.get("exec").expect("registered").prepare(params).expect("sound");
+        let (mut writer, mut readers) = pipe(1, DEFAULT_BUDGET, &StreamType::unknown(), None);
+        let (reader, _control) = readers.remove(0);
+        let ends = OpenEnds { stdin: Some(reader), stdout: None };
+        let running = tokio::spawn(prepared.run(ends, crate::rig::call(crate::rig::begun(), CancellationToken::new())));
+        writer.write(Bytes::from_static(b"half of a line")).await.expect("room");
+        wait_for("the command", || pid_in(&began).is_some_and(is_running)).await;
+        running.abort();
+        let pid = pid_in(&began).expect("it began");
+        wait_for("the command's end", || !is_running(pid)).await;
+        assert!(!done.exists(), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_left_behind_cannot_talk_for_ever() {
+    for (talk, kind) in [("echo x; sleep 0.05", "slowly"), ("echo x", "fast")] {
+        for to in ["", " >&2"] {
+            let script = format!("(while :; do {talk}; done){to} & echo data");
+            let outcome = tokio::time::timeout(Duration::from_secs(10), sh(&script, Input::None)).await.expect(kind);
+            match to {
+                "" => {
+                    let failed = failure(&outcome, FailureKind::Rejected);
+                    assert!(failed.message.contains("holds its output open"), "{kind}: {failed:?}");
+                }
+                // Only the words on stderr are lost.
+                _ => {
+                    outcome.result.expect("its output is whole");
+                    assert_eq!(outcome.stdout, b"data\n", "{kind}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_all_that_the_command_wrote() {
+    let registry = Registry::new().with(Exec);
+    let params = json!({"command": ["head", "-c", "60000", "/dev/zero"], "killAfter": "50ms"});
+    let prepared = registry.get("exec").expect("registered").prepare(params).expect("sound");
+    let (writer, mut readers) = pipe(1, 1000, &StreamType::unknown(), None);
+    let (mut reader, _control) = readers.remove(0);
+    let ends = OpenEnds { stdin: None, stdout: Some(writer) };
+    let call = crate::rig::call(crate::rig::begun(), CancellationToken::new());
+    let running = tokio::spawn(prepared.run(ends, call));
+    let mut total = 0;
+    while total < 60_000 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        total += reader.read().await.expect("sound").map_or(0, |piece| piece.len());
+    }
+    running.await.expect("no panic").expect("succeeds");
+}
+
 #[tokio::test]
 async fn something_left_behind_that_holds_the_output_open_is_a_failure() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -200,6 +266,7 @@ fn wrong_params_are_refused_at_their_place() {
         (json!({"command": ["a"], "okExit": []}), "okExit"),
         (json!({"command": ["a"], "okExit": [256]}), "okExit[0]"),
         (json!({"command": ["a"], "killAfter": 5}), "killAfter"),
+        (json!({"command": ["a"], "killAfter": "2h"}), "killAfter"),
         (json!({"command": "a"}), "command"),
     ] {
         let error = registry.get("exec").expect("registered").prepare(params.clone()).expect_err("refused");

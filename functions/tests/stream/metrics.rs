@@ -64,7 +64,7 @@ fn step(name: &str, status: Status, outputs: Value) -> StepReport {
 
 fn pipeline(status: Status, steps: Vec<StepReport>) -> PipelineReport {
     let name = steps.iter().map(|step| step.step.as_str()).collect::<Vec<_>>().join(" | ");
-    PipelineReport { pipeline: name, status, attempts: 2, seconds: 3.25, retried: Vec::new(), steps }
+    PipelineReport { pipeline: name, status, attempts: 2, seconds: 3.25, retried: Vec::new(), failure: None, steps }
 }
 
 fn report(status: Status) -> Report {

@@ -84,7 +84,7 @@ fn orders(dice: &mut Dice, trouble: u64, size: u64) -> Orders {
         after: if dice.chance(30) { 0 } else { dice.below(size + 1) },
         attempts: u32::try_from(dice.below(4)).unwrap_or(0),
         say: dice.chance(30).then(|| aquifer_engine::secret::Secret::new("{{ params.word }}")),
-        number: None,
+        ..Orders::default()
     }
 }
 
