@@ -114,8 +114,14 @@ async fn what_the_target_refuses_fails_the_restore() {
     assert!(failure.help.is_some_and(|help| help.contains("as new as")));
 
     let replica = RedisServer::with(&["--replicaof", &format!("127.0.0.1 {}", from.port())]);
+    // Until it has its master's data it refuses for another reason.
+    let begun = Instant::now();
+    while !replica.cli(&["INFO", "replication"]).contains("master_link_status:up") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the replica must follow");
+    }
     let failure = restore(&replica, &stream, json!({})).await.expect_err("read only");
-    assert!(failure.help.is_some_and(|help| help.contains("master")) || failure.kind == FailureKind::Unavailable);
+    assert_eq!(failure.kind, FailureKind::Rejected, "{}", failure.message);
+    assert!(failure.help.is_some_and(|help| help.contains("master")), "{}", failure.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]
