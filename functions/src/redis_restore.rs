@@ -232,16 +232,16 @@ async fn read(
             "at byte 0 of the stream: it is empty, and even the dump of an empty server is not",
         ));
     }
-    loader.close_key().await?;
-    // Confirmed or not, what was sent is counted before a missing trailer is reported.
-    loader.settle(0).await?;
     if headed && trailer.is_none() {
+        // Nobody can tell whether the key that was being written is complete: it does not get its name.
         return Err(Failure::corrupt(format!(
             "the stream is cut off: it ends at byte {} without its trailer",
             parser.offset()
         ))
         .with_help("take another copy of the dump; this one is not whole"));
     }
+    loader.close_key().await?;
+    loader.settle(0).await?;
     loader.finish().await?;
     Ok(trailer)
 }
