@@ -173,8 +173,7 @@ impl Parts {
         let is_list = self.kind == Kind::List;
         let first = resp::number(at).unwrap_or(0).unsigned_abs();
         let asks_ends = is_list && self.asks_ends(first);
-        let requests =
-            2 + usize::from(self.clock == Clock::Left) + usize::from(is_list) + 2 * usize::from(asks_ends);
+        let requests = 2 + usize::from(self.clock == Clock::Left) + usize::from(is_list) + 2 * usize::from(asks_ends);
         values::begin(connection, requests, |_| reading(&self.key)).await?;
         let now = match self.clock {
             Clock::At => None,

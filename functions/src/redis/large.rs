@@ -45,7 +45,9 @@ impl Loader {
                         self.pass(length, wanted, parser).await?;
                     }
                     if wanted {
-                        self.sent_large(first, large.offset, What::Plain).await?;
+                        // What options a `ZADD` has was not looked at.
+                        let elements = Some(large.count - 2).filter(|_| kind != Kind::SortedSet);
+                        self.sent_large(first, large.offset, What::Part { kind, elements }).await?;
                     }
                     Ok(())
                 }

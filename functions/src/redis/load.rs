@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::connection::{Connection, Reply};
 use super::parser::Command;
-use super::parts::{Group, part, renamed};
+use super::parts::{Group, counted, part, renamed};
 use super::refusal;
 use super::replies::{Pending, What};
 use super::resp::{self, show};
@@ -91,6 +91,8 @@ pub(crate) struct Loader {
     pub(super) flushed: bool,
     pub(super) group: Option<Group>,
     pub(super) temporary: Temporary,
+    /// How many elements the key that is being built must have by the server's answers; `None` where that cannot be told.
+    pub(super) built: Option<u64>,
     /// A long command is sent in part, so nothing but its rest may follow.
     pub(super) half_sent: bool,
     /// The server's clock in milliseconds at an instant of ours.
@@ -126,6 +128,7 @@ impl Loader {
             flushed: false,
             group: None,
             temporary: Temporary::new(),
+            built: None,
             half_sent: false,
             clock,
             remembered: HashSet::new(),
@@ -164,7 +167,8 @@ impl Loader {
                     let key = command.bytes(place);
                     match self.begin_part(key.clone(), kind, command.offset).await? {
                         Some(target) => {
-                            self.send(&renamed(command, place, &target), key, command.offset, What::Plain).await
+                            let raw = renamed(command, place, &target);
+                            self.send(&raw, key, command.offset, counted(command, kind)).await
                         }
                         None => Ok(()),
                     }

@@ -49,10 +49,10 @@ impl Loader {
         if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
             // What was written so far is taken back; it is begun again, or has gone.
             (group.kind, group.timed, group.expired) = (None, false, false);
-            return match group.target.clone().filter(|_| !group.skipping) {
-                Some(target) => self.remove(target, key, offset).await,
-                None => Ok(()),
-            };
+            let Some(target) = group.target.clone().filter(|_| !group.skipping) else { return Ok(()) };
+            self.settle(0).await?;
+            self.built = Some(0);
+            return self.remove(target, key, offset).await;
         }
         self.close_key().await?;
         self.first_write().await?;
@@ -85,6 +85,7 @@ impl Loader {
         let fresh = self.group.as_ref().is_some_and(|group| !group.skipping && group.target.is_none());
         if fresh {
             self.settle(0).await?;
+            self.built = Some(0);
             let target = if adds { key } else { self.temporary().await? };
             if let Some(group) = &mut self.group {
                 group.target = Some(target);
@@ -128,6 +129,7 @@ impl Loader {
             _ => return Ok(whole),
         };
         self.settle(0).await?;
+        self.hold_together(group, target).await?;
         let Some(connection) = &mut self.connection else { return Ok(whole) };
         let (key, writing) = (&group.key, at(&group.key, group.offset));
         let renamed = if self.on_conflict == OnConflict::Replace {
@@ -156,12 +158,34 @@ impl Loader {
             }
             Reply::Integer(_) | Reply::Simple(_) => Ok(whole),
             Reply::Error(error) if error.contains("no such key") && group.timed => Ok(Outcome::Expired),
-            Reply::Error(error) if error.contains("no such key") => Err(Failure::rejected(format!(
-                "{writing}: what was written under a temporary name has gone"
-            ))
-            .with_help("did the server evict it (`maxmemory-policy`), or was it emptied meanwhile?")),
+            Reply::Error(error) if error.contains("no such key") => {
+                Err(interfered(&writing, "what was written under a temporary name has gone"))
+            }
             Reply::Error(error) => Err(refusal::failure(&error, writing)),
             reply => Err(connection.unexpected("`RENAME`", &reply)),
+        }
+    }
+
+    /// Holds what stands under the temporary name to what the server said when it was written: it may have been evicted
+    /// between two parts.
+    async fn hold_together(&mut self, group: &Group, target: &[u8]) -> Result<(), Failure> {
+        let length: &[u8] = match group.kind {
+            Some(Kind::List) => b"LLEN",
+            Some(Kind::Hash) => b"HLEN",
+            Some(Kind::Set) => b"SCARD",
+            Some(Kind::SortedSet) => b"ZCARD",
+            _ => return Ok(()),
+        };
+        let (Some(connection), Some(built)) = (&mut self.connection, self.built) else { return Ok(()) };
+        let writing = at(&group.key, group.offset);
+        match connection.ask(&[length, target]).await? {
+            Reply::Integer(found) if found.unsigned_abs() == built => Ok(()),
+            // Its expiry may have passed; whether it has shows when it is to get its name.
+            Reply::Integer(0) if group.timed => Ok(()),
+            Reply::Integer(found) => {
+                Err(interfered(&writing, format_args!("of {built} elements under a temporary name {found} are left")))
+            }
+            reply => connection.accepted(reply, writing).map(drop),
         }
     }
 
@@ -211,6 +235,19 @@ impl Loader {
         }
         self.send(&renamed(command, 1, &target), key, command.offset, What::Plain).await
     }
+}
+
+/// Somebody else changed what was being built.
+fn interfered(writing: &str, what: impl std::fmt::Display) -> Failure {
+    Failure::rejected(format!("{writing}: {what}"))
+        .with_help("did the server evict it (`maxmemory-policy`), or was it deleted by somebody?")
+}
+
+/// What the answer to a part will mean.
+pub(super) fn counted(command: &Command, kind: Kind) -> What {
+    // With an option such as `CH` the answer to `ZADD` counts something else.
+    let plain = kind != Kind::SortedSet || command.arg(2).first().is_some_and(|byte| !byte.is_ascii_alphabetic());
+    What::Part { kind, elements: Some(command.len() as u64 - 2).filter(|_| plain) }
 }
 
 /// A command with another key at this place.

@@ -38,6 +38,8 @@ pub(super) struct Pending {
 pub(super) enum What {
     /// Nothing but that it went well.
     Plain,
+    /// So many elements of a key that is written by several commands, if that is known.
+    Part { kind: Kind, elements: Option<u64> },
     /// A key with its whole value.
     Value { kind: Kind, repeated: bool, expired: bool },
     /// Functions.
@@ -48,7 +50,7 @@ impl Loader {
     /// Counts what was written, or would have been.
     pub(super) fn count(&mut self, what: What) -> Result<(), Failure> {
         match what {
-            What::Plain => {}
+            What::Plain | What::Part { .. } => {}
             What::Value { expired: true, .. } => self.done.expired += 1,
             What::Value { kind, .. } => self.done.written.add(kind),
             What::Functions { all: true } => self.done.functions = true,
@@ -95,6 +97,12 @@ impl Loader {
         match (pending.what, reply) {
             (What::Plain, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
             (What::Plain, _) => Ok(()),
+            (What::Part { kind, elements }, Reply::Integer(added)) => {
+                // `RPUSH` answers with the length, the others with how many were new.
+                let added = if kind == Kind::List { elements } else { elements.map(|_| added.unsigned_abs()) };
+                self.built = self.built.zip(added).map(|(built, added)| built + added);
+                Ok(())
+            }
             (What::Value { repeated, .. }, Reply::Nil) => self.there(&pending, repeated),
             (What::Value { repeated, .. }, Reply::Error(error)) if error.starts_with("BUSYKEY") => {
                 self.there(&pending, repeated)
@@ -109,6 +117,10 @@ impl Loader {
                 Err(refusal::failure(&error, format_args!("loading the functions at byte {}", pending.offset)))
             }
             (_, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
+            (What::Part { .. }, _) => {
+                self.built = None;
+                Ok(())
+            }
             (what, _) => self.count(what),
         }
     }
@@ -154,7 +166,9 @@ impl Loader {
             (None, ..) => "nothing was written (`dryRun`)".to_owned(),
             (_, 0, "0") => "no key had been written".to_owned(),
             (_, 0, _) => format!("{keys} keys had been written and are still there"),
-            _ => format!("at least {keys} keys had been written and are still there ({under_way} commands were unanswered)"),
+            _ => format!(
+                "at least {keys} keys had been written and are still there ({under_way} commands were unanswered)"
+            ),
         };
         if let (Some(_), Some(group)) = (&self.connection, &self.group)
             && let Some(target) = &group.target

@@ -63,7 +63,8 @@ impl Loader {
             };
             let marked = format!("{before}:{}", self.temporary.mark);
             let reply = connection.ask(&[b"CLIENT", b"SETNAME", marked.as_bytes()]).await?;
-            connection.accepted(reply, "naming the connection, by which others know whose temporary keys are in use")?;
+            connection
+                .accepted(reply, "naming the connection, by which others know whose temporary keys are in use")?;
             self.temporary.marked = true;
         }
         if !self.temporary.listed {

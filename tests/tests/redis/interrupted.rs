@@ -24,23 +24,30 @@ async fn long_list() -> (RedisServer, Vec<u8>) {
     (from, stream)
 }
 
-/// A way to a server that is cut, without a word, once so many bytes have gone there.
-async fn cut_after(server: &RedisServer, folder: &tempfile::TempDir, bytes: usize) -> String {
-    let path = folder.path().join("cut.sock");
+/// A way to a server; once so many bytes have gone there, it asks whether to go on, and else ends without a word.
+fn passing(
+    server: &RedisServer,
+    folder: &tempfile::TempDir,
+    bytes: usize,
+    go_on: impl FnOnce() -> bool + Send + 'static,
+) -> String {
+    let path = folder.path().join(format!("{bytes}-{}.sock", server.port()));
     let (listener, socket) = (UnixListener::bind(&path).expect("a socket"), server.socket());
     tokio::spawn(async move {
         let (mut near, _) = listener.accept().await.expect("a connection");
         let mut far = UnixStream::connect(socket).await.expect("the server");
-        let (mut there, mut back, mut left) = (vec![0; 64 << 10], vec![0; 64 << 10], bytes);
+        let (mut there, mut back, mut left, mut asked) = (vec![0; 64 << 10], vec![0; 64 << 10], bytes, Some(go_on));
         loop {
             tokio::select! {
                 read = near.read(&mut there) => {
-                    let read = read.expect("bytes").min(left);
-                    if read == 0 {
+                    let read = read.expect("bytes");
+                    let first = read.min(left);
+                    far.write_all(&there[..first]).await.expect("it takes them");
+                    left -= first;
+                    if read == 0 || left == 0 && asked.take().is_some_and(|go_on| !go_on()) {
                         return;
                     }
-                    far.write_all(&there[..read]).await.expect("it takes them");
-                    left -= read;
+                    far.write_all(&there[first..read]).await.expect("it takes them");
                 }
                 read = far.read(&mut back) => near.write_all(&back[..read.expect("bytes")]).await.expect("it takes them"),
             }
@@ -66,7 +73,7 @@ async fn a_restore_that_dies_leaves_no_key_in_part_and_the_next_one_completes_it
         if older {
             run(&mut to.client(), "RPUSH queue mine");
         }
-        let url = cut_after(&to, &folder, stream.len() / 2).await;
+        let url = passing(&to, &folder, stream.len() / 2, || false);
         let params = json!({"url": url, "onConflict": on_conflict});
         let failure = run_alone(RedisRestore, params, Input::bytes(stream.clone())).await.result.expect_err("cut");
         assert!(failure.message.contains("`queue`"), "{}", failure.message);
@@ -87,7 +94,6 @@ async fn a_restore_that_dies_leaves_no_key_in_part_and_the_next_one_completes_it
         let outputs = restore(&to, &stream, json!({"onConflict": on_conflict})).await.expect("the next one");
         assert_eq!((&outputs["keys"], &outputs["skipped"]), (&json!(1), &json!(0)), "{on_conflict}");
         assert_eq!(portrait(&to), portrait(&from), "{on_conflict}");
-        std::fs::remove_file(folder.path().join("cut.sock")).expect("it was there");
     }
 }
 
@@ -97,7 +103,7 @@ async fn any_restore_into_the_database_takes_the_leftovers_away() {
     let (other, to) = (RedisServer::start(), RedisServer::start());
     fill_database(&other, 0);
     let folder = tempfile::tempdir().expect("a folder");
-    let url = cut_after(&to, &folder, stream.len() / 2).await;
+    let url = passing(&to, &folder, stream.len() / 2, || false);
     run_alone(RedisRestore, json!({"url": url}), Input::bytes(stream)).await.result.expect_err("cut");
     wait_until_alone(&to);
     assert_ne!(to.cli(&["KEYS", "aquifer:*"]), "\n");
@@ -160,6 +166,37 @@ async fn two_restores_at_once_do_not_mix() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_server_loses_between_two_parts_is_not_taken_for_a_whole_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, part) in [("RPUSH", 1), ("HSET", 2), ("SADD", 1), ("ZADD", 2)] {
+        let (from, to) = (RedisServer::start(), RedisServer::start());
+        many(&mut from.client(), name, "long", 30_000, |n| {
+            [n.to_string(), format!("element {n} {}", "x".repeat(60))][2 - part..].to_vec()
+        });
+        let stream = dumped(&from).await;
+        let mut client = to.client();
+        // As an eviction would.
+        let evict = move || {
+            let begun = Instant::now();
+            loop {
+                let names: Vec<String> =
+                    redis::cmd("KEYS").arg("aquifer:restore:part:*").query(&mut client).expect("keys");
+                if let Some(name) = names.first() {
+                    return redis::cmd("DEL").arg(name).query::<u32>(&mut client).expect("a number") == 1;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(20), "it must be there");
+            }
+        };
+        let url = passing(&to, &folder, stream.len() / 2, evict);
+        let outcome = run_alone(RedisRestore, json!({"url": url}), Input::bytes(stream)).await;
+        let failure = outcome.result.expect_err("a part of it has gone");
+        assert!(failure.message.contains("under a temporary name"), "{name}: {}", failure.message);
+        assert!(failure.help.is_some_and(|help| help.contains("maxmemory-policy")));
+        assert_eq!(to.cli(&["DBSIZE"]).trim(), "0", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_of_a_stream_that_ends_early_is_true() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
@@ -185,7 +222,10 @@ async fn what_is_said_of_a_stream_that_ends_early_is_true() {
     let end = end - stream[..end].iter().rev().position(|byte| *byte == b'*').expect("a head") - 1;
     let failure = restore(&to, &stream[..end], json!({})).await.expect_err("cut");
     assert!(failure.message.contains("no key had been written"), "{}", failure.message);
-    assert!(failure.message.contains("the key `queue` was written under its temporary name only"), "{}", failure.message);
+    assert!(
+        failure.message.contains("the key `queue` was written under its temporary name only"),
+        "{}",
+        failure.message
+    );
     assert_eq!(to.cli(&["DBSIZE"]).trim(), "0");
 }
-

@@ -137,9 +137,13 @@ async fn the_dump_of_an_empty_server_empties_all_where_that_is_wanted() {
     // What is no dump empties nothing.
     let other = b"*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n";
     restore(&to, other, params.clone()).await.expect_err("no head");
-    restore(&to, b"*1\r\n$4\r\nPING\r\n", json!({"before": "flush-all", "confirmFlush": true, "requireTrailer": false}))
-        .await
-        .expect_err("no dump");
+    restore(
+        &to,
+        b"*1\r\n$4\r\nPING\r\n",
+        json!({"before": "flush-all", "confirmFlush": true, "requireTrailer": false}),
+    )
+    .await
+    .expect_err("no dump");
     assert_eq!(portrait(&to), before);
     restore(&to, &stream, json!({"before": "flush-db", "confirmFlush": true})).await.expect("it has no databases");
     assert_eq!(portrait(&to), before);

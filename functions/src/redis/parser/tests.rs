@@ -60,8 +60,7 @@ fn sample() -> (Vec<u8>, Vec<Vec<Bytes>>) {
     for command in &commands {
         resp::command(&mut out, command);
     }
-    let expected =
-        commands.iter().map(|args| args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect()).collect();
+    let expected = commands.iter().map(|args| args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect()).collect();
     (out.to_vec(), expected)
 }
 
