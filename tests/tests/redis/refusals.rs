@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{dump, dumped, fill_database, many_strings, restore, run};
+use super::rig::{dump, dumped, fill, fill_database, many_strings, restore, run};
 
 async fn dump_with(params: Json) -> Result<Json, Failure> {
     run_alone(RedisDump, params, Input::None).await.result
@@ -81,6 +81,37 @@ async fn what_an_acl_forbids_fails_the_dump() {
         assert_eq!(failure.kind, FailureKind::Unauthorized, "{rule}: {}", failure.message);
         let text = format!("{} {:?}", failure.message, failure.help).to_lowercase();
         assert!(text.contains(word), "{rule}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_that_are_documented_are_enough_to_restore() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    fill(&from);
+    let stream = dumped(&from).await;
+    let stored = "+select +echo +set +restore +del +rpush +hset +sadd +zadd +pexpireat +function|load +time +unlink +exists";
+    let parts = "+client|getname +client|setname +sadd +srem +llen +hlen +scard +zcard";
+    for (params, more) in [
+        (json!({}), "+renamenx"),
+        (json!({"onConflict": "replace"}), "+rename +multi +exec"),
+        (json!({"before": "flush-all", "confirmFlush": true}), "+renamenx +flushall +function|flush"),
+        (json!({"before": "flush-db", "confirmFlush": true, "onConflict": "replace"}), "+rename +multi +exec +flushdb"),
+    ] {
+        run(&mut to.client(), "ACL DELUSER writer");
+        run(&mut to.client(), &format!("ACL SETUSER writer on >word ~* resetchannels {stored} {parts} {more}"));
+        let mut all = params.clone();
+        let fields = json!({"username": "writer", "password": "word"});
+        all.as_object_mut().expect("a map").extend(fields.as_object().expect("a map").clone());
+        restore(&to, &stream, all.clone()).await.unwrap_or_else(|failure| panic!("{params}: {failure:?}"));
+        assert_eq!(to.cli(&["DEBUG", "DIGEST"]), from.cli(&["DEBUG", "DIGEST"]), "{params}");
+        let last = more.rsplit('+').next().expect("a right");
+        run(&mut to.client(), &format!("ACL SETUSER writer -{last}"));
+        if params == json!({}) {
+            to.cli(&["FLUSHALL"]);
+            to.cli(&["FUNCTION", "FLUSH"]);
+        }
+        let failure = restore(&to, &stream, all).await.expect_err(last);
+        assert_eq!(failure.kind, FailureKind::Unauthorized, "{last}: {}", failure.message);
     }
 }
 
