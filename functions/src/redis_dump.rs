@@ -16,10 +16,10 @@ use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::redis::connection::{Connection, Reply};
+use crate::redis::connection::Connection;
 use crate::redis::facts::Facts;
 use crate::redis::form::{Form, StreamHead, stream_type};
-use crate::redis::refusal;
+use crate::redis::libraries;
 use crate::redis::scan::{Dump, Limits, Written};
 use crate::redis::tally::thousands;
 use crate::redis::target::{self, Written as WrittenTarget};
@@ -51,7 +51,8 @@ pub struct RedisDumpParams {
     /// How long to wait for a connection; `10s` unless said.
     #[serde(default = "target::connect_timeout")]
     pub connect_timeout: Period,
-    /// How long to wait for any answer, including that the server is still loading; `60s` unless said.
+    /// How long to wait for any answer; `60s` unless said. A server that is still loading its data answers so at once, and the
+    /// step fails as `unavailable`, which another attempt may mend.
     #[serde(default = "target::answer_timeout")]
     pub answer_timeout: Period,
     /// The databases to read; all that hold keys unless said.
@@ -153,7 +154,7 @@ impl Function for RedisDump {
         let databases = databases(params.databases, target.address.database, &facts, call);
         let head = StreamHead { redis: facts.version.clone(), source: "scan".to_owned(), databases: databases.clone() };
         let mut form = Form::begin(ports.stdout, &head)?;
-        let functions = if params.functions { functions(&mut connection, &mut form).await? } else { 0 };
+        let functions = if params.functions { libraries::write(&mut connection, &mut form).await? } else { 0 };
         let server_version = facts.version.clone();
         let mut dump = Dump {
             connection,
@@ -173,6 +174,9 @@ impl Function for RedisDump {
         }
         dump.facts.still(&mut dump.connection).await?;
         let written = dump.written;
+        if written.reserved > 0 {
+            call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
+        }
         let bytes = dump.form.finish(written.types, functions).await?;
         call.note(format!("{} keys", thousands(written.types.total())));
         Ok(RedisDumpOutputs {
@@ -205,28 +209,4 @@ pub(crate) fn databases(listed: Option<Vec<u32>>, in_url: Option<u32>, facts: &F
         ));
     }
     vec![only]
-}
-
-/// Writes the functions, where the server has any, and gives how many libraries they are.
-async fn functions(connection: &mut Connection, form: &mut Form) -> Result<u64, Failure> {
-    let libraries = match connection.ask(&[b"FUNCTION", b"LIST"]).await? {
-        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(0),
-        Reply::Array(libraries) => libraries.len() as u64,
-        Reply::Error(error) => return Err(unreadable(&error)),
-        reply => return Err(connection.unexpected("`FUNCTION LIST`", &reply)),
-    };
-    if libraries > 0 {
-        match connection.ask(&[b"FUNCTION", b"DUMP"]).await? {
-            Reply::Bulk(payload) => form.command(&[b"FUNCTION", b"RESTORE", &payload, b"REPLACE"]),
-            Reply::Error(error) => return Err(unreadable(&error)),
-            reply => return Err(connection.unexpected("`FUNCTION DUMP`", &reply)),
-        }
-    }
-    Ok(libraries)
-}
-
-fn unreadable(error: &str) -> Failure {
-    refusal::failure(error, "reading the functions").with_help(
-        "let this user run `FUNCTION LIST` and `FUNCTION DUMP`, or leave the functions out: `functions: false`",
-    )
 }

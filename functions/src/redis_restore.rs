@@ -59,8 +59,8 @@ pub struct RedisRestoreParams {
     /// What to do with a key that is already there: `fail` (unless said), `skip` or `replace`. The same for functions.
     #[serde(default)]
     pub on_conflict: OnConflict,
-    /// What to do with what the server holds: `keep` (unless said), `flush-db` (empty each database that the stream has) or
-    /// `flush-all` (empty all databases, and replace functions).
+    /// What to do with what the server holds: `keep` (unless said), `flush-db` (empty each database that the stream has, when
+    /// its turn comes) or `flush-all` (empty all databases and remove all functions, once the stream's head was read).
     #[serde(default)]
     pub before: Before,
     /// Must be true where `before` empties databases.
@@ -158,7 +158,7 @@ impl Function for RedisRestore {
         let read = read(&mut parser, &mut loader, params.require_trailer, call).await;
         let trailer = match read {
             Ok(trailer) => trailer,
-            Err(failure) => return Err(loader.after(failure)),
+            Err(failure) => return Err(loader.after(failure).await),
         };
         let done = loader.done;
         call.note(format!("{} keys", thousands(done.written.total())));
@@ -203,6 +203,9 @@ async fn read(
                 return Err(Failure::corrupt("at byte 0 of the stream: it does not begin with the head of a dump")
                     .with_help("without head and trailer nobody can tell whether a stream is whole; to restore one all the same, say `requireTrailer: false`"));
             }
+            if headed {
+                loader.begin().await?;
+            }
         }
         match next {
             Next::Command(command) if command.arg(0).eq_ignore_ascii_case(b"ECHO") => {
@@ -229,16 +232,17 @@ async fn read(
             "at byte 0 of the stream: it is empty, and even the dump of an empty server is not",
         ));
     }
-    loader.close_key().await?;
-    // Confirmed or not, what was sent is counted before a missing trailer is reported.
-    loader.settle(0).await?;
     if headed && trailer.is_none() {
+        // Nobody can tell whether the key that was being written is complete: it does not get its name.
         return Err(Failure::corrupt(format!(
             "the stream is cut off: it ends at byte {} without its trailer",
             parser.offset()
         ))
         .with_help("take another copy of the dump; this one is not whole"));
     }
+    loader.close_key().await?;
+    loader.settle(0).await?;
+    loader.finish().await?;
     Ok(trailer)
 }
 
@@ -293,6 +297,11 @@ fn promised(json: &str, offset: u64, parser: &Parser, loader: &Loader) -> Result
     }
     if trailer.commands != loader.done.commands {
         return differs("commands:", &trailer.commands.to_string(), &loader.done.commands.to_string());
+    }
+    // `FUNCTION RESTORE` does not say how many it holds; only the program that wrote the trailer knew.
+    let libraries = loader.done.libraries_in_stream;
+    if libraries > 0 && trailer.functions != libraries {
+        return differs("libraries of functions:", &trailer.functions.to_string(), &libraries.to_string());
     }
     if trailer.types != loader.done.in_stream || trailer.keys != trailer.types.total() {
         return differs("keys:", &format!("{:?}", trailer.types), &format!("{:?}", loader.done.in_stream));

@@ -46,6 +46,13 @@ fn database(text: &str) -> Result<u32, ParamError> {
     text.parse().map_err(|_| wrong(format!("`{text}` is no database's number")))
 }
 
+/// True where something behind `?` looks like a password. Nothing else looks at the URL before: only a password in front of
+/// the host is hidden where a URL is shown.
+fn holds_password(text: &str) -> bool {
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name.to_ascii_lowercase().starts_with("pass"))
+}
+
 /// Takes a URL apart.
 ///
 /// # Errors
@@ -56,12 +63,16 @@ pub(crate) fn parse(url: &SecretUrl) -> Result<Address, ParamError> {
         let place = Place::Unix(text.to_owned());
         return Ok(Address { place, tls: false, username: None, password: None, database: None });
     }
+    if holds_password(text) {
+        return Err(ParamError::new("url", "a password behind `?` would be shown with the url")
+            .with_help("give `password`, or write it in front of the host: `redis://:word@host`"));
+    }
     let parsed = Url::parse(text).map_err(|error| wrong(format!("`{url}` is no url: {error}")))?;
     if parsed.fragment().is_some() {
         return Err(wrong("the part behind `#` would not be used").with_help("how TLS is done is said in `tls`"));
     }
     let mut username = Some(decoded(parsed.username())?).filter(|name| !name.is_empty());
-    let mut password = parsed.password().map(decoded).transpose()?.filter(|word| !word.is_empty()).map(Secret::new);
+    let password = parsed.password().map(decoded).transpose()?.filter(|word| !word.is_empty()).map(Secret::new);
     let (place, tls, mut number) = match parsed.scheme() {
         scheme @ ("redis" | "rediss") => {
             let host = match parsed.host() {
@@ -85,7 +96,6 @@ pub(crate) fn parse(url: &SecretUrl) -> Result<Address, ParamError> {
         match (name.as_ref(), &place) {
             ("db", Place::Unix(_)) => number = Some(database(&value)?),
             ("user", Place::Unix(_)) => username = Some(value.into_owned()),
-            ("pass", Place::Unix(_)) => password = Some(Secret::new(value)),
             _ => return Err(wrong(format!("`{name}` behind `?` would not be used"))),
         }
     }
@@ -128,6 +138,11 @@ mod tests {
             "rediss://me:hunter2@host#insecure",
             "redis+unix://host/run/redis.sock",
             "redis://me:hunter2@host:99999",
+            "redis+unix:///x.sock?pass=hunter2",
+            "redis+unix:///x.sock?db=1&p%61ss=hunter2",
+            "redis+unix://host/x.sock?pass=hunter2",
+            "redis://host:99999?password=hunter2",
+            "redis://host?PASS=hunter2",
             "",
         ] {
             let error = read(text).expect_err(text);

@@ -3,11 +3,13 @@
 //! Takes a key. Gives `DEL`, then `RPUSH`, `HSET`, `SADD` or `ZADD` for each chunk, then `PEXPIREAT` where it has an
 //! expiry. Consistency is that of `HSCAN` and its like: what was there all the time is there once, what was added or
 //! removed meanwhile may or may not be. Always holds: each chunk is read in one transaction with the key's expiry (and,
-//! of a list, with its length and both ends); where one of these changes, the key is read again from the start behind
-//! another `DEL`, and after [`ATTEMPTS`] of these all at once. So nothing is written with another value's expiry.
+//! of a list, with its length and both ends, of which only a hash is kept); where one of these changes, the key is read
+//! again from the start behind another `DEL`, and after [`ATTEMPTS`] of these all at once. So nothing is written with
+//! another value's expiry.
 
 use aquifer_engine::failure::Failure;
 use bytes::{Bytes, BytesMut};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::connection::{Connection, Reply};
 use super::facts::Clock;
@@ -30,6 +32,20 @@ const MOST: u64 = 1000;
 /// Above so many bytes a member on average, chunks of members no longer bound anything.
 const LARGE_MEMBERS: u64 = 4 << 20;
 
+/// A list's first or last element of more bytes is not asked for with every chunk.
+const LONG_END: u64 = 16 << 10;
+
+/// With which chunks of a list its ends are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// With each.
+    Every,
+    /// With the first and the last one of a list of this length: they are long, and would come again and again.
+    Outer(u64),
+    /// With none: nobody compares them.
+    Never,
+}
+
 /// A key being read in chunks.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
@@ -37,14 +53,22 @@ pub(crate) struct Parts {
     pub(crate) kind: Kind,
     pub(crate) clock: Clock,
     pub(crate) count: u64,
+    pub(crate) ends: Ends,
+}
+
+/// A list, as far as its changes are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct List {
+    length: u64,
+    /// Its first and its last element, where they were asked for: length and XXH3-64.
+    ends: Option<[Option<(u64, u64)>; 2]>,
 }
 
 /// What must stay as it was from chunk to chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Steady {
     pub(crate) expiry: Expiry,
-    /// A list's length, its first and its last element.
-    list: Option<(Reply, Reply, Reply)>,
+    list: Option<List>,
 }
 
 /// What stands before a chunk's elements.
@@ -91,7 +115,7 @@ impl Parts {
         };
         let each = size / length.unsigned_abs().max(1);
         let count = (CHUNK / each.max(1)).clamp(1, MOST);
-        Ok((each < LARGE_MEMBERS).then(|| Self { key: key.clone(), kind, clock, count }))
+        Ok((each < LARGE_MEMBERS).then(|| Self { key: key.clone(), kind, clock, count, ends: Ends::Every }))
     }
 
     /// Asks for a chunk.
@@ -109,9 +133,11 @@ impl Parts {
             Kind::SortedSet => b"ZSCAN",
             _ => {
                 resp::command(out, &[b"LLEN", key]);
-                resp::command(out, &[b"LINDEX", key, b"0"]);
-                resp::command(out, &[b"LINDEX", key, b"-1"]);
                 let first = resp::number(at).unwrap_or(0);
+                if self.asks_ends(first.unsigned_abs()) {
+                    resp::command(out, &[b"LINDEX", key, b"0"]);
+                    resp::command(out, &[b"LINDEX", key, b"-1"]);
+                }
                 let last = first.saturating_add_unsigned(self.count - 1).to_string();
                 resp::command(out, &[b"LRANGE", key, at, last.as_bytes()]);
                 resp::command(out, &[b"EXEC"]);
@@ -122,13 +148,32 @@ impl Parts {
         resp::command(out, &[b"EXEC"]);
     }
 
+    fn asks_ends(&self, first: u64) -> bool {
+        match self.ends {
+            Ends::Every => true,
+            Ends::Outer(length) => first == 0 || first + self.count >= length,
+            Ends::Never => false,
+        }
+    }
+
+    /// Learns from the first chunk how long a list and its ends are.
+    fn learn(&mut self, steady: &Steady) {
+        if let Some(List { length, ends: Some(ends) }) = &steady.list
+            && ends.iter().flatten().any(|(bytes, _)| *bytes > LONG_END)
+        {
+            self.ends = Ends::Outer(*length);
+        }
+    }
+
     /// Reads what stands before a chunk's elements; `None` where the key holds another type by now.
     ///
     /// # Errors
     /// The server refuses, or the connection is lost.
     pub(crate) async fn head(&self, connection: &mut Connection, at: &[u8]) -> Result<Option<ChunkHead>, Failure> {
         let is_list = self.kind == Kind::List;
-        let requests = usize::from(self.clock == Clock::Left) + if is_list { 5 } else { 2 };
+        let first = resp::number(at).unwrap_or(0).unsigned_abs();
+        let asks_ends = is_list && self.asks_ends(first);
+        let requests = 2 + usize::from(self.clock == Clock::Left) + usize::from(is_list) + 2 * usize::from(asks_ends);
         values::begin(connection, requests, |_| reading(&self.key)).await?;
         let now = match self.clock {
             Clock::At => None,
@@ -137,7 +182,13 @@ impl Parts {
         let expiry = values::read_expiry(connection, &self.key, now).await?;
         let mut list = None;
         if is_list {
-            list = Some((connection.reply().await?, connection.reply().await?, connection.reply().await?));
+            let length = match connection.reply().await? {
+                Reply::Integer(length) => length.unsigned_abs(),
+                // It is no list any more, as the replies behind this one say too.
+                _ => 0,
+            };
+            let ends = if asks_ends { Some([end(connection).await?, end(connection).await?]) } else { None };
+            list = Some(List { length, ends });
         }
         let mut head = connection.head().await?;
         let mut next = None;
@@ -154,15 +205,9 @@ impl Parts {
             Head::Error(error) => return Err(refusal::failure(&error, reading(&self.key))),
             head => return Err(connection.unexpected("a scan", &head)),
         };
-        if is_list {
-            let first = resp::number(at).unwrap_or(0).unsigned_abs();
-            let length = match &list {
-                Some((Reply::Integer(length), ..)) => length.unsigned_abs(),
-                Some((Reply::Error(_), ..)) => return Ok(None),
-                _ => 0,
-            };
+        if let Some(list) = &list {
             let then = first + self.count;
-            next = (then < length).then(|| Bytes::from(then.to_string()));
+            next = (then < list.length).then(|| Bytes::from(then.to_string()));
         }
         Ok(Some(ChunkHead { steady: Steady { expiry, list }, next, replies }))
     }
@@ -176,7 +221,27 @@ impl Steady {
             (Expiry::At(a), Expiry::At(b), Clock::Left) => a.abs_diff(b) <= 5,
             (a, b, _) => a == b,
         };
-        expiry && self.list == other.list
+        let list = match (&self.list, &other.list) {
+            (Some(a), Some(b)) => a.length == b.length && (a.ends.is_none() || b.ends.is_none() || a.ends == b.ends),
+            (a, b) => a == b,
+        };
+        expiry && list
+    }
+}
+
+/// Reads an end of a list: its length and hash, however long it is; nothing where there is none.
+async fn end(connection: &mut Connection) -> Result<Option<(u64, u64)>, Failure> {
+    match connection.head().await? {
+        Head::Bulk(length) => {
+            let (mut hash, mut left) = (Box::<Xxh3>::default(), length);
+            while left > 0 {
+                hash.update(&connection.piece(&mut left).await?);
+            }
+            connection.bulk_end().await?;
+            Ok(Some((length, hash.digest())))
+        }
+        Head::Nil | Head::Error(_) => Ok(None),
+        head => Err(connection.unexpected("`LINDEX`", &head)),
     }
 }
 
@@ -216,6 +281,7 @@ impl Dump<'_> {
     }
 
     async fn attempt(&mut self, parts: &Parts) -> Result<Attempt, Failure> {
+        let mut parts = parts.clone();
         let mut at = Bytes::from_static(b"0");
         let mut first: Option<Steady> = None;
         let mut elements = 0;
@@ -224,9 +290,12 @@ impl Dump<'_> {
             self.connection.flush().await?;
             let Some(head) = parts.head(&mut self.connection, &at).await? else { return Ok(Attempt::Changed) };
             elements += head.replies;
-            write(&mut self.connection, &mut self.form, parts, head.replies).await?;
+            write(&mut self.connection, &mut self.form, &parts, head.replies).await?;
             if head.steady.expiry == Expiry::Gone {
                 return Ok(Attempt::Gone);
+            }
+            if first.is_none() {
+                parts.learn(&head.steady);
             }
             let steady = first.get_or_insert_with(|| head.steady.clone());
             if !steady.is_as(&head.steady, parts.clock) {

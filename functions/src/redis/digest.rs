@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::chunks::Parts;
+use super::chunks::{Ends, Parts};
 use super::connection::{Connection, Reply};
 use super::refusal;
 use super::resp::Head;
@@ -205,6 +205,7 @@ const ATTEMPTS: u32 = 3;
 /// # Errors
 /// The server refuses, or the connection is lost.
 pub(crate) async fn big(connection: &mut Connection, parts: &Parts) -> Result<Value, Failure> {
+    let parts = &Parts { ends: Ends::Never, ..parts.clone() };
     for _ in 0..ATTEMPTS {
         let mut hash = PartsHash::new(parts.kind);
         let mut at = Bytes::from_static(b"0");

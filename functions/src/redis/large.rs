@@ -7,6 +7,7 @@
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
+use super::libraries::LONGEST_LIBRARY;
 use super::load::{Loader, OnConflict, refused, wrong};
 use super::parser::{Large, Parser};
 use super::parts::part;
@@ -23,27 +24,30 @@ impl Loader {
     /// # Errors
     /// As [`Loader::command`]; also where the stream is cut off in it.
     pub(crate) async fn large(&mut self, large: Large, parser: &mut Parser) -> Result<(), Failure> {
-        let name = large.args.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
-        let first = large.args.get(1).cloned().unwrap_or_default();
-        match (&name[..], large.count, large.args.len()) {
-            (b"SET", 3 | 5, 2) => self.large_set(&large, first, parser).await,
-            (b"RESTORE", 6, 2..=3) => self.large_restore(&large, first, parser).await,
-            (b"FUNCTION", 3..=4, 2) if first.eq_ignore_ascii_case(b"RESTORE") => {
-                self.large_functions(&large, parser).await
-            }
+        let [name, first] = large.args.clone();
+        let name = name.to_ascii_uppercase();
+        match (&name[..], large.count) {
+            (b"SET", 3 | 5) => self.large_set(&large, first, parser).await,
+            (b"RESTORE", 6) => self.large_restore(&large, first, parser).await,
+            (b"FUNCTION", 3..=4) => self.large_functions(&large, parser).await,
             _ => match part(&name, &first) {
                 Some((kind, 1)) => {
-                    let wanted = self.begin_part(first.clone(), kind, large.offset).await?;
-                    if wanted && let Some(connection) = &mut self.connection {
+                    let target = self.begin_part(first.clone(), kind, large.offset).await?;
+                    let wanted = target.is_some();
+                    if let (Some(target), Some(connection)) = (target, &mut self.connection) {
+                        self.half_sent = true;
                         let out = connection.output();
                         resp::arguments(out, large.count);
-                        large.args.iter().for_each(|arg| resp::argument(out, arg));
+                        resp::argument(out, &name);
+                        resp::argument(out, &target);
                     }
                     while let Some(length) = parser.argument().await? {
                         self.pass(length, wanted, parser).await?;
                     }
                     if wanted {
-                        self.sent_large(first, large.offset, What::Plain).await?;
+                        // What options a `ZADD` has was not looked at.
+                        let elements = Some(large.count - 2).filter(|_| kind != Kind::SortedSet);
+                        self.sent_large(first, large.offset, What::Part { kind, elements }).await?;
                     }
                     Ok(())
                 }
@@ -56,6 +60,7 @@ impl Loader {
         let Some(mut what) = self.begin_value(&key, Kind::String, None, large.offset).await? else { return Ok(()) };
         let nx = self.on_conflict != OnConflict::Replace;
         if let Some(connection) = &mut self.connection {
+            self.half_sent = true;
             let out = connection.output();
             resp::arguments(out, large.count + u64::from(nx));
             resp::argument(out, b"SET");
@@ -85,10 +90,7 @@ impl Loader {
     }
 
     async fn large_restore(&mut self, large: &Large, key: Bytes, parser: &mut Parser) -> Result<(), Failure> {
-        let ttl = match large.args.get(2) {
-            Some(ttl) => ttl.clone(),
-            None => parser.short(SHORT).await?,
-        };
+        let ttl = parser.short(SHORT).await?;
         let Some(expiry) = resp::number(&ttl).and_then(|ttl| u64::try_from(ttl).ok()) else {
             return Err(wrong(large.offset, format_args!("{} is no expiry", show(&ttl))));
         };
@@ -100,6 +102,7 @@ impl Loader {
         if what.is_some()
             && let Some(connection) = &mut self.connection
         {
+            self.half_sent = true;
             let out = connection.output();
             resp::arguments(out, 5 + u64::from(replace));
             resp::argument(out, b"RESTORE");
@@ -127,12 +130,13 @@ impl Loader {
 
     /// Libraries of functions are code, so these are kept whole.
     async fn large_functions(&mut self, large: &Large, parser: &mut Parser) -> Result<(), Failure> {
-        const LONGEST: u64 = 16 << 20;
-        let payload = parser.short(LONGEST).await?;
-        if large.count == 4 {
-            parser.short(SHORT).await?;
+        let [name, first] = &large.args;
+        let mut args = vec![name.clone(), first.clone()];
+        for _ in 2..large.count {
+            args.push(parser.short(LONGEST_LIBRARY).await?);
         }
-        self.libraries(&payload, large.offset).await
+        let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..]).collect();
+        self.function(&args, large.offset).await
     }
 
     /// Passes one argument on, its length first.
@@ -170,6 +174,7 @@ impl Loader {
         if self.connection.is_none() {
             return self.count(what);
         }
+        self.half_sent = false;
         self.sent(Pending { key, offset, size: 0, what }).await?;
         // A long command keeps the server busy for long enough; the next one waits for it.
         self.settle(0).await

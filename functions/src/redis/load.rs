@@ -14,12 +14,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::connection::Connection;
+use super::connection::{Connection, Reply};
 use super::parser::Command;
-use super::parts::{Group, part};
+use super::parts::{Group, counted, part, renamed};
+use super::refusal;
 use super::replies::{Pending, What};
 use super::resp::{self, show};
-use super::tally::{Kind, PerType, thousands};
+use super::tally::{Kind, PerType};
+use super::temporary::Temporary;
 use super::values;
 
 /// Keys remembered, to tell a key that the stream holds twice from one that the server already had: the most that fit into
@@ -48,7 +50,7 @@ pub enum Before {
     Keep,
     /// Empty each database that the stream has, when its turn comes.
     FlushDb,
-    /// Empty all databases.
+    /// Empty all databases, and remove all functions.
     FlushAll,
 }
 
@@ -69,7 +71,9 @@ pub(crate) struct Done {
     pub(crate) commands: u64,
     /// Libraries loaded one by one.
     pub(crate) libraries: u64,
-    /// All libraries of the server that was dumped were loaded.
+    /// Libraries in the stream that stand there one by one.
+    pub(crate) libraries_in_stream: u64,
+    /// A stream had all libraries in one `FUNCTION RESTORE`, and they were loaded.
     pub(crate) functions: bool,
 }
 
@@ -79,13 +83,18 @@ pub(crate) struct Loader {
     /// `None` in a dry run.
     pub(super) connection: Option<Connection>,
     pub(super) on_conflict: OnConflict,
-    before: Before,
+    pub(super) before: Before,
     pub(super) pending: VecDeque<Pending>,
     pub(super) unanswered: usize,
     database: u32,
-    emptied: HashSet<u32>,
-    flushed: bool,
+    pub(super) emptied: HashSet<u32>,
+    pub(super) flushed: bool,
     pub(super) group: Option<Group>,
+    pub(super) temporary: Temporary,
+    /// How many elements the key that is being built must have by the server's answers; `None` where that cannot be told.
+    pub(super) built: Option<u64>,
+    /// A long command is sent in part, so nothing but its rest may follow.
+    pub(super) half_sent: bool,
     /// The server's clock in milliseconds at an instant of ours.
     clock: (u64, Instant),
     pub(super) remembered: HashSet<u64>,
@@ -118,6 +127,9 @@ impl Loader {
             emptied: HashSet::new(),
             flushed: false,
             group: None,
+            temporary: Temporary::new(),
+            built: None,
+            half_sent: false,
             clock,
             remembered: HashSet::new(),
             last: None,
@@ -134,19 +146,6 @@ impl Loader {
         at <= self.now()
     }
 
-    /// Adds what was done so far to a failure.
-    pub(crate) fn after(&self, failure: Failure) -> Failure {
-        let keys = self.done.written.total();
-        let state = if self.connection.is_none() {
-            "nothing was written (`dryRun`)".to_owned()
-        } else if keys == 0 {
-            "no key had been written".to_owned()
-        } else {
-            format!("{} keys had been written and are still there", thousands(keys))
-        };
-        Failure { message: format!("{}; {state}", failure.message), ..failure }
-    }
-
     /// Carries out one command of the stream.
     ///
     /// # Errors
@@ -159,13 +158,20 @@ impl Loader {
             (b"RESTORE", 4..) => self.restore(command).await,
             (b"DEL", 2) => self.begin_key(command.bytes(1), command.offset, true).await,
             (b"PEXPIREAT" | b"EXPIREAT" | b"PEXPIRE" | b"EXPIRE", 3) => self.expire(command, &name).await,
-            (b"FUNCTION", 3..=4) => self.function(command).await,
+            (b"FUNCTION", 3..=4) => {
+                let args: Vec<&[u8]> = (0..command.len()).map(|place| command.arg(place)).collect();
+                self.function(&args, command.offset).await
+            }
             (_, 3..) => match part(&name, command.arg(1)) {
                 Some((kind, place)) => {
-                    if self.begin_part(command.bytes(place), kind, command.offset).await? {
-                        self.send(command.raw(), command.bytes(place), command.offset, What::Plain).await?;
+                    let key = command.bytes(place);
+                    match self.begin_part(key.clone(), kind, command.offset).await? {
+                        Some(target) => {
+                            let raw = renamed(command, place, &target);
+                            self.send(&raw, key, command.offset, counted(command, kind)).await
+                        }
+                        None => Ok(()),
                     }
-                    Ok(())
                 }
                 None => Err(refused(command.offset, &name)),
             },
@@ -178,20 +184,29 @@ impl Loader {
             return Err(wrong(command.offset, format_args!("{} is no database's number", show(command.arg(1)))));
         };
         self.close_key().await?;
+        self.settle(0).await?;
+        self.done_with_temporary().await?;
         self.last = None;
         self.database = index;
         // The answer has to be there before anything else is sent: after a refusal, the next keys would go into the
         // database that was selected before.
         self.at_once(&[b"SELECT", index.to_string().as_bytes()], format!("selecting database {index}")).await?;
-        self.empty().await
+        self.empty().await?;
+        self.sweep().await
     }
 
-    /// Does what is to be done before the first key of a database.
-    async fn empty(&mut self) -> Result<(), Failure> {
+    /// Empties what is to be emptied before the first key of a database, or before the functions.
+    pub(super) async fn empty(&mut self) -> Result<(), Failure> {
         match self.before {
             Before::FlushAll if !self.flushed => {
                 self.flushed = true;
-                self.at_once(&[b"FLUSHALL", b"ASYNC"], "emptying all databases".to_owned()).await
+                self.at_once(&[b"FLUSHALL", b"ASYNC"], "emptying all databases".to_owned()).await?;
+                let Some(connection) = &mut self.connection else { return Ok(()) };
+                match connection.ask(&[b"FUNCTION", b"FLUSH", b"ASYNC"]).await? {
+                    // Before 7.0 there are none.
+                    Reply::Error(error) if refusal::is_unknown(&error) => Ok(()),
+                    reply => connection.accepted(reply, "removing all functions").map(drop),
+                }
             }
             Before::FlushDb if self.emptied.insert(self.database) => {
                 let doing = format!("emptying database {}", self.database);
@@ -199,6 +214,22 @@ impl Loader {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Begins what a sound head stands before: all is emptied, if so told, also where the stream has no keys at all.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub(crate) async fn begin(&mut self) -> Result<(), Failure> {
+        if self.before == Before::FlushAll { self.empty().await } else { Ok(()) }
+    }
+
+    /// Ends a stream that was whole. Everything must be answered.
+    ///
+    /// # Errors
+    /// The server refuses, or the connection is lost.
+    pub(crate) async fn finish(&mut self) -> Result<(), Failure> {
+        self.done_with_temporary().await
     }
 
     /// Sends a command and waits until it and all before it are answered.
@@ -295,7 +326,7 @@ impl Loader {
             self.last = Some((key.clone(), true));
             // The key does not exist any more where it came from, so `replace` must not leave an older one behind.
             if self.on_conflict == OnConflict::Replace {
-                self.remove(key.clone(), offset).await?;
+                self.remove(key.clone(), key.clone(), offset).await?;
             }
             return Ok(None);
         }
@@ -321,44 +352,12 @@ impl Loader {
         !self.remembered.insert(hash)
     }
 
-    pub(super) async fn remove(&mut self, key: Bytes, offset: u64) -> Result<(), Failure> {
+    /// Removes what stands under a name, on behalf of a key.
+    pub(super) async fn remove(&mut self, name: Bytes, key: Bytes, offset: u64) -> Result<(), Failure> {
         let mut command = BytesMut::new();
         // `DEL` of a big value would keep the server from answering others.
-        resp::command(&mut command, &[b"UNLINK", &key]);
+        resp::command(&mut command, &[b"UNLINK", &name]);
         self.send(&command, key, offset, What::Plain).await
-    }
-
-    async fn function(&mut self, command: &Command) -> Result<(), Failure> {
-        match (&command.arg(1).to_ascii_uppercase()[..], command.len()) {
-            (b"RESTORE", 3..=4) => self.libraries(command.arg(2), command.offset).await,
-            (b"LOAD", length) => {
-                self.close_key().await?;
-                self.first_write().await?;
-                let mut args: Vec<&[u8]> = vec![b"FUNCTION", b"LOAD"];
-                if self.replaces_functions() {
-                    args.push(b"REPLACE");
-                }
-                args.push(command.arg(length - 1));
-                let mut out = BytesMut::new();
-                resp::command(&mut out, &args);
-                self.send(&out, Bytes::new(), command.offset, What::Functions { all: false }).await
-            }
-            _ => Err(refused(command.offset, b"FUNCTION")),
-        }
-    }
-
-    fn replaces_functions(&self) -> bool {
-        self.on_conflict == OnConflict::Replace || self.before == Before::FlushAll
-    }
-
-    /// Loads the libraries of a whole server.
-    pub(super) async fn libraries(&mut self, payload: &[u8], offset: u64) -> Result<(), Failure> {
-        self.close_key().await?;
-        self.first_write().await?;
-        let policy: &[u8] = if self.replaces_functions() { b"REPLACE" } else { b"APPEND" };
-        let mut out = BytesMut::new();
-        resp::command(&mut out, &[b"FUNCTION", b"RESTORE", payload, policy]);
-        self.send(&out, Bytes::new(), offset, What::Functions { all: true }).await
     }
 
     /// Sends a command as it is.

@@ -1,9 +1,10 @@
 //! A stream of RESP commands, taken apart while it arrives.
 //!
-//! Takes a pipe. Gives commands: whole ones, or, above [`WHOLE`], their first arguments and the rest in pieces. Always
-//! holds: parsing goes on where it stopped, so no byte is looked at twice however small the pieces are; a length that is
-//! announced allocates nothing; each error says at which byte of the stream it stands; every byte that was taken is in
-//! the running checksum.
+//! Takes a pipe. Gives commands: whole ones, or, where more than [`WHOLE`] follows their first two arguments, these two and
+//! the rest in pieces. Always holds: which of the two a command is depends on the command alone, not on how it arrives;
+//! parsing goes on where it stopped, so no byte is looked at twice however small the pieces are; a length that is announced
+//! allocates nothing; each error says at which byte of the stream it stands; every byte that was taken is in the running
+//! checksum.
 
 use std::ops::Range;
 
@@ -15,7 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::form::LONGEST_ARGUMENT;
 use super::resp::{self, show};
 
-/// Commands of more bytes are given in pieces.
+/// Commands of which more bytes follow the first two arguments are given in pieces.
 const WHOLE: usize = 1 << 20;
 
 /// A `RESTORE` of a value of 512 MB is a little longer than the value.
@@ -65,8 +66,8 @@ pub(crate) struct Large {
     pub(crate) offset: u64,
     /// How many arguments it has, its name counted.
     pub(crate) count: u64,
-    /// The arguments that were read whole: the name and at least one more.
-    pub(crate) args: Vec<Bytes>,
+    /// Its name and its first argument. Nothing else was read, however much of it has come already.
+    pub(crate) args: [Bytes; 2],
 }
 
 /// What comes next in the stream.
@@ -132,16 +133,17 @@ impl Parser {
         self.hash.update(&last);
         drop(last);
         loop {
-            if let Some(count) = self.parse()? {
+            let whole = self.parse()?;
+            if let Some(large) = self.large() {
+                return Ok(Next::Large(large));
+            }
+            if let Some(count) = whole {
                 let raw = self.take(self.at);
                 self.last = raw.clone();
                 let mut args = Vec::with_capacity(count);
                 args.append(&mut self.args);
                 self.begin();
                 return Ok(Next::Command(Command { offset: self.base - raw.len() as u64, raw, args }));
-            }
-            if self.buffer.len() > WHOLE && self.args.len() >= 2 {
-                return Ok(Next::Large(self.large()));
             }
             if !self.fill().await? {
                 return if self.buffer.is_empty() { Ok(Next::End) } else { Err(self.cut()) };
@@ -232,15 +234,23 @@ impl Parser {
         }
     }
 
-    fn large(&mut self) -> Large {
+    /// The beginning of the current command, where enough of it was seen to know that it is long.
+    fn large(&mut self) -> Option<Large> {
+        let [name, first, ..] = &self.args[..] else { return None };
+        let (name, first) = (name.clone(), first.clone());
+        let begun = first.end + 2;
+        // What stands behind a whole command is another one's.
+        let seen = if self.count == Some(self.args.len() as u64) { self.at } else { self.buffer.len() };
+        if seen.saturating_sub(begun) <= WHOLE {
+            return None;
+        }
         let count = self.count.unwrap_or(0);
         let offset = self.base;
-        let raw = self.take(self.at);
+        let raw = self.take(begun);
         self.hash.update(&raw);
-        let args: Vec<Bytes> = self.args.iter().map(|range| raw.slice(range.clone())).collect();
-        self.left = count - args.len() as u64;
+        self.left = count.saturating_sub(2);
         self.begin();
-        Large { offset, count, args }
+        Some(Large { offset, count, args: [raw.slice(name), raw.slice(first)] })
     }
 
     /// The length of a long command's next argument; `None` after the last one.
@@ -316,107 +326,4 @@ impl Parser {
 }
 
 #[cfg(test)]
-mod tests {
-    use aquifer_engine::pipe::{DEFAULT_BUDGET, pipe};
-    use aquifer_engine::stream::StreamType;
-
-    use super::*;
-
-    /// Reads a stream that comes in pieces of this size; gives each command's offset and arguments.
-    async fn read(bytes: &[u8], piece: usize) -> Result<(Vec<(u64, Vec<Bytes>)>, u64), Failure> {
-        let (mut writer, mut ends) = pipe(1, DEFAULT_BUDGET, &StreamType::unknown(), None);
-        let (reader, control) = ends.remove(0);
-        let all = bytes.to_vec();
-        let feeding = tokio::spawn(async move {
-            for chunk in all.chunks(piece) {
-                if writer.write(Bytes::copy_from_slice(chunk)).await.is_err() {
-                    return;
-                }
-            }
-            control.finish();
-        });
-        let mut parser = Parser::new(reader);
-        let mut found = Vec::new();
-        let outcome = loop {
-            match parser.next().await {
-                Ok(Next::End) => break Ok((found, parser.checksum())),
-                Ok(Next::Command(command)) => {
-                    found.push((command.offset, (0..command.len()).map(|place| command.bytes(place)).collect()));
-                }
-                Ok(Next::Large(mut large)) => {
-                    while let Some(mut left) = parser.argument().await? {
-                        let mut arg = BytesMut::new();
-                        loop {
-                            arg.extend_from_slice(&parser.piece(&mut left).await?);
-                            if left == 0 {
-                                break;
-                            }
-                        }
-                        large.args.push(arg.freeze());
-                    }
-                    assert_eq!(large.count, large.args.len() as u64);
-                    found.push((large.offset, large.args));
-                }
-                Err(failure) => break Err(failure),
-            }
-        };
-        feeding.abort();
-        outcome
-    }
-
-    fn sample() -> (Vec<u8>, Vec<Vec<Bytes>>) {
-        let mut out = BytesMut::new();
-        let big = vec![b'\n'; 3 * WHOLE];
-        let commands: Vec<Vec<&[u8]>> = vec![
-            vec![b"PING"],
-            vec![b"SET", b"", b"\r\n*1\r\n"],
-            vec![b"SET", b"big", &big, b"", b"PXAT"],
-            vec![b"RPUSH", b"k", b"a", b"b"],
-        ];
-        for command in &commands {
-            resp::command(&mut out, command);
-        }
-        let expected =
-            commands.iter().map(|args| args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect()).collect();
-        (out.to_vec(), expected)
-    }
-
-    #[tokio::test]
-    async fn pieces_of_any_size_make_the_same_commands_and_checksum() {
-        let (bytes, expected) = sample();
-        for piece in [7, 1000, 65_536, 1 << 22] {
-            let (found, checksum) = read(&bytes, piece).await.expect("sound");
-            let args: Vec<_> = found.iter().map(|(_, args)| args.clone()).collect();
-            assert!(args == expected, "pieces of {piece}");
-            assert_eq!(checksum, xxhash_rust::xxh3::xxh3_64(&bytes), "pieces of {piece}");
-            assert_eq!(found[1].0, b"*1\r\n$4\r\nPING\r\n".len() as u64);
-        }
-        let (small, _) = bytes.split_at(40);
-        assert!(read(small, 1).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn whatever_is_no_command_is_refused_with_its_place() {
-        for (bytes, place) in [
-            ("HTTP/1.1 200 OK\r\n\r\n", "byte 0"),
-            ("REDIS0011\u{fa}", "byte 0"),
-            ("*0\r\n", "byte 0"),
-            ("*-1\r\n", "byte 0"),
-            ("*1048577\r\n", "byte 0"),
-            ("*1\r\n+OK\r\n", "byte 4"),
-            ("*1\r\n$-1\r\n", "byte 4"),
-            ("*1\r\n$99999999999\r\n", "byte 4"),
-            ("*1\r\n$4\r\nPINGx\r\n", "byte 12"),
-            ("*1\r\n$4\r\nPING\r\nSET a b\r\n", "byte 14"),
-            ("*00000000000000000000000000000000000001\r\n", "byte 0"),
-            ("*1\r\n$4\r\nPIN", "byte 11"),
-            ("*1\r\n$536870912\r\nshort", "byte 21"),
-        ] {
-            for piece in [1, 100] {
-                let failure = read(bytes.as_bytes(), piece).await.expect_err(bytes);
-                assert_eq!(failure.kind, aquifer_engine::failure::FailureKind::Corrupt);
-                assert!(failure.message.contains(place), "{bytes:?}: {}", failure.message);
-            }
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! Always holds: no more than [`MOST_BYTES`] and [`MOST_COMMANDS`] are unanswered, a single longer command aside.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
@@ -11,13 +12,17 @@ use bytes::Bytes;
 use super::connection::Reply;
 use super::load::{Loader, MOST_REMEMBERED, OnConflict, at};
 use super::refusal;
-use super::tally::Kind;
+use super::resp::show;
+use super::tally::{Kind, thousands};
 
 /// Commands that are unanswered at most.
 const MOST_COMMANDS: usize = 4096;
 
 /// Bytes of commands that are unanswered at most, a single longer command aside.
 const MOST_BYTES: usize = 1 << 20;
+
+/// How long a restore that failed waits for the answers that are still to come.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// A command that is unanswered.
 #[derive(Debug)]
@@ -29,10 +34,12 @@ pub(super) struct Pending {
 }
 
 /// What a reply will mean.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     /// Nothing but that it went well.
     Plain,
+    /// So many elements of a key that is written by several commands, if that is known.
+    Part { kind: Kind, elements: Option<u64> },
     /// A key with its whole value.
     Value { kind: Kind, repeated: bool, expired: bool },
     /// Functions.
@@ -43,7 +50,7 @@ impl Loader {
     /// Counts what was written, or would have been.
     pub(super) fn count(&mut self, what: What) -> Result<(), Failure> {
         match what {
-            What::Plain => {}
+            What::Plain | What::Part { .. } => {}
             What::Value { expired: true, .. } => self.done.expired += 1,
             What::Value { kind, .. } => self.done.written.add(kind),
             What::Functions { all: true } => self.done.functions = true,
@@ -90,6 +97,12 @@ impl Loader {
         match (pending.what, reply) {
             (What::Plain, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
             (What::Plain, _) => Ok(()),
+            (What::Part { kind, elements }, Reply::Integer(added)) => {
+                // `RPUSH` answers with the length, the others with how many were new.
+                let added = if kind == Kind::List { elements } else { elements.map(|_| added.unsigned_abs()) };
+                self.built = self.built.zip(added).map(|(built, added)| built + added);
+                Ok(())
+            }
             (What::Value { repeated, .. }, Reply::Nil) => self.there(&pending, repeated),
             (What::Value { repeated, .. }, Reply::Error(error)) if error.starts_with("BUSYKEY") => {
                 self.there(&pending, repeated)
@@ -104,6 +117,10 @@ impl Loader {
                 Err(refusal::failure(&error, format_args!("loading the functions at byte {}", pending.offset)))
             }
             (_, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
+            (What::Part { .. }, _) => {
+                self.built = None;
+                Ok(())
+            }
             (what, _) => self.count(what),
         }
     }
@@ -128,6 +145,41 @@ impl Loader {
         } else {
             failure.with_help("restore into an empty server, or choose `onConflict: skip` or `replace`")
         }
+    }
+
+    /// Adds what was done so far to a failure, once as much of it is known as can be known soon, and takes away what was
+    /// not completed.
+    pub(crate) async fn after(&mut self, mut failure: Failure) -> Failure {
+        let patient = tokio::time::timeout(LAST_WORDS, self.settle(0)).await;
+        if let Ok(Err(other)) = patient
+            && self.pending.is_empty()
+        {
+            failure.causes.push(other.message);
+        }
+        let under_way = self.pending.len();
+        if under_way == 0 && !self.half_sent {
+            // Where this fails too, the next restore does it.
+            drop(tokio::time::timeout(LAST_WORDS, self.done_with_temporary()).await);
+        }
+        let keys = thousands(self.done.written.total());
+        let mut state = match (&self.connection, under_way, &keys[..]) {
+            (None, ..) => "nothing was written (`dryRun`)".to_owned(),
+            (_, 0, "0") => "no key had been written".to_owned(),
+            (_, 0, _) => format!("{keys} keys had been written and are still there"),
+            _ => format!(
+                "at least {keys} keys had been written and are still there ({under_way} commands were unanswered)"
+            ),
+        };
+        if let (Some(_), Some(group)) = (&self.connection, &self.group)
+            && let Some(target) = &group.target
+        {
+            let how = if *target == group.key { "in part" } else { "under its temporary name only" };
+            state = format!("{state}; the key {} was written {how}", show(&group.key));
+        }
+        if self.connection.is_some() && (self.flushed || !self.emptied.is_empty()) {
+            state += "; what was there before had been emptied";
+        }
+        Failure { message: format!("{}; {state}", failure.message), ..failure }
     }
 
     /// Reads what the server says to the commands that were under way when one was refused, and adds it to the failure.

@@ -22,6 +22,7 @@ use super::form::Form;
 use super::refusal;
 use super::resp::{self, show};
 use super::tally::{Kind, PerType, thousands};
+use super::temporary;
 use super::values::{Batch, Expiries};
 
 /// Requests under way at once: enough that the server always has the next one while replies are worked on.
@@ -53,6 +54,8 @@ pub(crate) struct Written {
     pub(crate) expires: u64,
     /// Keys that were found, and had gone when they were to be read.
     pub(crate) vanished: u64,
+    /// Keys that a restore keeps for itself, and that are left out.
+    pub(crate) reserved: u64,
 }
 
 /// A key whose value is no small string.
@@ -209,7 +212,11 @@ impl Dump<'_> {
         for key in keys {
             let Reply::Bulk(key) = key else { return Err(self.connection.unexpected("`SCAN`", &key)) };
             bytes += key.len() as u64 + 16;
-            pass.found.push_back(key);
+            if temporary::is_reserved(&key) {
+                self.written.reserved += 1;
+            } else {
+                pass.found.push_back(key);
+            }
         }
         // As many keys as a batch wants, and fewer where they are so long that they would be many bytes.
         let most = self.limits.keys as u64 * 2;

@@ -3,6 +3,7 @@
 mod concurrent;
 mod damage;
 mod digest;
+mod interrupted;
 mod refusals;
 mod rig;
 mod round_trip;

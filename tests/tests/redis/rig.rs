@@ -99,7 +99,7 @@ pub(crate) fn fill(server: &RedisServer) {
 }
 
 /// One command for every 500 of `count` parts.
-fn many(client: &mut Connection, name: &str, key: &str, count: u32, part: impl Fn(u32) -> Vec<String>) {
+pub(crate) fn many(client: &mut Connection, name: &str, key: &str, count: u32, part: impl Fn(u32) -> Vec<String>) {
     for from in (0..count).step_by(500) {
         let mut command = cmd(name);
         command.arg(key);

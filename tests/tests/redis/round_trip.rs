@@ -5,7 +5,7 @@ use aquifer_functions::redis_dump::RedisDump;
 use aquifer_tests::redis_server::{Certificates, RedisServer};
 use serde_json::json;
 
-use super::rig::{digest, dump, dumped, fill, fill_database, portrait, restore, run};
+use super::rig::{digest, dump, dumped, fill, fill_database, functions, portrait, restore, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_comes_back() {
@@ -77,8 +77,8 @@ async fn a_restore_done_twice_gives_the_same_keyspace() {
     assert_eq!(portrait(&to), portrait(&from));
     let skipping = restore(&to, &stream, json!({"onConflict": "skip"})).await.expect("all of it is there");
     assert_eq!(skipping["keys"], 0);
-    // The functions of the whole server count as one thing that was left.
-    assert_eq!(skipping["skipped"].as_u64(), from.cli(&["DBSIZE"]).trim().parse::<u64>().ok().map(|keys| keys + 1));
+    // The libraries of functions count too.
+    assert_eq!(skipping["skipped"].as_u64(), from.cli(&["DBSIZE"]).trim().parse::<u64>().ok().map(|keys| keys + 2));
     assert_eq!(portrait(&to), portrait(&from));
     let emptied = restore(&to, &stream, json!({"before": "flush-all", "confirmFlush": true})).await;
     emptied.expect("into a server that was emptied");
@@ -110,6 +110,8 @@ async fn a_conflict_is_decided_as_told() {
 async fn databases_are_emptied_only_where_the_stream_has_them() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill_database(&from, 2);
+    // Functions belong to no database, and stand in front of the first `SELECT`.
+    functions(&mut from.client());
     let stream = dumped(&from).await;
     run(&mut to.client(), "SET kept 1");
     fill_database(&to, 2);
@@ -118,8 +120,61 @@ async fn databases_are_emptied_only_where_the_stream_has_them() {
     assert_eq!(outputs["keys"], 3);
     assert_eq!(to.cli(&["GET", "kept"]), "1\n");
     assert_eq!(to.cli(&["-n", "2", "DBSIZE"]).trim(), "3");
+    to.cli(&["FUNCTION", "LOAD", "#!lua name=foreign\nredis.register_function('foreign_f', function() return 1 end)"]);
     restore(&to, &stream, json!({"before": "flush-all", "confirmFlush": true})).await.expect("emptied");
     assert_eq!(to.cli(&["DBSIZE"]).trim(), "0");
+    assert_eq!(portrait(&to), portrait(&from));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dump_of_an_empty_server_empties_all_where_that_is_wanted() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    let stream = dumped(&from).await;
+    fill_database(&to, 4);
+    functions(&mut to.client());
+    let before = portrait(&to);
+    let params = json!({"before": "flush-all", "confirmFlush": true});
+    // What is no dump empties nothing.
+    let other = b"*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n";
+    restore(&to, other, params.clone()).await.expect_err("no head");
+    restore(
+        &to,
+        b"*1\r\n$4\r\nPING\r\n",
+        json!({"before": "flush-all", "confirmFlush": true, "requireTrailer": false}),
+    )
+    .await
+    .expect_err("no dump");
+    assert_eq!(portrait(&to), before);
+    restore(&to, &stream, json!({"before": "flush-db", "confirmFlush": true})).await.expect("it has no databases");
+    assert_eq!(portrait(&to), before);
+    restore(&to, &stream, params).await.expect("emptied");
+    assert_eq!(portrait(&to), portrait(&from));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_library_that_is_there_is_left() {
+    let (from, to) = (RedisServer::start(), RedisServer::start());
+    functions(&mut from.client());
+    let stream = dumped(&from).await;
+    let mine = "#!lua name=one\nredis.register_function('one_f', function() return 2 end)";
+    to.cli(&["FUNCTION", "LOAD", mine]);
+    let failure = restore(&to, &stream, json!({})).await.expect_err("a conflict");
+    assert!(failure.message.contains("'one' already exists"), "{}", failure.message);
+    to.cli(&["FUNCTION", "DELETE", "two"]);
+    let outputs = restore(&to, &stream, json!({"onConflict": "skip"})).await.expect("one may stay");
+    assert_eq!((&outputs["functions"], &outputs["skipped"]), (&json!(1), &json!(1)));
+    assert_eq!((to.cli(&["FCALL", "one_f", "0"]), to.cli(&["FCALL", "two_f", "0"])), ("2\n".into(), "1\n".into()));
+    let outputs = restore(&to, &stream, json!({"onConflict": "replace"})).await.expect("it may go");
+    assert_eq!(outputs["functions"], 2);
+    assert_eq!(portrait(&to), portrait(&from));
+    // What `FUNCTION DUMP` gives, as other programs write it, is one thing.
+    let payload: Vec<u8> = redis::cmd("FUNCTION").arg("DUMP").query(&mut from.client()).expect("a payload");
+    let mut stream = format!("*3\r\n$8\r\nFUNCTION\r\n$7\r\nRESTORE\r\n${}\r\n", payload.len()).into_bytes();
+    stream.extend(payload);
+    stream.extend(b"\r\n");
+    to.cli(&["FUNCTION", "FLUSH"]);
+    restore(&to, &stream, json!({"requireTrailer": false})).await.expect("libraries");
+    assert_eq!(portrait(&to), portrait(&from));
 }
 
 #[tokio::test(flavor = "multi_thread")]
