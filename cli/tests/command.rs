@@ -305,6 +305,27 @@ spec:
             sessionToken: '{{ default params.token null }}'
 ";
 
+#[test]
+fn a_bucket_without_keys_and_one_without_region_are_told_what_to_set() {
+    let folder = folder();
+    let lines = OBJECTS.lines().filter(|line| !["cessKey", "sessionToken"].iter().any(|key| line.contains(key)));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let line = "\n            endpoint: '{{ params.endpoint }}'";
+    assert!(text.contains(line), "{text}");
+    std::fs::write(folder.path().join("keyless.yaml"), &text).expect("written");
+    std::fs::write(folder.path().join("nowhere.yaml"), text.replace(line, "")).expect("written");
+    for (file, kind, variable) in
+        [("keyless.yaml", "unauthorized", "AWS_ACCESS_KEY_ID"), ("nowhere.yaml", "config", "AWS_REGION")]
+    {
+        let mut command = aquifer(folder.path());
+        // Nothing of whoever runs this test.
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.path());
+        let done = command.args(["run", file, "--set", "endpoint=http://127.0.0.1:1"]).output().expect("it starts");
+        assert_eq!(done.status.code(), Some(1), "{file}: {}", stderr(&done));
+        assert!(stderr(&done).contains(kind) && stderr(&done).contains(variable), "{file}: {}", stderr(&done));
+    }
+}
+
 /// A bucket's keys, given as params or by the environment, are in nothing that is printed, however much is asked for.
 #[test]
 fn a_buckets_keys_are_in_no_log() {

@@ -17,8 +17,8 @@ use crate::location::{Location, Purpose, Store, failure};
 use crate::objects::{self, Manifest};
 
 /// How much is asked for at once, and how many such pieces are under way or waiting.
-const PIECE: usize = 4 << 20;
-const AHEAD: usize = 4;
+const PIECE: usize = 8 << 20;
+const AHEAD: usize = 3;
 
 /// `download`.
 #[derive(Debug, Clone, Copy)]

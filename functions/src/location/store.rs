@@ -65,8 +65,11 @@ impl Store {
             }
             Location::S3(s3) => {
                 let operator = s3.operator().map_err(|error| {
-                    let failure = failure(&error, &format!("opening `{shown}`"));
-                    if s3.region.is_none() { failure.with_help("write `region`, or set `AWS_REGION`") } else { failure }
+                    if s3.region.is_none() && error.message().contains("region") {
+                        return Failure::config(format!("no region is known for `{shown}`"))
+                            .with_help("write `region` into the location, or set `AWS_REGION`");
+                    }
+                    failure(&error, &format!("opening `{shown}`"))
                 })?;
                 (operator.with_context(OperationContext::new().with_http_transport(transport()?)), None)
             }
@@ -212,6 +215,8 @@ pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
     let (code, said) = answer(error.message());
     let kind = match error.kind() {
         _ if code == Some("NoSuchBucket") => FailureKind::NotFound,
+        // There are no keys at all: nothing was sent.
+        _ if error.message().contains("signing") => FailureKind::Unauthorized,
         ErrorKind::NotFound => FailureKind::NotFound,
         ErrorKind::PermissionDenied => FailureKind::Unauthorized,
         ErrorKind::ConfigInvalid => FailureKind::Config,
