@@ -196,11 +196,13 @@ fn more_blocking_steps_than_the_pool_has_threads_run_at_once() {
     let mut steps = String::from("    - {name: a, function: exec, params: {command: [seq, '200000']}}\n");
     for at in 0..600 {
         let path = folder.path().join(at.to_string());
-        steps += &format!("    - {{name: w{at}, function: file-write, stdin: a, params: {{path: {}}}}}\n", path.display());
+        steps +=
+            &format!("    - {{name: w{at}, function: file-write, stdin: a, params: {{path: {}}}}}\n", path.display());
     }
     let plan = planned(&steps, "hush-hush");
     let options = RunOptions { budget: 64 << 10, ..RunOptions::default() };
-    let report = threads().block_on(async move { tokio::time::timeout(Duration::from_secs(120), run(plan, options)).await });
+    let report =
+        threads().block_on(async move { tokio::time::timeout(Duration::from_secs(120), run(plan, options)).await });
     assert_eq!(report.expect("no deadlock").status, Status::Succeeded);
     assert_eq!(names(folder.path()).len(), 600);
 }

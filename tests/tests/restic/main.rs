@@ -6,3 +6,4 @@ mod interop;
 mod locks;
 mod promises;
 mod rig;
+mod s3;
