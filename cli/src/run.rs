@@ -87,7 +87,7 @@ pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
         }
         let events = progress::sink(run.progress, args.color);
         let options = RunOptions { events, stop, progress: Some(TICK), ..RunOptions::default() };
-        Some(aquifer_engine::run::run(Arc::new(planned), options).await)
+        Some(aquifer_engine::run::run(planned, options).await)
     });
     // A blocking call that ignores its cancel must not hold the exit back.
     runtime.shutdown_timeout(Duration::from_millis(500));

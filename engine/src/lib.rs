@@ -10,7 +10,8 @@
 //! 6. [`report`]: what became of it
 //!
 //! To embed it: make a [`registry::Registry`] of functions and a [`catalog::Catalog`] of documents, call
-//! [`catalog::Catalog::plan`], and give the plan to [`run::run`]. `examples/embed.rs` does so.
+//! [`catalog::Catalog::plan`], and give the plan to [`run::run`]. `examples/embed.rs` does so. The names that this takes stand at
+//! the root as well.
 
 pub mod alone;
 pub mod catalog;
@@ -34,3 +35,10 @@ pub mod show;
 pub mod source;
 pub mod stream;
 pub mod template;
+
+pub use catalog::{Catalog, Inputs};
+pub use failure::Failure;
+pub use function::{Call, Function, NoOutputs, NoParams};
+pub use registry::Registry;
+pub use report::Report;
+pub use run::{RunOptions, run};

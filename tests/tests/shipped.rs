@@ -1,7 +1,5 @@
 //! The shipped tasks against the real functions, and the main job on a real server: dump, compress, encrypt, a file, and back.
 
-use std::sync::Arc;
-
 use aquifer_engine::catalog::{Catalog, Inputs};
 use aquifer_engine::event::Status;
 use aquifer_engine::report::Report;
@@ -25,7 +23,7 @@ fn shipped_documents_have_no_problems() {
 
 async fn played(catalog: &Catalog, task: &str, inputs: &Inputs) -> Report {
     let plan = catalog.plan(task, inputs).unwrap_or_else(|problems| panic!("{problems:#?}"));
-    run(Arc::new(plan), RunOptions::default()).await
+    run(plan, RunOptions::default()).await
 }
 
 /// Promise 1 on a real folder: a source that fails after 50 MB leaves no file, whatever stands between.
