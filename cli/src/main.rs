@@ -18,14 +18,15 @@ use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use exit::Exit;
+use print::Screen;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    logging(&args);
-    quiet_panics();
+    let screen = Screen::default();
+    logging(&args, &screen);
+    quiet_panics(screen.clone());
     let exit = match &args.command {
-        Command::Run(run) => run::run(run, &args),
+        Command::Run(run) => run::run(run, &args, &screen),
         Command::Plan(plan) => run::plan(plan, &args),
         Command::Check { paths } => run::check(paths, &args),
         Command::Functions { command } => describe::functions(command.as_ref()),
@@ -34,8 +35,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "aquifer", &mut script);
-            print::result(&String::from_utf8_lossy(&script));
-            Exit::Success
+            print::result(&String::from_utf8_lossy(&script))
         }
         Command::Docs { write, check } => docs::run(write.as_deref(), check.as_deref()),
     };
@@ -43,10 +43,13 @@ fn main() -> ExitCode {
 }
 
 /// Library logs go to stderr, by `RUST_LOG`; without it only warnings of Aquifer's own.
-fn logging(args: &Args) {
+fn logging(args: &Args, screen: &Screen) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off,aquifer_engine=warn,aquifer_functions=warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer({
+        let screen = screen.clone();
+        move || screen.clone()
+    });
     match args.log_format {
         args::LogFormat::Text => lines.with_ansi(print::colour_on_stderr(args.color)).init(),
         args::LogFormat::Json => lines.json().init(),
@@ -54,9 +57,9 @@ fn logging(args: &Args) {
 }
 
 /// A panic's text may hold a secret, so only its place is printed here; the engine puts the text, without secrets, into the report.
-fn quiet_panics() {
-    std::panic::set_hook(Box::new(|info| {
+fn quiet_panics(screen: Screen) {
+    std::panic::set_hook(Box::new(move |info| {
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-        print::note(&format!("a function panicked{place}: this is a bug, please report it"));
+        screen.note(&format!("a function panicked{place}: this is a bug, please report it"));
     }));
 }

@@ -14,8 +14,9 @@ use aquifer_engine::run::{RunOptions, Stop};
 use aquifer_engine::show;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, Output, PlanArgs, RunArgs, TaskArgs};
+use crate::args::{Args, Output, PlanArgs, Progress, RunArgs, TaskArgs};
 use crate::exit::Exit;
+use crate::print::Screen;
 use crate::{inputs, print, progress, summary};
 
 /// How often progress is told.
@@ -46,8 +47,7 @@ pub(crate) fn plan(plan: &PlanArgs, args: &Args) -> Exit {
         Output::Json => format!("{:#}", show::json(&planned)),
         Output::Mermaid => show::mermaid(&planned),
         Output::Dot => show::dot(&planned),
-    });
-    Exit::Success
+    })
 }
 
 /// `aquifer check`.
@@ -61,16 +61,21 @@ pub(crate) fn check(paths: &[PathBuf], args: &Args) -> Exit {
         return Exit::Wrong;
     }
     let (tasks, functions) = (catalog.tasks().len() - before.0, catalog.functions().len() - before.1);
-    print::result(&format!("ok: {tasks} new task(s), {functions} new function(s), no problems"));
-    Exit::Success
+    print::result(&format!("ok: {tasks} new task(s), {functions} new function(s), no problems"))
 }
 
 /// `aquifer run`.
-pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
+pub(crate) fn run(run: &RunArgs, args: &Args, screen: &Screen) -> Exit {
     let planned = match planned(&run.task, args) {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
+    if let Some(path) = &run.report
+        && let Err(error) = can_store(path)
+    {
+        print::error(&format!("the report cannot be written to `{}`: {error}; nothing was run", path.display()));
+        return Exit::Wrong;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -85,43 +90,76 @@ pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
             print::error(&format!("signals cannot be heard: {error}"));
             return None;
         }
-        let events = progress::sink(run.progress, args.color);
+        let (events, _quiet) = progress::sink(run.progress, args.color, screen);
         let options = RunOptions { events, stop, progress: Some(TICK), ..RunOptions::default() };
         Some(aquifer_engine::run::run(planned, options).await)
     });
     // A blocking call that ignores its cancel must not hold the exit back.
     runtime.shutdown_timeout(Duration::from_millis(500));
     let Some(report) = report else { return Exit::Failed };
-    summary::print(&report, run.progress);
-    let mut exit = match (report.status, heard.load(Ordering::Relaxed)) {
-        (Status::Succeeded, _) => Exit::Success,
+    if run.report.as_deref() != Some(Path::new("-")) {
+        // That it cannot be printed changes nothing about the run.
+        print::result(&summary::table(&report));
+    }
+    if let Some(first) = report.first_failure.as_ref().filter(|_| run.progress != Progress::Json) {
+        print::note(&summary::failure(first));
+    }
+    let stored = run.report.as_deref().map_or(Exit::Success, |path| store(&report, path));
+    match (report.status, heard.load(Ordering::Relaxed)) {
+        (Status::Succeeded, _) => stored,
         (_, 0) => Exit::Failed,
         (_, signal) => Exit::Signal(signal),
+    }
+}
+
+fn store(report: &Report, path: &Path) -> Exit {
+    let text = match serde_json::to_string_pretty(report) {
+        Ok(text) if path == Path::new("-") => return print::result(&text),
+        Ok(text) => text,
+        Err(error) => {
+            print::error(&format!("the report is no JSON: {error}"));
+            return Exit::Failed;
+        }
     };
-    if let Some(path) = &run.report
-        && let Err(error) = store(&report, path)
-    {
-        print::error(&format!("the report could not be written to `{}`: {error}", path.display()));
-        if exit == Exit::Success {
-            exit = Exit::Failed;
+    match store_file(&text, path) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            print::error(&format!("the report cannot be written to `{}`: {error}", path.display()));
+            Exit::Failed
         }
     }
-    exit
 }
 
 /// The whole report or none of it: under its name it is complete.
-fn store(report: &Report, path: &Path) -> std::io::Result<()> {
-    let text = serde_json::to_string_pretty(report)?;
-    if path == Path::new("-") {
-        print::result(&text);
-        return Ok(());
+fn store_file(text: &str, path: &Path) -> std::io::Result<()> {
+    if !may_replace(path) {
+        return writeln!(std::fs::File::create(path)?, "{text}");
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder(path))?;
     writeln!(file, "{text}")?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// A device or a link (`/dev/stdout` is both) has to stay what it is.
+fn may_replace(path: &Path) -> bool {
+    path.symlink_metadata().map_or(true, |there| there.is_file())
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a report could be written: asked before a run of hours, not after it.
+fn can_store(path: &Path) -> std::io::Result<()> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    if path.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    if may_replace(path) { tempfile::NamedTempFile::new_in(folder(path)).map(drop) } else { Ok(()) }
 }
 
 /// SIGINT, SIGTERM and SIGHUP stop the run: gracefully first, at once when they come again.
@@ -134,12 +172,8 @@ fn listen(stop: &Stop, heard: &Arc<AtomicU8>) -> std::io::Result<()> {
                 // The first one is what the exit status tells.
                 let again = heard.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed).is_err();
                 if again {
-                    print::note("stopping at once");
                     stop.at_once();
                 } else {
-                    print::note(
-                        "stopping: what runs is told to end, `when: always` steps still run; once more stops at once",
-                    );
                     stop.gracefully();
                 }
             }

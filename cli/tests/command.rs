@@ -81,6 +81,48 @@ fn exit_statuses_are_what_the_help_says() {
 }
 
 #[test]
+fn a_run_prints_what_its_steps_put_out_without_secrets() {
+    let folder = folder();
+    let run = |args: &[&str]| {
+        let task = ["run", "tasks.yaml", "--task", "echo", "--set-env", "word=WORD", "--progress", "none"];
+        aquifer(folder.path()).args(task).args(args).env("WORD", "hush-hush").output().expect("it starts")
+    };
+    let told = run(&[]);
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(text.starts_with("say  succeeded  ") && text.contains("exitCode: 0"), "{text}");
+    assert!(text.contains("***") && !text.contains("hush-hush"), "{text}");
+    assert!(text.lines().last().is_some_and(|line| line.starts_with("echo: succeeded in ")), "{text}");
+    assert_eq!(stderr(&told), "");
+
+    for (path, says) in [("no/such/folder/report.json", "nothing was run"), (".", "nothing was run")] {
+        let wrong = run(&["--report", path]);
+        assert_eq!((wrong.status.code(), wrong.stdout.len()), (Some(2), 0), "{}", stderr(&wrong));
+        assert!(stderr(&wrong).contains(says), "{}", stderr(&wrong));
+    }
+    // A link is written through, not replaced: `/dev/stdout` is one.
+    let (file, link) = (folder.path().join("file.json"), folder.path().join("link.json"));
+    std::fs::write(&file, "old").expect("written");
+    std::os::unix::fs::symlink(&file, &link).expect("linked");
+    assert!(run(&["--report", "link.json"]).status.success());
+    assert!(link.is_symlink() && std::fs::read_to_string(&file).expect("there").contains("\"succeeded\""));
+}
+
+#[test]
+fn a_full_stdout_is_an_error() {
+    let folder = folder();
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a device that is always full");
+    let task = ["run", "tasks.yaml", "--task", "echo", "--set", "word=hush", "--report", "-"];
+    for args in [&["functions"][..], &["schema"], &["completions", "bash"], &["plan", "redis-digest"], &task] {
+        let output = aquifer(folder.path()).args(args).stdout(full()).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("stdout cannot be written"), "{args:?}: {}", stderr(&output));
+    }
+    // What ran has run: its summary is lost, its status is not.
+    let output = aquifer(folder.path()).args(&task[..6]).stdout(full()).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
 fn check_tells_every_problem_and_a_good_file_in_one_line() {
     let folder = folder();
     let good = run(folder.path(), &["check", "tasks.yaml"]);
@@ -119,6 +161,7 @@ fn stopped(signal: Signal, again: bool) -> (Option<i32>, bool, Duration) {
     let folder = folder();
     let mut child = aquifer(folder.path())
         .args(["run", "tasks.yaml", "--task", "wait", "--progress", "plain"])
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
