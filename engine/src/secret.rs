@@ -4,12 +4,16 @@
 //! them, and a [`Redactor`] through which the engine passes every event, failure and output. Always holds: a value that
 //! was handed to the redactor does not leave the engine in a text, however it got into that text.
 
+mod place;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use place::{Place, collect};
 
 /// The schema keyword that marks a field as secret: `true` (all of it) or `"userinfo"` (the password in a URL).
 pub const SCHEMA_KEY: &str = "x-secret";
@@ -201,42 +205,6 @@ impl Redactor {
     }
 }
 
-/// Gives every secret inside a value to `found`, by the places that its schema marks with [`SCHEMA_KEY`]. The schema has
-/// its definitions inlined.
-pub fn collect(schema: &serde_json::Value, value: &serde_json::Value, found: &mut impl FnMut(&str)) {
-    use serde_json::Value;
-    match (schema.get(SCHEMA_KEY), value) {
-        (Some(Value::Bool(true)), Value::String(secret)) => found(secret),
-        (Some(Value::String(_)), Value::String(url)) => {
-            if let Some((start, end)) = url_password(url) {
-                found(&url[start..end]);
-            }
-        }
-        _ => {}
-    }
-    for choices in ["anyOf", "oneOf", "allOf"] {
-        for choice in schema.get(choices).and_then(Value::as_array).into_iter().flatten() {
-            collect(choice, value, found);
-        }
-    }
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                let declared = schema.get("properties").and_then(|known| known.get(name));
-                if let Some(schema) = declared.or_else(|| schema.get("additionalProperties")) {
-                    collect(schema, field, found);
-                }
-            }
-        }
-        Value::Array(items) => {
-            if let Some(schema) = schema.get("items") {
-                items.iter().for_each(|item| collect(schema, item, found));
-            }
-        }
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,7 +254,7 @@ mod tests {
         let schema = SchemaGenerator::new(settings).into_root_schema_for::<Params>();
         let value = serde_json::json!({"url": "x://u:a@h", "env": {"K": "b"}, "keys": ["c", "d"], "shown": "e"});
         let mut found = Vec::new();
-        collect(schema.as_value(), &value, &mut |secret| found.push(secret.to_owned()));
+        collect(&Place::of(schema.as_value()), &value, &mut |secret| found.push(secret.to_owned()));
         found.sort();
         assert_eq!(found, ["a", "b", "c", "d"]);
     }
