@@ -181,6 +181,16 @@ impl Redactor {
         text
     }
 
+    /// The text with every known secret replaced by as many stars as it has bytes. One of fewer than four bytes stands
+    /// everywhere, and what is masked for it would show it.
+    pub(crate) fn stars(&self, text: &str) -> String {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known
+            .iter()
+            .filter(|secret| secret.len() >= 4)
+            .fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), &"*".repeat(secret.len())))
+    }
+
     /// Masks known secrets in every string of a value, keys included.
     pub fn redact_value(&self, value: &mut serde_json::Value) {
         use serde_json::Value;
