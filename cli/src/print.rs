@@ -78,10 +78,10 @@ pub(crate) fn colour_on_stderr(color: Color) -> bool {
     }
 }
 
-/// Every problem with its snippet, to stderr.
-pub(crate) fn problems(problems: &Diagnostics, color: Color) {
+/// Every problem with its snippet, and how many there are, to stderr.
+pub(crate) fn problems(problems: &Diagnostics, color: Color, then: &str) {
     let theme = if colour_on_stderr(color) { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_wrap_lines(false);
     for report in problems.reports() {
         let mut text = String::new();
         // Writing into a string cannot fail; a report that cannot be drawn is at least named.
@@ -92,5 +92,5 @@ pub(crate) fn problems(problems: &Diagnostics, color: Color) {
         note("");
     }
     let count = problems.len();
-    note(&format!("{count} problem{}; nothing was run", if count == 1 { "" } else { "s" }));
+    note(&format!("{count} problem{}{then}", if count == 1 { "" } else { "s" }));
 }

@@ -29,9 +29,17 @@ fn planned(task: &TaskArgs, args: &Args) -> Result<Plan, Exit> {
     };
     let (catalog, name) = inputs::target(task).map_err(wrong)?;
     let inputs = inputs::inputs(task).map_err(wrong)?;
+    if !catalog.tasks().iter().any(|known| known.name == name) {
+        // What could not be read is why the task is not there.
+        let problems = catalog.problems();
+        if problems.has_errors() {
+            print::problems(&problems, args.color, "; nothing was run");
+            return Err(Exit::Wrong);
+        }
+    }
     inputs::exposed(&catalog, &name, task).iter().for_each(|line| print::note(line));
     catalog.plan(&name, &inputs).map_err(|problems| {
-        print::problems(&problems, args.color);
+        print::problems(&problems, args.color, "; nothing was run");
         Exit::Wrong
     })
 }
@@ -57,7 +65,7 @@ pub(crate) fn check(paths: &[PathBuf], args: &Args) -> Exit {
     paths.iter().for_each(|path| catalog.add_path(path));
     let problems = catalog.problems();
     if problems.has_errors() {
-        print::problems(&problems, args.color);
+        print::problems(&problems, args.color, "");
         return Exit::Wrong;
     }
     let (tasks, functions) = (catalog.tasks().len() - before.0, catalog.functions().len() - before.1);

@@ -67,14 +67,19 @@ fn exit_statuses_are_what_the_help_says() {
 
     for (args, says) in [
         (&["run", "redis-bakup-file"][..], "did you mean `redis-backup-file`?"),
-        (&["run", "tasks.yaml"], "choose one with `--task`: "),
+        (&["run", "tasks.yaml"], "choose one with `--task`: `echo`, `wait`"),
         (&["run", "no/such.yaml"], "no/such.yaml"),
         (&["plan", "redis-copy", "--set", "from"], "--set takes NAME=VALUE"),
         (&["plan", "redis-copy", "--set-env", "from=NO_SUCH_VARIABLE"], "`NO_SUCH_VARIABLE` is not set"),
         (&["functions", "show", "redis-dmup"], "did you mean `redis-dump`?"),
         (&["runn"], "unrecognized subcommand"),
+        (&["run", "no/such.yaml", "--task", "echo"], "no/such.yaml"),
+        (&["run", "."], "choose one with `--task`: `echo`, `wait`"),
+        (&["run", "redis-digest", "--values", "."], "cannot be read"),
+        (&["plan", "redis-digest", "-o", "xml"], "[possible values: text, json, mermaid, dot]"),
     ] {
         let wrong = run(here, args);
+        assert!(!stderr(&wrong).contains("there is no task ``"), "{args:?}: {}", stderr(&wrong));
         assert_eq!(wrong.status.code(), Some(2), "{args:?}: {}", stderr(&wrong));
         assert!(stderr(&wrong).contains(says), "{args:?}: {}", stderr(&wrong));
     }
@@ -105,6 +110,27 @@ fn a_run_prints_what_its_steps_put_out_without_secrets() {
     std::os::unix::fs::symlink(&file, &link).expect("linked");
     assert!(run(&["--report", "link.json"]).status.success());
     assert!(link.is_symlink() && std::fs::read_to_string(&file).expect("there").contains("\"succeeded\""));
+}
+
+/// The engine masks the snippet; a file of values has none.
+#[test]
+fn no_message_about_definitions_or_values_shows_a_secret() {
+    let folder = folder();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    write(
+        "bad.yaml",
+        &TASKS.replace("word, required: true, secret: true", "word, default: hush-hush, secret: true, sumary: x"),
+    );
+    let bad = run(folder.path(), &["check", "bad.yaml"]);
+    assert!(stderr(&bad).contains("*********") && !stderr(&bad).contains("hush-hush"), "{}", stderr(&bad));
+    for text in
+        ["hush-hush", "[hush-hush]", "word: hush-hush: x", "word: \"hush-hush", "word: [hush-hush]", "wort: hush-hush"]
+    {
+        write("values.yaml", text);
+        let wrong = run(folder.path(), &["run", "tasks.yaml", "--task", "echo", "--values", "values.yaml"]);
+        assert_eq!(wrong.status.code(), Some(2), "{text}");
+        assert!(!stderr(&wrong).contains("hush-hush"), "{}", stderr(&wrong));
+    }
 }
 
 #[test]
