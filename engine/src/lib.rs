@@ -6,7 +6,7 @@
 //! 2. [`document`]: texts to Tasks and Functions as written
 //! 3. [`catalog`] and [`plan`]: names bound, params checked, Functions unfolded
 //! 4. `graph`: steps and pipes to pipelines
-//! 5. [`run`]: pipelines scheduled, retried, ended
+//! 5. [`mod@run`]: pipelines scheduled, retried, ended
 //! 6. [`report`]: what became of it
 //!
 //! To embed it: make a [`registry::Registry`] of functions and a [`catalog::Catalog`] of documents, call
