@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by ./demo, ./test and .ci/run: installs what is missing, and says what and why before anything takes long.
 # Always holds: nothing is installed that is there already; a command that cannot be had ends the script with its name.
 

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use aquifer_engine::catalog::{Catalog, Inputs};
 use aquifer_engine::event::Status;
@@ -114,7 +113,7 @@ fn ours(runtime: &tokio::runtime::Runtime, path: &Path, stages: usize) -> Result
     text += &format!("    - {{name: end, function: 'null', stdin: s{stages}}}\n");
     catalog.add_text("t.yaml", &text);
     let plan = catalog.plan("t", &Inputs::default()).map_err(|problems| format!("{problems:?}"))?;
-    let report = runtime.block_on(run(Arc::new(plan), RunOptions::default()));
+    let report = runtime.block_on(run(plan, RunOptions::default()));
     let read = report.step("end").map_or(0, |step| step.bytes_in);
     if report.status == Status::Succeeded && read == SIZE { Ok(()) } else { Err(format!("{report:?}")) }
 }

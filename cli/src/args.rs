@@ -92,10 +92,10 @@ pub(crate) enum Show {
 /// What to run or to plan, and with which params.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TaskArgs {
-    /// A task file, or the name of a task.
+    /// A task file, a folder of them, or the name of a task.
     #[arg(value_name = "FILE|NAME")]
     pub(crate) target: String,
-    /// Which task of the file, where it has several.
+    /// Which task, where the file or folder has several.
     #[arg(long)]
     pub(crate) task: Option<String>,
     /// Give a param.

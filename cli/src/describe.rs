@@ -20,18 +20,13 @@ pub(crate) fn functions(command: Option<&Show>) -> Exit {
     let catalog = inputs::builtin_catalog();
     let entries = catalog.functions();
     let Some(Show::Show { name }) = command else {
-        print::result(&list(entries.iter().map(|entry| (entry.name.as_str(), entry.summary.as_str()))));
-        return Exit::Success;
+        return print::result(&list(entries.iter().map(|entry| (entry.name.as_str(), entry.summary.as_str()))));
     };
     if let Some(function) = catalog.registry().get(name) {
-        print::result(&Reference::of(function.info()).text(COLUMNS));
-        return Exit::Success;
+        return print::result(&Reference::of(function.info()).text(COLUMNS));
     }
     match entries.iter().find(|entry| entry.name == *name) {
-        Some(entry) => {
-            print::result(&document(entry).text(COLUMNS));
-            Exit::Success
-        }
+        Some(entry) => print::result(&document(entry).text(COLUMNS)),
         None => unknown("function", name, entries.iter().map(|entry| entry.name.as_str()).collect()),
     }
 }
@@ -54,14 +49,10 @@ fn document(entry: &FunctionEntry) -> Reference {
 pub(crate) fn tasks(command: Option<&Show>) -> Exit {
     let entries = inputs::builtin_catalog().tasks();
     let Some(Show::Show { name }) = command else {
-        print::result(&list(entries.iter().map(|entry| (entry.name.as_str(), entry.summary.as_str()))));
-        return Exit::Success;
+        return print::result(&list(entries.iter().map(|entry| (entry.name.as_str(), entry.summary.as_str()))));
     };
     match entries.iter().find(|entry| entry.name == *name) {
-        Some(entry) => {
-            print::result(&task(entry));
-            Exit::Success
-        }
+        Some(entry) => print::result(&task(entry)),
         None => unknown("task", name, entries.iter().map(|entry| entry.name.as_str()).collect()),
     }
 }
@@ -91,8 +82,7 @@ fn list<'a>(entries: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> String
 
 /// `aquifer schema`.
 pub(crate) fn schema() -> Exit {
-    print::result(&file_schema(&inputs::builtin_catalog()));
-    Exit::Success
+    print::result(&file_schema(&inputs::builtin_catalog()))
 }
 
 pub(crate) fn file_schema(catalog: &Catalog) -> String {

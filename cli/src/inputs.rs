@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use aquifer_engine::catalog::{Catalog, InputValue, Inputs, Origin};
+use aquifer_engine::diagnostic::list;
 
 use crate::args::TaskArgs;
 
@@ -26,25 +27,28 @@ pub(crate) fn target(args: &TaskArgs) -> Result<(Catalog, String), String> {
     }
     let path = Path::new(&args.target);
     let ending = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
-    if !ending && !args.target.contains('/') && !path.is_file() {
+    let named = || catalog.tasks().iter().any(|task| task.name == args.target);
+    if !ending && !args.target.contains('/') && !path.is_file() && (named() || !path.is_dir()) {
         return Ok((catalog, args.task.clone().unwrap_or_else(|| args.target.clone())));
     }
     catalog.add_path(path);
     if let Some(task) = &args.task {
         return Ok((catalog, task.clone()));
     }
-    let name = path.display().to_string();
+    let within = |source: &Path| source == path || (path.is_dir() && source.parent() == Some(path));
     let tasks: Vec<String> = catalog
         .tasks()
         .into_iter()
-        .filter(|task| task.origin == Origin::User && task.source == name)
+        .filter(|task| task.origin == Origin::User && within(Path::new(&task.source)))
         .map(|task| task.name)
         .collect();
+    let name = path.display();
     match tasks.as_slice() {
         [task] => Ok((catalog, task.clone())),
+        // Its problems say why there is none.
         [] if catalog.problems().has_errors() => Ok((catalog, String::new())),
         [] => Err(format!("`{name}` holds no Task")),
-        several => Err(format!("`{name}` holds several tasks: choose one with `--task`: {}", several.join(", "))),
+        several => Err(format!("`{name}` holds several tasks: choose one with `--task`: {}", list(several))),
     }
 }
 
@@ -59,8 +63,12 @@ pub(crate) fn inputs(args: &TaskArgs) -> Result<Inputs, String> {
         } else {
             read(path)?
         };
-        let values: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&text)
-            .map_err(|error| format!("`{}` is no map of params: {}", path.display(), error.without_snippet()))?;
+        let values: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&text).map_err(|error| {
+            // Some of the library's messages say how a program would allow it.
+            let why =
+                error.without_snippet().to_string().replace(", set DuplicateKeyPolicy in Options if acceptable", "");
+            format!("`{}` is no map of params: {why}", path.display())
+        })?;
         params.extend(values.into_iter().map(|(name, value)| (name, InputValue::Value(value))));
     }
     for given in &args.set {

@@ -20,14 +20,15 @@ use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use exit::Exit;
+use print::Screen;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    logging(&args);
-    quiet_panics(&args);
+    let screen = Screen::default();
+    logging(&args, &screen);
+    quiet_panics(&args, screen.clone());
     let exit = match &args.command {
-        Command::Run(run) => run::run(run, &args),
+        Command::Run(run) => run::run(run, &args, &screen),
         Command::Plan(plan) => run::plan(plan, &args),
         Command::Check { paths } => run::check(paths, &args),
         Command::Functions { command } => describe::functions(command.as_ref()),
@@ -36,8 +37,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "aquifer", &mut script);
-            print::result(&String::from_utf8_lossy(&script));
-            Exit::Success
+            print::result(&String::from_utf8_lossy(&script))
         }
         Command::Docs { write, check } => docs::run(write.as_deref(), check.as_deref()),
     };
@@ -45,14 +45,17 @@ fn main() -> ExitCode {
 }
 
 /// Library logs go to stderr, by `RUST_LOG`; without it only warnings of Aquifer's own.
-fn logging(args: &Args) {
+fn logging(args: &Args, screen: &Screen) {
     use tracing_subscriber::Layer as _;
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
 
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off,aquifer_engine=warn,aquifer_functions=warn"));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer({
+        let screen = screen.clone();
+        move || screen.clone()
+    });
     let lines = match args.log_format {
         args::LogFormat::Text => lines.with_ansi(print::colour_on_stderr(args.color)).boxed(),
         args::LogFormat::Json => lines.json().boxed(),
@@ -74,13 +77,13 @@ fn may_be_shown(line: &tracing::Metadata<'_>) -> bool {
 }
 
 /// A panic's text may hold a secret, so only its place is printed here; the engine puts the text, without secrets, into the report.
-fn quiet_panics(args: &Args) {
+fn quiet_panics(args: &Args, screen: Screen) {
     let events_only = matches!(&args.command, Command::Run(run) if run.progress == args::Progress::Json);
     std::panic::set_hook(Box::new(move |info| {
         if events_only {
             return;
         }
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-        print::note(&format!("a function panicked{place}: this is a bug, please report it"));
+        screen.note(&format!("a function panicked{place}: this is a bug, please report it"));
     }));
 }

@@ -1,22 +1,67 @@
 //! The only place that writes to stdout and stderr. Always holds: a closed stdout or stderr ends nothing in a panic.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use aquifer_engine::diagnostic::Diagnostics;
+use console::Term;
+use indicatif::MultiProgress;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use crate::args::Color;
+use crate::exit::Exit;
 
-/// A result, to stdout. Whoever reads it may stop reading: then there is nobody left to tell.
-pub(crate) fn result(text: &str) {
+/// A result, to stdout. Whoever reads it may stop reading: then there is nobody left to tell. A full disk is an error.
+pub(crate) fn result(text: &str) -> Exit {
     let mut out = std::io::stdout().lock();
     let newline = if text.ends_with('\n') { "" } else { "\n" };
-    let _ = write!(out, "{text}{newline}").and_then(|()| out.flush());
+    match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
+        Err(problem) if problem.kind() != ErrorKind::BrokenPipe => {
+            error(&format!("stdout cannot be written: {problem}"));
+            Exit::Failed
+        }
+        _ => Exit::Success,
+    }
 }
 
 /// A word to the user, to stderr.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// The terminal that rows of progress may stand on. Clones are the same one.
+///
+/// Always holds: what is written through it stands above the rows, whole.
+#[derive(Clone, Default)]
+pub(crate) struct Screen(MultiProgress);
+
+impl Screen {
+    /// The rows.
+    pub(crate) fn bars(&self) -> &MultiProgress {
+        &self.0
+    }
+
+    /// How many lines the terminal has.
+    pub(crate) fn rows(&self) -> usize {
+        usize::from(Term::stderr().size().0)
+    }
+
+    /// A word to the user, to stderr.
+    pub(crate) fn note(&self, text: &str) {
+        if self.0.is_hidden() || self.0.println(text).is_err() {
+            note(text);
+        }
+    }
+}
+
+impl Write for Screen {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.suspend(|| std::io::stderr().lock().write_all(text))?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A mistake outside of any file.
@@ -33,10 +78,10 @@ pub(crate) fn colour_on_stderr(color: Color) -> bool {
     }
 }
 
-/// Every problem with its snippet, to stderr.
-pub(crate) fn problems(problems: &Diagnostics, color: Color) {
+/// Every problem with its snippet, and how many there are, to stderr.
+pub(crate) fn problems(problems: &Diagnostics, color: Color, then: &str) {
     let theme = if colour_on_stderr(color) { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_wrap_lines(false);
     for report in problems.reports() {
         let mut text = String::new();
         // Writing into a string cannot fail; a report that cannot be drawn is at least named.
@@ -47,5 +92,5 @@ pub(crate) fn problems(problems: &Diagnostics, color: Color) {
         note("");
     }
     let count = problems.len();
-    note(&format!("{count} problem{}; nothing was run", if count == 1 { "" } else { "s" }));
+    note(&format!("{count} problem{}{then}", if count == 1 { "" } else { "s" }));
 }

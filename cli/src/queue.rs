@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aquifer_engine::event::{Event, EventSink, Level, What};
 
-use crate::print;
+use crate::print::Screen;
 
 /// How many messages may wait: a few megabytes of the longest ones.
 const MOST_MESSAGES: usize = 1000;
@@ -46,10 +46,10 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Starts the thread that hands everything to `sink`.
-    pub(crate) fn start(sink: Arc<dyn EventSink>) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn start(sink: Arc<dyn EventSink>, screen: Screen) -> std::io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let own = Arc::clone(&queue);
-        std::thread::Builder::new().name("aquifer-print".into()).spawn(move || own.print(&*sink))?;
+        std::thread::Builder::new().name("aquifer-print".into()).spawn(move || own.print(&*sink, &screen))?;
         Ok(queue)
     }
 
@@ -78,11 +78,11 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn print(&self, sink: &dyn EventSink) {
+    fn print(&self, sink: &dyn EventSink, screen: &Screen) {
         loop {
             match self.next() {
                 Job::Event(event) => sink.emit(&event),
-                Job::Note(text) => print::note(&text),
+                Job::Note(text) => screen.note(&text),
             }
             self.lock().busy = false;
             self.changed.notify_all();

@@ -1,7 +1,7 @@
 //! `run`, `plan` and `check`. Always holds: all three make the same checks; a run hears signals until it has ended, and
 //! never waits for stderr; with `--progress json` every line on stderr is an event, from the first to the run's last.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Output, PlanArgs, Progress, RunArgs, TaskArgs};
 use crate::exit::Exit;
+use crate::print::Screen;
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::{inputs, print, progress, summary};
@@ -30,11 +31,19 @@ fn planned(task: &TaskArgs, args: &Args, quiet: bool) -> Result<Plan, Exit> {
     };
     let (catalog, name) = inputs::target(task).map_err(wrong)?;
     let inputs = inputs::inputs(task).map_err(wrong)?;
+    if !catalog.tasks().iter().any(|known| known.name == name) {
+        // What could not be read is why the task is not there.
+        let problems = catalog.problems();
+        if problems.has_errors() {
+            print::problems(&problems, args.color, "; nothing was run");
+            return Err(Exit::Wrong);
+        }
+    }
     if !quiet {
         inputs::exposed(&catalog, &name, task).iter().for_each(|line| print::note(line));
     }
     catalog.plan(&name, &inputs).map_err(|problems| {
-        print::problems(&problems, args.color);
+        print::problems(&problems, args.color, "; nothing was run");
         Exit::Wrong
     })
 }
@@ -50,8 +59,7 @@ pub(crate) fn plan(plan: &PlanArgs, args: &Args) -> Exit {
         Output::Json => format!("{:#}", show::json(&planned)),
         Output::Mermaid => show::mermaid(&planned),
         Output::Dot => show::dot(&planned),
-    });
-    Exit::Success
+    })
 }
 
 /// `aquifer check`.
@@ -61,16 +69,15 @@ pub(crate) fn check(paths: &[PathBuf], args: &Args) -> Exit {
     paths.iter().for_each(|path| catalog.add_path(path));
     let problems = catalog.problems();
     if problems.has_errors() {
-        print::problems(&problems, args.color);
+        print::problems(&problems, args.color, "");
         return Exit::Wrong;
     }
     let (tasks, functions) = (catalog.tasks().len() - before.0, catalog.functions().len() - before.1);
-    print::result(&format!("ok: {tasks} new task(s), {functions} new function(s), no problems"));
-    Exit::Success
+    print::result(&format!("ok: {tasks} new task(s), {functions} new function(s), no problems"))
 }
 
 /// `aquifer run`.
-pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
+pub(crate) fn run(run: &RunArgs, args: &Args, screen: &Screen) -> Exit {
     let planned = match planned(&run.task, args, run.progress == Progress::Json) {
         Ok(planned) => planned,
         Err(exit) => return exit,
@@ -83,7 +90,8 @@ pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
         }
     };
     let started = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let started = started.and_then(|runtime| Ok((runtime, Queue::start(progress::sink(run.progress, args.color))?)));
+    let (sink, _quiet) = progress::sink(run.progress, args.color, screen);
+    let started = started.and_then(|runtime| Ok((runtime, Queue::start(sink, screen.clone())?)));
     let (runtime, queue) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -102,25 +110,35 @@ pub(crate) fn run(run: &RunArgs, args: &Args) -> Exit {
         }
         let events: Arc<dyn EventSink> = queue.clone();
         let options = RunOptions { events, stop, progress: Some(TICK), ..RunOptions::default() };
-        Some(aquifer_engine::run::run(Arc::new(planned), options).await)
+        Some(aquifer_engine::run::run(planned, options).await)
     });
     // A blocking call that ignores its cancel must not hold the exit back.
     runtime.shutdown_timeout(Duration::from_millis(500));
     let Some(report) = report else { return Exit::Failed };
-    let exit = match (report.status, heard.load(Ordering::Relaxed)) {
-        (Status::Succeeded, _) => Exit::Success,
-        (_, 0) => Exit::Failed,
-        (_, signal) => Exit::Signal(signal),
+    // All that was said first, then the result.
+    queue.drain();
+    // A report that was asked for and is not there is a failure, also where the run was none. It comes before the words, because
+    // it is for somebody who does not depend on what a terminal takes.
+    let stored = match store.map_or(Ok(Exit::Success), |store| store.write(&report)) {
+        Ok(exit) => exit,
+        Err(error) => {
+            queue.note(format!("error: the report could not be written: {error}"));
+            Exit::Failed
+        }
     };
-    // First, because it is for somebody who does not depend on what a terminal takes.
-    let stored = store.map_or(Ok(()), |store| store.write(&report));
-    summary::text(&report, run.progress).into_iter().for_each(|text| queue.note(text));
-    if let (Err(error), Some(path)) = (stored, &run.report) {
-        // What ran has ended as it has: a backup that was made is no failure for want of its report.
-        queue.note(format!("error: the report could not be written to `{}`: {error}", path.display()));
+    if run.report.as_deref() != Some(Path::new("-")) {
+        // That it cannot be printed changes nothing about the run.
+        print::result(&summary::table(&report));
+    }
+    if let Some(text) = summary::failed(&report).filter(|_| run.progress != Progress::Json) {
+        queue.note(text);
     }
     queue.drain();
-    exit
+    match (report.status, heard.load(Ordering::Relaxed)) {
+        (Status::Succeeded, _) => stored,
+        (_, 0) => Exit::Failed,
+        (_, signal) => Exit::Signal(signal),
+    }
 }
 
 /// SIGINT, SIGTERM and SIGHUP stop the run: gracefully first, at once when they come again. A SIGHUP that is ignored when

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use aquifer_engine::report::Report;
 use tempfile::NamedTempFile;
 
+use crate::exit::Exit;
 use crate::print;
 
 /// A place for a report.
@@ -43,10 +44,10 @@ impl Store {
     }
 
     /// Writes the report.
-    pub(crate) fn write(self, report: &Report) -> io::Result<()> {
+    pub(crate) fn write(self, report: &Report) -> io::Result<Exit> {
         let text = serde_json::to_string_pretty(report)?;
         match self {
-            Self::Stdout => print::result(&text),
+            Self::Stdout => return Ok(print::result(&text)),
             Self::Plain(mut file) => {
                 // A symbolic link may lead to a longer file; a device or a FIFO has no length to set.
                 if file.metadata()?.is_file() {
@@ -61,6 +62,6 @@ impl Store {
                 file.persist(path).map_err(|error| error.error)?;
             }
         }
-        Ok(())
+        Ok(Exit::Success)
     }
 }

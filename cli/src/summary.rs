@@ -1,21 +1,20 @@
-//! The end of a run for people: what each step did, what it put out, and, after a failure, the reason first.
+//! The end of a run for people: what each step did and put out, for stdout; and, after a failure, the reason, for stderr.
+//!
+//! Always holds: only a value that is too long to be read is shortened; the report has all of it.
 
 use std::fmt::Write as _;
 
-use aquifer_engine::report::{Report, StepFailure};
-use indicatif::HumanBytes;
+use aquifer_engine::report::{Report, StepFailure, StepReport};
+use serde_json::Value;
 
-use crate::args::Progress;
-use crate::progress;
+use crate::progress::words;
 
-/// What is to be said; without progress only a failure is worth words, and programs have their events.
-pub(crate) fn text(report: &Report, progress: Progress) -> Vec<String> {
-    if progress == Progress::Json {
-        return Vec::new();
-    }
-    let table = (progress != Progress::None).then(|| table(report));
-    let failure = report.first_failure.as_ref().map(|first| failure(first) + &last_attempt(report, first));
-    table.into_iter().chain(failure).collect()
+/// How wide lines of outputs become at most, unless one value alone is wider.
+const COLUMNS: usize = 80;
+
+/// What there is to say of a failure: the first one, and the end of the last attempt where that was another one.
+pub(crate) fn failed(report: &Report) -> Option<String> {
+    report.first_failure.as_ref().map(|first| failure(first) + &last_attempt(report, first))
 }
 
 /// The end of the last attempt, where it was another one than that of the first.
@@ -37,38 +36,64 @@ fn last_attempt(report: &Report, first: &StepFailure) -> String {
     text
 }
 
-fn table(report: &Report) -> String {
-    let mut text = String::from("\n");
-    let width = report.steps().map(|step| step.step.chars().count()).max().unwrap_or(0);
+/// How much of a value is shown.
+const VALUE: usize = 200;
+
+/// A line for each step, with its outputs below, and one for the run.
+pub(crate) fn table(report: &Report) -> String {
+    let mut text = String::new();
+    let name = report.steps().map(|step| step.step.chars().count()).max().unwrap_or(0).min(32);
+    let time = report.steps().map(|step| words::time(step.seconds).len()).max().unwrap_or(0);
     for step in report.steps() {
         let bytes = step.bytes_in.max(step.bytes_out);
-        let bytes = if bytes > 0 { HumanBytes(bytes).to_string() } else { String::new() };
-        let line =
-            format!("  {:<width$}  {:<9}  {:>7.1} s  {bytes}", step.step, progress::word(step.status), step.seconds);
+        let bytes = if bytes > 0 { words::bytes(bytes) } else { String::new() };
+        let (status, took) = (words::status(step.status), words::time(step.seconds));
+        let line = format!("{:<name$}  {status:<9}  {took:>time$}  {bytes:>8}", step.step);
         let _ = writeln!(text, "{}", line.trim_end());
-        for (name, value) in step.outputs.as_object().into_iter().flatten() {
-            let value = match value {
-                serde_json::Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            // Long outputs are for the report.
-            if !value.is_empty() && value.chars().count() <= 100 {
-                let _ = writeln!(text, "  {:<width$}    {name}: {value}", "");
-            }
-        }
+        outputs(&mut text, step);
     }
-    let _ = write!(
-        text,
-        "{} {} in {:.1} s (run {})",
-        report.task,
-        progress::word(report.status),
-        report.seconds,
-        report.run
-    );
+    let (status, took) = (words::status(report.status), words::time(report.seconds));
+    let _ = writeln!(text, "{}: {status} in {took}, run {}", report.task, report.run);
     text
 }
 
-fn failure(first: &StepFailure) -> String {
+/// As many to a line as fit.
+fn outputs(text: &mut String, step: &StepReport) {
+    let mut line = String::new();
+    for (name, value) in step.outputs.as_object().into_iter().flatten() {
+        let Some(value) = shown(value) else { continue };
+        let item = format!("{name}: {value}");
+        if !line.is_empty() && line.chars().count() + 2 + item.chars().count() > COLUMNS {
+            let _ = writeln!(text, "{line}");
+            line.clear();
+        }
+        let _ = write!(line, "  {item}");
+    }
+    if !line.is_empty() {
+        let _ = writeln!(text, "{line}");
+    }
+}
+
+fn shown(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::Null => return None,
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.is_empty() {
+        return None;
+    }
+    // What a command printed may hold line breaks, and sequences that a terminal would obey.
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut short: String = text.trim().chars().map(clean).take(VALUE).collect();
+    if text.trim().chars().count() > VALUE {
+        short.push('…');
+    }
+    Some(short)
+}
+
+/// Why a run failed.
+pub(crate) fn failure(first: &StepFailure) -> String {
     let mut text = format!("\nfailed first: step `{}` ({}): {}", first.step, first.failure.kind, first.failure.message);
     for cause in &first.failure.causes {
         let _ = write!(text, "\n  because: {cause}");
@@ -81,8 +106,8 @@ fn failure(first: &StepFailure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aquifer_engine::event::Status;
     use aquifer_engine::failure::Failure;
+    use serde_json::json;
 
     use super::*;
 
@@ -94,6 +119,35 @@ mod tests {
             text,
             "\nfailed first: step `dump` (unavailable): connection refused\n  help: is the server running?"
         );
-        assert_ne!(progress::word(Status::Failed), progress::word(Status::Cancelled));
+    }
+
+    #[test]
+    fn a_run_is_told_in_a_table_of_eighty_columns() {
+        let step = |name: &str, status: &str, outputs: Value| {
+            json!({"step": name, "function": "f", "status": status, "seconds": 4.04, "bytesIn": 0,
+                   "bytesOut": 5000, "outputs": outputs})
+        };
+        let digest = "0123456789abcdef".repeat(4);
+        let steps = [
+            step(
+                "dump",
+                "succeeded",
+                json!({"keys": 12, "digest": digest, "none": null, "empty": "", "databases": [0, 3]}),
+            ),
+            step("say", "succeeded", json!({"stdout": "a\u{1b}[2Jb\nc\n", "long": "x".repeat(300)})),
+        ];
+        let report: Report = serde_json::from_value(json!({
+            "version": 1, "run": "r1", "task": "backup", "status": "succeeded", "stopped": false,
+            "started": "2026-11-23T10:00:00Z", "seconds": 200.0,
+            "pipelines": [{"pipeline": "dump | say", "status": "succeeded", "attempts": 1, "seconds": 1, "steps": steps}],
+        }))
+        .expect("a report");
+        let expected = format!(
+            "dump  succeeded  4.0 s  4.88 KiB\n  keys: 12\n  digest: {digest}\n  databases: [0,3]\n\
+             say   succeeded  4.0 s  4.88 KiB\n  stdout: a [2Jb c\n  long: {}…\n\
+             backup: succeeded in 3 min 20 s, run r1\n",
+            "x".repeat(200)
+        );
+        assert_eq!(table(&report), expected);
     }
 }

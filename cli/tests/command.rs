@@ -106,17 +106,85 @@ fn exit_statuses_are_what_the_help_says() {
 
     for (args, says) in [
         (&["run", "redis-bakup-file"][..], "did you mean `redis-backup-file`?"),
-        (&["run", "tasks.yaml"], "choose one with `--task`: "),
+        (&["run", "tasks.yaml"], "choose one with `--task`: `echo`, `wait`"),
         (&["run", "no/such.yaml"], "no/such.yaml"),
         (&["plan", "redis-copy", "--set", "from"], "--set takes NAME=VALUE"),
         (&["plan", "redis-copy", "--set-env", "from=NO_SUCH_VARIABLE"], "`NO_SUCH_VARIABLE` is not set"),
         (&["functions", "show", "redis-dmup"], "did you mean `redis-dump`?"),
         (&["runn"], "unrecognized subcommand"),
+        (&["run", "no/such.yaml", "--task", "echo"], "no/such.yaml"),
+        (&["run", "."], "choose one with `--task`: `echo`, `wait`"),
+        (&["run", "redis-digest", "--values", "."], "cannot be read"),
+        (&["plan", "redis-digest", "-o", "xml"], "[possible values: text, json, mermaid, dot]"),
     ] {
         let wrong = run(here, args);
+        assert!(!stderr(&wrong).contains("there is no task ``"), "{args:?}: {}", stderr(&wrong));
         assert_eq!(wrong.status.code(), Some(2), "{args:?}: {}", stderr(&wrong));
         assert!(stderr(&wrong).contains(says), "{args:?}: {}", stderr(&wrong));
     }
+}
+
+#[test]
+fn a_run_prints_what_its_steps_put_out_without_secrets() {
+    let folder = folder();
+    let run = |args: &[&str]| {
+        let task = ["run", "tasks.yaml", "--task", "echo", "--set-env", "word=WORD", "--progress", "none"];
+        aquifer(folder.path()).args(task).args(args).env("WORD", "hush-hush").output().expect("it starts")
+    };
+    let told = run(&[]);
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(text.starts_with("say  succeeded  ") && text.contains("exitCode: 0"), "{text}");
+    assert!(text.contains("***") && !text.contains("hush-hush"), "{text}");
+    assert!(text.lines().last().is_some_and(|line| line.starts_with("echo: succeeded in ")), "{text}");
+    assert_eq!(stderr(&told), "");
+
+    for (path, says) in [("no/such/folder/report.json", "nothing was run"), (".", "nothing was run")] {
+        let wrong = run(&["--report", path]);
+        assert_eq!((wrong.status.code(), wrong.stdout.len()), (Some(2), 0), "{}", stderr(&wrong));
+        assert!(stderr(&wrong).contains(says), "{}", stderr(&wrong));
+    }
+    // A link is written through, not replaced: `/dev/stdout` is one.
+    let (file, link) = (folder.path().join("file.json"), folder.path().join("link.json"));
+    std::fs::write(&file, "old").expect("written");
+    std::os::unix::fs::symlink(&file, &link).expect("linked");
+    assert!(run(&["--report", "link.json"]).status.success());
+    assert!(link.is_symlink() && std::fs::read_to_string(&file).expect("there").contains("\"succeeded\""));
+}
+
+/// The engine masks the snippet; a file of values has none.
+#[test]
+fn no_message_about_definitions_or_values_shows_a_secret() {
+    let folder = folder();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    write(
+        "bad.yaml",
+        &TASKS.replace("word, required: true, secret: true", "word, default: hush-hush, secret: true, sumary: x"),
+    );
+    let bad = run(folder.path(), &["check", "bad.yaml"]);
+    assert!(stderr(&bad).contains("*********") && !stderr(&bad).contains("hush-hush"), "{}", stderr(&bad));
+    for text in
+        ["hush-hush", "[hush-hush]", "word: hush-hush: x", "word: \"hush-hush", "word: [hush-hush]", "wort: hush-hush"]
+    {
+        write("values.yaml", text);
+        let wrong = run(folder.path(), &["run", "tasks.yaml", "--task", "echo", "--values", "values.yaml"]);
+        assert_eq!(wrong.status.code(), Some(2), "{text}");
+        assert!(!stderr(&wrong).contains("hush-hush"), "{}", stderr(&wrong));
+    }
+}
+
+#[test]
+fn a_full_stdout_is_an_error() {
+    let folder = folder();
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a device that is always full");
+    let task = ["run", "tasks.yaml", "--task", "echo", "--set", "word=hush", "--report", "-"];
+    for args in [&["functions"][..], &["schema"], &["completions", "bash"], &["plan", "redis-digest"], &task] {
+        let output = aquifer(folder.path()).args(args).stdout(full()).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("stdout cannot be written"), "{args:?}: {}", stderr(&output));
+    }
+    // What ran has run: its summary is lost, its status is not.
+    let output = aquifer(folder.path()).args(&task[..6]).stdout(full()).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]
@@ -166,6 +234,7 @@ fn stopped(task: &str, signal: Signal, again: bool) -> (Option<i32>, bool, Durat
     let folder = folder();
     let mut child = aquifer(folder.path())
         .args(["run", "tasks.yaml", "--task", task, "--progress", "plain"])
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");

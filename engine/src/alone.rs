@@ -19,7 +19,7 @@ use crate::pipe::{DEFAULT_BUDGET, pipe};
 use crate::ports::{Need, OpenEnds};
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::secret::{Redactor, collect};
+use crate::secret::{Place, Redactor, collect};
 use crate::stream::StreamType;
 
 /// How a function's input goes.
@@ -113,7 +113,7 @@ pub async fn run_alone_until<F: Function>(
     let Some(function) = registry.get(F::NAME) else {
         return failed(Failure::internal("the registry lost a function"));
     };
-    collect(function.info().params.as_value(), &params, &mut |secret| notebook.secrets.hide(secret));
+    collect(&Place::of(function.info().params.as_value()), &params, &mut |secret| notebook.secrets.hide(secret));
     let prepared = match function.prepare(params) {
         Ok(prepared) => prepared,
         Err(error) => return failed(Failure::config(format!("`{}`: {error}", error.path))),

@@ -4,6 +4,8 @@
 //! is, what is wrong with it, and plans. Always holds: a document that could not be read leaves its reason here, so no
 //! mistake is lost; two documents of one kind and name are a problem at both places; the environment is never read.
 
+mod mask;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -338,13 +340,7 @@ impl Catalog {
 
     /// Everything that is wrong, in documents that could not be read and in all that the user gave, whether used or not.
     pub fn problems(&self) -> Diagnostics {
-        let mut problems = self.problems.clone();
-        let named = self.tasks.values().chain(self.functions.values());
-        let users = named.filter(|(_, origin)| *origin == Origin::User).map(|(document, _)| document);
-        for document in users.chain(&self.others) {
-            problems.extend(plan::check(self, document));
-        }
-        Diagnostics::new(Arc::new(self.sources.clone()), problems)
+        self.shown(self.found())
     }
 
     /// Everything that is wrong with the documents that the program itself brings: for its own tests.
@@ -352,7 +348,33 @@ impl Catalog {
         let named = self.tasks.values().chain(self.functions.values());
         let builtin = named.filter(|(_, origin)| *origin == Origin::BuiltIn);
         let problems = builtin.flat_map(|(document, _)| plan::check(self, document)).collect();
+        self.diagnostics(problems)
+    }
+
+    fn diagnostics(&self, problems: Vec<Diagnostic>) -> Diagnostics {
         Diagnostics::new(Arc::new(self.sources.clone()), problems)
+    }
+
+    /// Problems with the texts that they are in, in which no secret can be read.
+    fn shown(&self, problems: Diagnostics) -> Diagnostics {
+        if problems.is_empty() {
+            return problems;
+        }
+        let builtin = self.registry.iter().map(|function| (function.info().name, function.info().params.as_value()));
+        let documents = self.functions.iter();
+        let documents = documents.map(|(name, (document, _))| (name.as_str(), document.params.schema.as_ref()));
+        let known = mask::Known::new(builtin.chain(documents).collect());
+        problems.with_texts(|text| known.masked(text))
+    }
+
+    fn found(&self) -> Diagnostics {
+        let mut problems = self.problems.clone();
+        let named = self.tasks.values().chain(self.functions.values());
+        let users = named.filter(|(_, origin)| *origin == Origin::User).map(|(document, _)| document);
+        for document in users.chain(&self.others) {
+            problems.extend(plan::check(self, document));
+        }
+        self.diagnostics(problems)
     }
 
     /// Plans a task. The checks are those of [`problems`](Self::problems) and those that need the inputs.
@@ -360,19 +382,19 @@ impl Catalog {
     /// # Errors
     /// All that is wrong.
     pub fn plan(&self, task: &str, inputs: &Inputs) -> Result<Plan, Diagnostics> {
-        let known = self.problems();
-        let sources = Arc::new(self.sources.clone());
+        let known = self.found();
         let Some((document, _)) = self.tasks.get(task) else {
             let message = format!("there is no task `{task}`");
             let help = crate::diagnostic::suggest(task, "tasks", self.tasks.keys().map(String::as_str));
             let problem = Diagnostic::new("unknown-task", message).help(help);
-            return Err(Diagnostics::new(sources, vec![problem]).or(&known));
+            return Err(self.shown(self.diagnostics(vec![problem]).or(&known)));
         };
         let planned = plan::plan(self, document, inputs);
-        let problems = Diagnostics::new(sources, planned.problems).or(&known).redacted(&planned.secrets);
+        let problems = self.diagnostics(planned.problems).or(&known);
         match planned.plan {
             Some(plan) if !problems.has_errors() => Ok(plan),
-            _ => Err(problems),
+            // In this order: a text with stars in it may be no YAML any more.
+            _ => Err(self.shown(problems).redacted(&planned.secrets)),
         }
     }
 }

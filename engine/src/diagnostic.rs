@@ -169,9 +169,20 @@ impl Diagnostics {
         Self::new(self.sources, self.all)
     }
 
-    /// Takes known secrets out of every message.
+    /// Puts others of the same length in the place of the texts that it points into.
+    #[must_use]
+    pub(crate) fn with_texts(mut self, with: impl Fn(&str) -> String) -> Self {
+        let shown: BTreeSet<_> = self.all.iter().flat_map(|one| &one.labels).map(|label| label.span.source).collect();
+        let mut sources = Sources::clone(&self.sources);
+        shown.into_iter().for_each(|source| sources.rewrite(source, &with));
+        self.sources = Arc::new(sources);
+        self
+    }
+
+    /// Takes known secrets out of every message and every text.
     #[must_use]
     pub(crate) fn redacted(mut self, secrets: &Redactor) -> Self {
+        self = self.with_texts(|text| secrets.stars(text));
         for one in &mut self.all {
             one.message = secrets.redact(&one.message).into_owned();
             one.help = one.help.take().map(|help| secrets.redact(&help).into_owned());

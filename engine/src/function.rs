@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Level;
@@ -43,8 +43,10 @@ pub trait Function: Send + Sync + 'static {
     /// What later steps may name as `steps.NAME.outputs.FIELD`: a struct with a doc comment on every field, camelCase.
     type Outputs: Serialize + JsonSchema + Send + 'static;
 
-    /// The types of its streams. `None` where the params are not all known when the plan is made.
-    fn streams(params: Option<&Self::Params>) -> Streams;
+    /// The types of its streams: bytes of any kind unless said. `None` where the params are not all known when the plan is made.
+    fn streams(_: Option<&Self::Params>) -> Streams {
+        Streams::ANY
+    }
 
     /// Checks what types cannot say, when the plan is made; touches no network, disk or clock.
     ///
@@ -93,6 +95,11 @@ impl ParamError {
         self
     }
 }
+
+/// Params of a function that takes none.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
 
 /// Outputs of a function that gives none.
 #[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]

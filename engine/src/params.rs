@@ -2,14 +2,14 @@
 //!
 //! Takes a schema with its definitions inlined, as schemars writes it, and a [`Given`] that may have holes. Gives
 //! problems; what is not known yet is checked by its kind alone. Always holds: a secret goes only where the schema says
-//! [`SCHEMA_KEY`], and no value of such a place stands in a message.
+//! [`SCHEMA_KEY`](crate::secret::SCHEMA_KEY), and no value of such a place stands in a message.
 
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Diagnostic, list, suggest};
 use crate::document::article;
 use crate::document::node::{Key, found};
-use crate::secret::SCHEMA_KEY;
+use crate::secret::Place;
 use crate::source::Span;
 use crate::template::{Given, GivenValue, Kind, is_integer};
 
@@ -87,8 +87,8 @@ fn choices(schema: &Json) -> Option<Vec<Json>> {
 }
 
 fn is_secret_place(schema: &Json) -> bool {
-    schema.get(SCHEMA_KEY).is_some_and(|mark| *mark != Json::Bool(false))
-        || variants(schema).into_iter().any(is_secret_place)
+    let place = Place::of(schema);
+    place.is_secret() || place.is_url()
 }
 
 fn fits(name: &str, value: &Json) -> bool {

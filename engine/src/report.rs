@@ -102,4 +102,9 @@ impl Report {
     pub fn step(&self, name: &str) -> Option<&StepReport> {
         self.steps().find(|step| step.step == name)
     }
+
+    /// One output of one step; null where there is none.
+    pub fn output(&self, step: &str, output: &str) -> &Value {
+        self.step(step).map_or(&Value::Null, |step| step.outputs.get(output).unwrap_or(&Value::Null))
+    }
 }

@@ -90,7 +90,8 @@ impl Stop {
 /// Runs a plan to its end.
 ///
 /// Needs a Tokio runtime with its timer enabled.
-pub async fn run(plan: Arc<Plan>, options: RunOptions) -> Report {
+pub async fn run(plan: impl Into<Arc<Plan>>, options: RunOptions) -> Report {
+    let plan = plan.into();
     let info = RunInfo {
         id: options.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
         task: plan.task.clone(),

@@ -109,6 +109,14 @@ impl Sources {
         self.get(span.source).text.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
+    /// Puts another text of the same length and lines in the place of one.
+    pub(crate) fn rewrite(&mut self, id: SourceId, with: impl Fn(&str) -> String) {
+        let old = self.get(id);
+        let text = Arc::new(with(&old.text));
+        debug_assert_eq!(text.len(), old.text.len());
+        self.0[id.0 as usize] = Arc::new(Source { name: old.name.clone(), text, lines: old.lines.clone() });
+    }
+
     /// Where a span begins.
     pub fn place(&self, span: Span) -> Place {
         let source = self.get(span.source);

@@ -2,7 +2,6 @@
 //!
 //! Alone in its test binary: the high-water mark of the process is what is measured.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_engine::catalog::{Catalog, Inputs};
@@ -120,7 +119,7 @@ spec:
     );
     let plan = catalog.plan("t", &Inputs::default()).unwrap_or_else(|problems| panic!("{problems:#?}"));
     let before = memory("VmRSS:");
-    let report = run(Arc::new(plan), RunOptions::default()).await;
+    let report = run(plan, RunOptions::default()).await;
     assert_eq!(report.status, Status::Succeeded, "{report:#?}");
     assert_eq!(report.step("e").expect("it ran").bytes_in, SIZE);
     let grown = memory("VmHWM:").saturating_sub(before);

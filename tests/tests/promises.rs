@@ -54,7 +54,7 @@ async fn play_until(steps: &str, stop_at: Option<Duration>, again_at: Option<Dur
             stop.at_once();
         }
     });
-    let report = run(Arc::new(plan), options).await;
+    let report = run(plan, options).await;
     stopping.abort();
     let events = std::mem::take(&mut *events.lock().expect("no panic"));
     Played { report, ledger, events }

@@ -16,7 +16,7 @@ use crate::document::{Body, Document, StepDoc, Text};
 use crate::params::{Taker, check};
 use crate::ports::Need;
 use crate::registry::AnyFunction;
-use crate::secret::collect;
+use crate::secret::{Place, collect};
 use crate::stream::{Accepts, Produces, StreamType, Streams};
 use crate::template::{Given, Reference, Slot, Tree, TreeValue, is_true};
 
@@ -315,7 +315,7 @@ impl<'c> Unfolder<'c> {
         let before = self.draft.problems.len();
         check(Taker { name: &name.text, span: name.span }, schema, given, &mut self.draft.problems);
         let secrets = &mut self.draft.secrets;
-        collect(schema, &given.known_json(), &mut |secret| secrets.push(secret.to_owned()));
+        collect(&Place::of(schema), &given.known_json(), &mut |secret| secrets.push(secret.to_owned()));
         let Some(value) = given.to_json().filter(|_| self.draft.problems.len() == before) else {
             return (None, info.streams.clone());
         };

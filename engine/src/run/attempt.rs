@@ -189,7 +189,9 @@ impl<'a> Attempt<'a> {
                     secret.push(text.to_owned());
                 }
             });
-            if let Some(place) = crate::secret::shown_place(info.params.as_value(), params, &secret) {
+            if let Some(place) =
+                crate::secret::shown_place(&crate::secret::Place::of(info.params.as_value()), params, &secret)
+            {
                 let from = &self.plan.step(*id).name;
                 let message = format!(
                     "an output of step `{from}` holds a secret, and `{place}` of `{}` would show it",

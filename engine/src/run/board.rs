@@ -139,7 +139,8 @@ impl Board {
 
     /// Keeps what stands in a function's secret params out of every text.
     pub(super) fn hide_secrets(&self, info: &FunctionInfo, params: &Value) {
-        crate::secret::collect(info.params.as_value(), params, &mut |secret| self.secrets.hide(secret));
+        let place = crate::secret::Place::of(info.params.as_value());
+        crate::secret::collect(&place, params, &mut |secret| self.secrets.hide(secret));
     }
 
     pub(super) fn status(&self, id: StepId) -> Status {

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{Found, Hole, Kind, Names, Slot, Template, Use, compile};
 use crate::diagnostic::Diagnostic;
 use crate::document::node::{Key, Node, Value};
-use crate::secret::{IN_URL, MASK, MAYBE, SCHEMA_KEY, SecretUrl};
+use crate::secret::{MASK, Place, SecretUrl};
 use crate::source::Span;
 
 /// A value as written: templates compiled, everything else as it is.
@@ -181,26 +181,24 @@ impl Given {
     /// integer, and an argument of a command all the same.
     #[must_use]
     pub fn fitted(self, schema: &Json) -> Self {
-        self.fitted_to(&[schema])
+        self.fitted_to(&Place::of(schema))
     }
 
-    fn fitted_to(self, schemas: &[&Json]) -> Self {
-        let all = alternatives(schemas);
+    fn fitted_to(self, place: &Place<'_>) -> Self {
         let value = match self.value {
             GivenValue::Plain(value) if self.rendered && (value.is_number() || value.is_boolean()) => {
-                let takes = |kind: Kind| all.iter().any(|schema| takes(schema, kind));
+                let takes = |kind: Kind| place.schemas().iter().any(|schema| takes(schema, kind));
                 let own =
                     if value.is_boolean() { takes(Kind::Boolean) } else { takes(Kind::Number) || takes(Kind::Integer) };
                 GivenValue::Plain(if takes(Kind::String) && !own { value.to_string().into() } else { value })
             }
             GivenValue::List(items) => {
-                let schemas: Vec<&Json> = all.iter().filter_map(|schema| schema.get("items")).collect();
-                GivenValue::List(items.into_iter().map(|item| item.fitted_to(&schemas)).collect())
+                let place = place.item();
+                GivenValue::List(items.into_iter().map(|item| item.fitted_to(&place)).collect())
             }
             GivenValue::Map(fields) => {
                 let field = |(key, given): (Key, Self)| {
-                    let schemas = field_schemas(&all, &key.text);
-                    let given = given.fitted_to(&schemas);
+                    let given = given.fitted_to(&place.field(&key.text));
                     (key, given)
                 };
                 GivenValue::Map(fields.into_iter().map(field).collect())
@@ -212,30 +210,23 @@ impl Given {
 
     /// Its value for printing: what is not known as it was written, and secrets masked by the schema of what takes it.
     pub fn shown(&self, schema: &Json) -> Json {
-        self.shown_by(&[schema])
+        self.shown_at(&Place::of(schema))
     }
 
-    fn shown_by(&self, schemas: &[&Json]) -> Json {
-        // A place that is secret in one of the alternatives is not shown.
-        let all = alternatives(schemas);
-        let marked = |mark: fn(&Json) -> bool| all.iter().any(|schema| schema.get(SCHEMA_KEY).is_some_and(mark));
-        let url = marked(|mark| mark == IN_URL);
-        if marked(|mark| *mark == Json::Bool(true) || mark == MAYBE) || (self.secret && !url) {
+    fn shown_at(&self, place: &Place<'_>) -> Json {
+        if place.is_secret() || (self.secret && !place.is_url()) {
             return MASK.into();
         }
         match &self.value {
-            GivenValue::Plain(Json::String(text)) if url => SecretUrl::new(text.as_str()).to_string().into(),
+            GivenValue::Plain(Json::String(text)) if place.is_url() => SecretUrl::new(text.as_str()).to_string().into(),
             GivenValue::Hole(_, written) => written.clone().into(),
             GivenValue::Plain(value) => value.clone(),
             GivenValue::List(items) => {
-                let schemas: Vec<&Json> = all.iter().filter_map(|schema| schema.get("items")).collect();
-                items.iter().map(|item| item.shown_by(&schemas)).collect()
+                let place = place.item();
+                items.iter().map(|item| item.shown_at(&place)).collect()
             }
             GivenValue::Map(fields) => {
-                let field = |(key, given): &(Key, Self)| {
-                    let schemas = field_schemas(&all, &key.text);
-                    (key.text.clone(), given.shown_by(&schemas))
-                };
+                let field = |(key, given): &(Key, Self)| (key.text.clone(), given.shown_at(&place.field(&key.text)));
                 Json::Object(fields.iter().map(field).collect())
             }
         }
@@ -277,28 +268,6 @@ impl Given {
         }
         here
     }
-}
-
-/// Schemas with all their alternatives.
-fn alternatives<'s>(schemas: &[&'s Json]) -> Vec<&'s Json> {
-    let mut all = schemas.to_vec();
-    let mut at = 0;
-    while let Some(schema) = all.get(at) {
-        let more = ["anyOf", "oneOf", "allOf"].iter().filter_map(|key| schema.get(*key)?.as_array()).flatten();
-        let more: Vec<&Json> = more.collect();
-        all.extend(more);
-        at += 1;
-    }
-    all
-}
-
-/// The schemas of a field.
-fn field_schemas<'s>(all: &[&'s Json], name: &str) -> Vec<&'s Json> {
-    let of = |schema: &&'s Json| {
-        let declared = schema.get("properties").and_then(|known| known.get(name));
-        declared.or_else(|| schema.get("additionalProperties"))
-    };
-    all.iter().filter_map(of).collect()
 }
 
 /// True where a schema names this type.

@@ -5,5 +5,6 @@ mod codecs;
 mod exec;
 mod files;
 mod metrics;
+mod metrics_tls;
 mod rig;
 mod throttle;

@@ -16,17 +16,23 @@ use tokio_util::sync::CancellationToken;
 use crate::rig::{begun, call, failure, wait_for};
 
 /// A gateway of its own for each test.
-struct Gateway {
+pub(crate) struct Gateway {
     process: Child,
     address: String,
 }
 
 impl Gateway {
     async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A gateway with more on its command line.
+    pub(crate) async fn with(settings: &[String]) -> Self {
         // The port is free again for a moment; nothing else here asks for that very one.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let process = Command::new("prometheus-pushgateway")
             .arg(format!("--web.listen-address={free}"))
+            .args(settings)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -34,6 +40,11 @@ impl Gateway {
         let gateway = Self { process, address: free.to_string() };
         wait_for("the gateway", || std::net::TcpStream::connect(free).is_ok()).await;
         gateway
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     fn url(&self) -> String {

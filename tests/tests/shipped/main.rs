@@ -3,8 +3,6 @@
 mod postgres;
 mod redis;
 
-use std::sync::Arc;
-
 use aquifer_engine::catalog::{Catalog, Inputs};
 use aquifer_engine::event::Status;
 use aquifer_engine::report::Report;
@@ -29,7 +27,7 @@ fn shipped_documents_have_no_problems() {
 
 pub(crate) async fn played(catalog: &Catalog, task: &str, inputs: &Inputs) -> Report {
     let plan = catalog.plan(task, inputs).unwrap_or_else(|problems| panic!("{problems:#?}"));
-    run(Arc::new(plan), RunOptions::default()).await
+    run(plan, RunOptions::default()).await
 }
 
 /// Promise 1 on a real folder: a source that fails after 50 MB leaves no file, whatever stands between.
