@@ -11,6 +11,7 @@ pub(crate) mod chunks;
 pub(crate) mod connection;
 pub(crate) mod digest;
 pub(crate) mod digest_stream;
+pub(crate) mod expiry;
 pub(crate) mod facts;
 pub(crate) mod form;
 pub(crate) mod large;

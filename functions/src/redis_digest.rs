@@ -22,12 +22,13 @@ use crate::redis::chunks::Parts;
 use crate::redis::connection::{Connection, Reply};
 use crate::redis::digest::{self, Sum, Value};
 use crate::redis::digest_stream;
+use crate::redis::expiry::{self, Expiry};
 use crate::redis::facts::{Clock, Facts};
 use crate::redis::scan::{BIG, reading};
 use crate::redis::tally::{Kind, thousands};
 use crate::redis::target::{self, Written};
 use crate::redis::temporary::is_reserved;
-use crate::redis::values::{self, Expiry};
+use crate::redis::values;
 use crate::redis_dump;
 use crate::units::Period;
 
@@ -244,7 +245,7 @@ impl Reading<'_> {
                 connection.push(&[b"MULTI"]);
                 connection.push(&[b"TIME"]);
             }
-            values::ask_expiry(connection.output(), self.clock, key);
+            expiry::ask_expiry(connection.output(), self.clock, key);
             if self.clock == Clock::Left {
                 connection.push(&[b"EXEC"]);
             }
@@ -263,10 +264,10 @@ impl Reading<'_> {
                 Clock::At => None,
                 Clock::Left => {
                     values::begin(connection, 2, |_| reading(&key)).await?;
-                    Some(values::time(connection).await?)
+                    Some(expiry::time(connection).await?)
                 }
             };
-            let expiry = values::read_expiry(connection, &key, now).await?;
+            let expiry = expiry::read_expiry(connection, &key, now).await?;
             if expiry != Expiry::Gone {
                 let kind = Kind::of_name(kind.bytes().map_or(&b""[..], |name| name));
                 found.push(Found { key, kind, expiry, size });

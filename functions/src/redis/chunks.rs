@@ -12,13 +12,14 @@ use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::connection::{Connection, Reply};
+use super::expiry::{self, Expiry};
 use super::facts::Clock;
 use super::form::Form;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::{Dump, reading};
 use super::tally::Kind;
-use super::values::{self, Expiry};
+use super::values;
 
 /// How often a key is begun before it is read at once.
 const ATTEMPTS: u32 = 3;
@@ -125,7 +126,7 @@ impl Parts {
         if self.clock == Clock::Left {
             resp::command(out, &[b"TIME"]);
         }
-        values::ask_expiry(out, self.clock, key);
+        expiry::ask_expiry(out, self.clock, key);
         let count = self.count.to_string();
         let scan: &[u8] = match self.kind {
             Kind::Hash => b"HSCAN",
@@ -177,9 +178,9 @@ impl Parts {
         values::begin(connection, requests, |_| reading(&self.key)).await?;
         let now = match self.clock {
             Clock::At => None,
-            Clock::Left => Some(values::time(connection).await?),
+            Clock::Left => Some(expiry::time(connection).await?),
         };
-        let expiry = values::read_expiry(connection, &self.key, now).await?;
+        let expiry = expiry::read_expiry(connection, &self.key, now).await?;
         let mut list = None;
         if is_list {
             let length = match connection.reply().await? {

@@ -14,11 +14,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::chunks::{Ends, Parts};
 use super::connection::{Connection, Reply};
+use super::expiry::Expiry;
 use super::refusal;
 use super::resp::Head;
 use super::scan::reading;
 use super::tally::Kind;
-use super::values::Expiry;
 
 /// How expiries are looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

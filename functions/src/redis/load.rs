@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::connection::{Connection, Reply};
+use super::expiry;
 use super::parser::Command;
 use super::parts::{Group, counted, part, renamed};
 use super::refusal;
@@ -22,7 +23,6 @@ use super::replies::{Pending, What};
 use super::resp::{self, show};
 use super::tally::{Kind, PerType};
 use super::temporary::Temporary;
-use super::values;
 
 /// Keys remembered, to tell a key that the stream holds twice from one that the server already had: the most that fit into
 /// the 9 MiB of a table of 2^20 places.
@@ -116,7 +116,7 @@ impl Loader {
     ) -> Result<Self, Failure> {
         connection.push(&[b"TIME"]);
         connection.flush().await?;
-        let clock = (values::time(&mut connection).await?, Instant::now());
+        let clock = (expiry::time(&mut connection).await?, Instant::now());
         Ok(Self {
             connection: Some(connection).filter(|_| !dry_run),
             on_conflict,

@@ -150,8 +150,11 @@ impl Loader {
     /// Adds what was done so far to a failure, once as much of it is known as can be known soon, and takes away what was
     /// not completed.
     pub(crate) async fn after(&mut self, mut failure: Failure) -> Failure {
-        let patient = tokio::time::timeout(LAST_WORDS, self.settle(0)).await;
-        if let Ok(Err(other)) = patient
+        let before = self.pending.len();
+        let settled = tokio::time::timeout(LAST_WORDS, self.settle(0)).await;
+        // A connection that was lost says nothing new.
+        if let Ok(Err(other)) = settled
+            && before > 0
             && self.pending.is_empty()
         {
             failure.causes.push(other.message);

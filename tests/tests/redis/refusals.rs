@@ -185,6 +185,32 @@ async fn nobody_there_is_said_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_still_loading_says_so_at_once() {
+    let server = RedisServer::with(&["--loading-process-events-interval-bytes", "1024"]);
+    many_strings(&server, 50_000);
+    // A millisecond for each key: far longer than this test takes.
+    run(&mut server.client(), "CONFIG SET key-load-delay 1000");
+    let mut client = server.client();
+    // It ends with the server.
+    std::thread::spawn(move || drop(redis::cmd("DEBUG").arg("RELOAD").query::<()>(&mut client)));
+    let begun = Instant::now();
+    while !server.cli(&["PING"]).contains("LOADING") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it must be loading");
+    }
+    let begun = Instant::now();
+    for result in [
+        dump_with(json!({"url": server.url()})).await,
+        run_alone(RedisDigest, json!({"url": server.url()}), Input::None).await.result,
+        restore(&server, b"x", json!({})).await,
+    ] {
+        let failure = result.expect_err("it is loading");
+        assert_eq!(failure.kind, FailureKind::Unavailable, "{}", failure.message);
+        assert!(failure.message.contains("LOADING"), "{}", failure.message);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "nobody waits for a minute");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_lost_fails_the_dump() {
     let mut server = RedisServer::start();
     many_strings(&server, 300_000);
