@@ -1,7 +1,7 @@
 //! `run`, `plan` and `check`. Always holds: all three make the same checks; a run hears signals until it has ended, and
 //! never waits for stderr; with `--progress json` every line on stderr is an event, from the first to the run's last.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -119,14 +119,16 @@ pub(crate) fn run(run: &RunArgs, args: &Args, screen: &Screen) -> Exit {
     queue.drain();
     // A report that was asked for and is not there is a failure, also where the run was none. It comes before the words, because
     // it is for somebody who does not depend on what a terminal takes.
+    let for_people = !store.as_ref().is_some_and(Store::is_stdout);
     let stored = match store.map_or(Ok(Exit::Success), |store| store.write(&report)) {
         Ok(exit) => exit,
         Err(error) => {
-            queue.note(format!("error: the report could not be written: {error}"));
+            let place = run.report.as_deref().unwrap_or(std::path::Path::new("-")).display();
+            queue.note(format!("error: the report could not be written to `{place}`: {error}"));
             Exit::Failed
         }
     };
-    if run.report.as_deref() != Some(Path::new("-")) {
+    if for_people {
         // That it cannot be printed changes nothing about the run.
         print::result(&summary::table(&report));
     }

@@ -27,8 +27,11 @@ pub(crate) enum Store {
 impl Store {
     /// Opens it, or sees that it can be written, before anything runs.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("the report cannot be written to `{}`: {error}", path.display());
-        if path == Path::new("-") {
+        let failed = |error: io::Error| {
+            format!("the report cannot be written to `{}`: {error}; nothing was run", path.display())
+        };
+        // A report and the words for people would make one text that is neither.
+        if path == Path::new("-") || path == Path::new("/dev/stdout") {
             return Ok(Self::Stdout);
         }
         match std::fs::symlink_metadata(path) {
@@ -41,6 +44,11 @@ impl Store {
                 Ok(Self::Whole(path.to_owned(), folder.to_owned()))
             }
         }
+    }
+
+    /// Whether the report takes the place of what is printed for people.
+    pub(crate) fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
     }
 
     /// Writes the report.

@@ -106,14 +106,14 @@ fn exit_statuses_are_what_the_help_says() {
 
     for (args, says) in [
         (&["run", "redis-bakup-file"][..], "did you mean `redis-backup-file`?"),
-        (&["run", "tasks.yaml"], "choose one with `--task`: `echo`, `wait`"),
+        (&["run", "tasks.yaml"], "choose one with `--task`: `chatter`, "),
         (&["run", "no/such.yaml"], "no/such.yaml"),
         (&["plan", "redis-copy", "--set", "from"], "--set takes NAME=VALUE"),
         (&["plan", "redis-copy", "--set-env", "from=NO_SUCH_VARIABLE"], "`NO_SUCH_VARIABLE` is not set"),
         (&["functions", "show", "redis-dmup"], "did you mean `redis-dump`?"),
         (&["runn"], "unrecognized subcommand"),
         (&["run", "no/such.yaml", "--task", "echo"], "no/such.yaml"),
-        (&["run", "."], "choose one with `--task`: `echo`, `wait`"),
+        (&["run", "."], "choose one with `--task`: `chatter`, "),
         (&["run", "redis-digest", "--values", "."], "cannot be read"),
         (&["plan", "redis-digest", "-o", "xml"], "[possible values: text, json, mermaid, dot]"),
     ] {
@@ -337,9 +337,9 @@ fn a_report_goes_where_it_is_told_and_a_wrong_place_is_found_before_the_run() {
     let piped = wait("/dev/stdout");
     serde_json::from_slice::<serde_json::Value>(&piped.stdout).expect("the report alone");
     assert!(Path::new("/dev/stdout").symlink_metadata().expect("it is there").is_symlink());
-    // A full device is found out only after the run, which has succeeded all the same.
+    // A full device is found out only after the run. Whoever asked for a report and has none is told by the status too.
     let full = wait("/dev/full");
-    assert_eq!(full.status.code(), Some(0));
+    assert_eq!(full.status.code(), Some(1));
     assert!(stderr(&full).contains("could not be written to `/dev/full`"), "{}", stderr(&full));
 }
 

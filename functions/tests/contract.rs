@@ -13,9 +13,16 @@ use serde_json::{Map, Value, json};
 
 /// `(function, rule and place, reason)`.
 const WAIVERS: &[(&str, &str, &str)] = &[
-    ("upload", "synonym params.location.folder:", "it says which kind of place it is, beside `s3`"),
-    ("download", "synonym params.location.folder:", "it says which kind of place it is, beside `s3`"),
+    ("upload", "synonym params.location.folder:", BESIDE_S3),
+    ("download", "synonym params.location.folder:", BESIDE_S3),
+    ("restic-push", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-pull", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-forget", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-check", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-snapshots", "synonym params.repository.folder:", BESIDE_S3),
 ];
+
+const BESIDE_S3: &str = "it says which kind of place it is, beside `s3`";
 
 /// What a param is called, and what it is therefore not called.
 const CANONICAL: &[(&str, &[&str])] = &[
