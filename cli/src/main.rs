@@ -12,8 +12,8 @@ mod inputs;
 mod print;
 mod progress;
 mod queue;
-mod store;
 mod run;
+mod store;
 mod summary;
 
 use clap::{CommandFactory, Parser};

@@ -160,8 +160,7 @@ mod tests {
     #[test]
     fn progress_goes_first_then_messages_and_never_what_starts_and_ends() {
         let mut state = State::default();
-        let message =
-            |text: String| event(What::Message { step: "a".into(), level: Level::Info, text });
+        let message = |text: String| event(What::Message { step: "a".into(), level: Level::Info, text });
         for round in 0..3000 {
             state.take(event(What::Progress { steps: Vec::new() }));
             state.take(message(round.to_string()));

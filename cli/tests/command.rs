@@ -124,11 +124,19 @@ fn check_tells_every_problem_and_a_good_file_in_one_line() {
     let folder = folder();
     let good = run(folder.path(), &["check", "tasks.yaml"]);
     assert_eq!((good.status.code(), stderr(&good).as_str()), (Some(0), ""));
-    std::fs::write(folder.path().join("bad.yaml"), TASKS.replace("function: exec", "function: exce").replace("required: true, secret", "required: true, secert"))
-        .expect("written");
+    std::fs::write(
+        folder.path().join("bad.yaml"),
+        TASKS.replace("function: exec", "function: exce").replace("required: true, secret", "required: true, secert"),
+    )
+    .expect("written");
     let bad = run(folder.path(), &["check", "bad.yaml"]);
     assert_eq!(bad.status.code(), Some(2));
-    assert_eq!(stderr(&bad).matches("did you mean `exec`?").count(), TASKS.matches("function: exec").count(), "{}", stderr(&bad));
+    assert_eq!(
+        stderr(&bad).matches("did you mean `exec`?").count(),
+        TASKS.matches("function: exec").count(),
+        "{}",
+        stderr(&bad)
+    );
     assert!(stderr(&bad).contains("did you mean `secret`?") && stderr(&bad).contains("bad.yaml:"), "{}", stderr(&bad));
 }
 
@@ -240,7 +248,8 @@ fn a_stderr_that_takes_nothing_holds_no_run_up_and_hides_no_signal() {
 fn a_report_goes_where_it_is_told_and_a_wrong_place_is_found_before_the_run() {
     let folder = folder();
     let here = folder.path();
-    let wait = |path: &str| run(here, &["run", "tasks.yaml", "--task", "touch", "--progress", "none", "--report", path]);
+    let wait =
+        |path: &str| run(here, &["run", "tasks.yaml", "--task", "touch", "--progress", "none", "--report", path]);
     for path in ["no/such/folder/r.json", "."] {
         let wrong = wait(path);
         assert_eq!(wrong.status.code(), Some(2), "{path}: {}", stderr(&wrong));

@@ -321,12 +321,10 @@ pub fn collect(schema: &serde_json::Value, value: &serde_json::Value, found: &mu
     use serde_json::Value;
     match (schema.get(SCHEMA_KEY), value) {
         (Some(Value::Bool(true)), Value::String(secret)) => found(secret),
-        (Some(Value::String(mark)), Value::String(value)) if mark == MAYBE => {
-            if value.len() >= SHORTEST_MAYBE {
-                found(value);
-            }
+        (Some(Value::String(mark)), Value::String(value)) if mark == MAYBE && value.len() >= SHORTEST_MAYBE => {
+            found(value);
         }
-        (Some(Value::String(_)), Value::String(url)) => {
+        (Some(Value::String(mark)), Value::String(url)) if mark == IN_URL => {
             if let Some((start, end)) = url_password(url) {
                 found(&url[start..end]);
             }

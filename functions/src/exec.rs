@@ -359,7 +359,9 @@ impl<S: AsyncRead + Unpin> Outlet<'_, S> {
                 held.store(true, Ordering::Relaxed);
             }
             return Err(Failure::rejected("the command exited, but something that it started holds its output open")
-                .with_help("let the command wait for what it starts, or send that one's output elsewhere (`>/dev/null 2>&1`)"));
+                .with_help(
+                    "let the command wait for what it starts, or send that one's output elsewhere (`>/dev/null 2>&1`)",
+                ));
         };
         if self.overdue.is_cancelled() {
             self.late += count;

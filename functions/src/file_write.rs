@@ -135,8 +135,11 @@ fn write(params: &FileWriteParams, mut input: BlockingReader, call: &Call) -> Re
         // Some file systems know no fsync of a folder; what they keep after a power cut is theirs to say.
         let unsupported = error.raw_os_error().map(Errno::from_raw);
         if !matches!(unsupported, Some(Errno::EINVAL | Errno::ENOTSUP)) {
-            return Err(Failure::from_io(error, format!("`{}` is written, but its folder could not be synced", path.display()))
-                .with_help("the file may be gone after a power cut: look at the disk, and write it again"));
+            return Err(Failure::from_io(
+                error,
+                format!("`{}` is written, but its folder could not be synced", path.display()),
+            )
+            .with_help("the file may be gone after a power cut: look at the disk, and write it again"));
         }
     }
     Ok(FileWriteOutputs { path: path.display().to_string(), bytes, sha256: hex::encode(digest.finalize()) })

@@ -65,7 +65,18 @@ fn exposed<S: serde::Serializer>(secret: &Option<Secret>, serializer: S) -> Resu
 
 impl Default for Orders {
     fn default() -> Self {
-        Self { size: 0, chunk: 4096, pace: 0, wrong: None, after: 0, attempts: 0, then: None, shout: None, say: None, number: None }
+        Self {
+            size: 0,
+            chunk: 4096,
+            pace: 0,
+            wrong: None,
+            after: 0,
+            attempts: 0,
+            then: None,
+            shout: None,
+            say: None,
+            number: None,
+        }
     }
 }
 

@@ -189,9 +189,13 @@ impl<'a> Attempt<'a> {
             });
             if let Some(place) = crate::secret::shown_place(info.params.as_value(), params, &secret) {
                 let from = &self.plan.step(*id).name;
-                let message = format!("an output of step `{from}` holds a secret, and `{place}` of `{}` would show it", info.name);
-                return Err(Failure::config(message)
-                    .with_help("use it only where secrets are hidden (`env`, a password), or keep the secret out of that output"));
+                let message = format!(
+                    "an output of step `{from}` holds a secret, and `{place}` of `{}` would show it",
+                    info.name
+                );
+                return Err(Failure::config(message).with_help(
+                    "use it only where secrets are hidden (`env`, a password), or keep the secret out of that output",
+                ));
             }
         }
         Ok(())
