@@ -20,7 +20,7 @@ const MOST_MESSAGES: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 enum Job {
-    Event(Event),
+    Event(Box<Event>),
     Note(String),
 }
 
@@ -113,9 +113,9 @@ impl State {
             What::Message { .. } => {
                 self.say_what_is_left_out();
                 self.messages += 1;
-                self.jobs.push_back(Job::Event(event));
+                self.jobs.push_back(Job::Event(Box::new(event)));
             }
-            _ => self.jobs.push_back(Job::Event(event)),
+            _ => self.jobs.push_back(Job::Event(Box::new(event))),
         }
     }
 
@@ -124,10 +124,12 @@ impl State {
             self.say_what_is_left_out();
         }
         let job = self.jobs.pop_front();
-        if let Some(Job::Event(Event { what: What::Message { .. }, .. })) = &job {
+        if let Some(Job::Event(event)) = &job
+            && matches!(event.what, What::Message { .. })
+        {
             self.messages = self.messages.saturating_sub(1);
         }
-        job.or_else(|| self.progress.take().map(Job::Event))
+        job.or_else(|| self.progress.take().map(|event| Job::Event(Box::new(event))))
     }
 
     /// In the form of a message of the last one's step, so that programs that read events hear it too.
@@ -138,7 +140,7 @@ impl State {
             *text = format!("{count} messages were left out here: they came faster than they could be printed");
         }
         self.messages += 1;
-        self.jobs.push_back(Job::Event(event));
+        self.jobs.push_back(Job::Event(Box::new(event)));
     }
 }
 

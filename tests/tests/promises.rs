@@ -294,8 +294,13 @@ async fn the_longest_times_are_no_panic() {
     plan.pipelines[0].timeout = Some(Duration::MAX);
     let stop = Stop::default();
     let options = RunOptions { grace: Duration::MAX, stop: stop.clone(), ..RunOptions::default() };
-    stop.gracefully();
-    assert_eq!(run(Arc::new(plan), options).await.status, Status::Cancelled);
+    let stopping = tokio::spawn(async move {
+        tokio::time::sleep(SECOND).await;
+        stop.gracefully();
+    });
+    let report = run(Arc::new(plan), options).await;
+    stopping.await.expect("no panic");
+    assert_eq!((report.status, ledger.page().starts["a"]), (Status::Cancelled, 1));
 }
 
 /// Events begin and end with the run.

@@ -7,9 +7,10 @@
 //! - a step that does not stop within the grace is dropped;
 //! - an attempt that is dropped itself tells every step to stop and breaks every pipe: threads that wait on one end.
 
+mod prepare;
+
 use std::any::Any;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,9 +28,9 @@ use crate::event::Status;
 use crate::failure::{Failure, FailureKind};
 use crate::function::{Call, Voice};
 use crate::pipe::{Control, OnDeclare, pipe};
-use crate::plan::{LateScope, Params, PipelineId, Plan, StepId};
+use crate::plan::{PipelineId, Plan, StepId};
 use crate::ports::OpenEnds;
-use crate::registry::{FunctionInfo, Prepared};
+use crate::registry::Prepared;
 use crate::report::StepFailure;
 use crate::stream::StreamType;
 
@@ -128,81 +129,6 @@ impl<'a> Attempt<'a> {
 
     fn running(&self) -> impl Iterator<Item = (StepId, &Stage)> {
         self.stages.iter().filter(|(_, stage)| stage.status == Status::Running).map(|(id, stage)| (*id, stage))
-    }
-
-    /// Renders what had to wait and types every step's params. Where one is wrong, nothing starts.
-    fn prepare(&mut self) -> Result<Vec<(StepId, Prepared)>, StepFailure> {
-        let steps = &self.plan.pipeline(self.id).steps;
-        let mut prepared = Vec::with_capacity(steps.len());
-        for id in steps {
-            match self.prepare_step(*id) {
-                Ok(step) => prepared.push((*id, step)),
-                Err(failure) => {
-                    let others = Failure::cancelled(format!("step `{}` could not start", self.plan.step(*id).name));
-                    for other in steps {
-                        let (status, failure) = if other == id {
-                            (Status::Failed, failure.clone())
-                        } else {
-                            (Status::Cancelled, others.clone())
-                        };
-                        self.board.step_ended(*other, status, Err(failure));
-                    }
-                    return Err(self.board.blame(*id, failure));
-                }
-            }
-        }
-        Ok(prepared)
-    }
-
-    fn prepare_step(&self, id: StepId) -> Result<Prepared, Failure> {
-        let step = self.plan.step(id);
-        let params = match &step.params {
-            Params::Known(value) => value.clone(),
-            Params::Late(late) => {
-                let asked = RefCell::new(BTreeSet::new());
-                let outputs = |step| {
-                    asked.borrow_mut().insert(step);
-                    self.board.outputs(step)
-                };
-                let params = late.render(&LateScope { run: self.board.run(), outputs: &outputs })?;
-                self.refuse_to_show(step.runs.info(), &params, &asked.into_inner())?;
-                self.board.hide_secrets(step.runs.info(), &params);
-                params
-            }
-        };
-        step.runs.prepare(params).map_err(|error| {
-            let place = if error.path.is_empty() { String::new() } else { format!("param `{}`: ", error.path) };
-            let failure = Failure::config(format!("{place}{}", error.message));
-            match error.help {
-                Some(help) => failure.with_help(help),
-                None => failure,
-            }
-        })
-    }
-
-    /// Outputs come as they are, so one that holds a secret must not get where it would be shown: into an argument, say.
-    fn refuse_to_show(&self, info: &FunctionInfo, params: &Value, asked: &BTreeSet<StepId>) -> Result<(), Failure> {
-        for id in asked {
-            let mut secret = Vec::new();
-            texts(&self.board.outputs(*id), &mut |text| {
-                if self.board.secrets().finds(text) {
-                    secret.push(text.to_owned());
-                }
-            });
-            if let Some(place) =
-                crate::secret::shown_place(&crate::secret::Place::of(info.params.as_value()), params, &secret)
-            {
-                let from = &self.plan.step(*id).name;
-                let message = format!(
-                    "an output of step `{from}` holds a secret, and `{place}` of `{}` would show it",
-                    info.name
-                );
-                return Err(Failure::config(message).with_help(
-                    "use it only where secrets are hidden (`env`, a password), or keep the secret out of that output",
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Opens every pipe and starts every step.
@@ -436,16 +362,6 @@ impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         // Steps that have ended hold nothing any more, so this does something only where the run itself was dropped.
         self.cancel_all(&Failure::cancelled("the run was dropped"), Haste::AtOnce);
-    }
-}
-
-/// Every text inside a value.
-fn texts(value: &Value, found: &mut impl FnMut(&str)) {
-    match value {
-        Value::String(text) => found(text),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
-        Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -116,3 +116,37 @@ pub fn shown_place(place: &Place<'_>, value: &Json, texts: &[String]) -> Option<
     }
     Some(walk(place, value, texts)?.trim_start_matches('.').to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use schemars::{JsonSchema, SchemaGenerator};
+
+    use super::*;
+    use crate::secret::{MaybeSecret, Secret, SecretUrl};
+
+    #[test]
+    fn secrets_are_found_by_their_places_in_the_schema() {
+        #[derive(JsonSchema)]
+        #[expect(dead_code, reason = "only its schema is looked at")]
+        struct Params {
+            url: Option<SecretUrl>,
+            env: std::collections::BTreeMap<String, Secret>,
+            keys: Vec<Secret>,
+            perhaps: std::collections::BTreeMap<String, MaybeSecret>,
+            shown: Option<Vec<String>>,
+        }
+        let mut settings = schemars::generate::SchemaSettings::draft2020_12();
+        settings.inline_subschemas = true;
+        let schema = SchemaGenerator::new(settings).into_root_schema_for::<Params>();
+        let value = serde_json::json!({"url": "x://u:a@h", "env": {"K": "b"}, "keys": ["c", "d"], "perhaps": {"F": "true", "G": "longer"}, "shown": ["e"]});
+        let mut found = Vec::new();
+        collect(&Place::of(schema.as_value()), &value, &mut |secret| found.push(secret.to_owned()));
+        found.sort();
+        assert_eq!(found, ["a", "b", "c", "d", "longer"]);
+        let place = |text: &str| shown_place(&Place::of(schema.as_value()), &value, &[text.to_owned()]);
+        assert_eq!(place("e").as_deref(), Some("shown[0]"));
+        for hidden in ["b", "c", "longer", "no such text"] {
+            assert_eq!(place(hidden), None, "{hidden}");
+        }
+    }
+}
