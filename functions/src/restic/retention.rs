@@ -104,7 +104,7 @@ pub(crate) fn sort_out(
             if one.keep || is_newest { &mut kept } else { &mut removed }.push(one.snapshot);
         }
     }
-    removed.sort_by(|a, b| (a.time.timestamp(), a.id).cmp(&(b.time.timestamp(), b.id)));
+    removed.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
     Ok((kept, removed))
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn all(repo: &Repo, filter: &Filter) -> Result<Vec<SnapshotFile>, Fai
     let mut snapshots = read.map_err(|error| repo.trouble().failure(&error, "reading the repository's snapshots"))?;
     snapshots.retain(|snapshot| filter.takes(snapshot));
     // Two of the same moment: always in the same order.
-    snapshots.sort_by(|a, b| (a.time.timestamp(), a.id).cmp(&(b.time.timestamp(), b.id)));
+    snapshots.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
     Ok(snapshots)
 }
 

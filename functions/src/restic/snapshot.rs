@@ -66,19 +66,21 @@ pub(crate) fn save(repo: &Repo, index: &Index, archived: &Archived, label: &Labe
     summary.total_duration = summary.backup_duration;
     summary.backup_end = now;
 
-    let mut snapshot = SnapshotFile::default();
-    snapshot.time = summary.backup_start.clone();
-    snapshot.program_version = concat!("aquifer ", env!("CARGO_PKG_VERSION")).to_owned();
-    snapshot.tree = tree.into();
+    let mut snapshot = SnapshotFile {
+        time: summary.backup_start.clone(),
+        program_version: concat!("aquifer ", env!("CARGO_PKG_VERSION")).to_owned(),
+        tree: tree.into(),
+        hostname: label.host.clone(),
+        username: super::lock::username(),
+        uid: nix::unistd::getuid().as_raw(),
+        gid: nix::unistd::getgid().as_raw(),
+        summary: Some(summary),
+        ..SnapshotFile::default()
+    };
     snapshot.paths.add(format!("/{}", label.filename));
-    snapshot.hostname = label.host.clone();
-    snapshot.username = super::lock::username();
-    snapshot.uid = nix::unistd::getuid().as_raw();
-    snapshot.gid = nix::unistd::getgid().as_raw();
     for tag in &label.tags {
         snapshot.tags.add(tag.clone());
     }
-    snapshot.summary = Some(summary);
 
     let json = serde_json::to_vec(&snapshot)
         .map_err(|error| Failure::internal(format!("the snapshot is no JSON: {error}")))?;
