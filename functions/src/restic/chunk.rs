@@ -171,6 +171,31 @@ mod tests {
         assert!(all_but_last.iter().all(|chunk| (512 << 10..=8 << 20).contains(&chunk.len())));
     }
 
+    /// The definition itself: of each place, the hash of the 64 bytes in front of it.
+    #[test]
+    fn the_cuts_are_where_the_window_says() {
+        let (mut small, data) = (config(), noise(200_000));
+        (small.chunk_min_size, small.chunk_size, small.chunk_max_size) = (Some(100), Some(256), Some(1000));
+        let mut hash = Rabin64::new_with_polynom(6, &small.poly().expect("one"));
+        let mut expected = Vec::new();
+        let mut start = 0;
+        for end in 1..=data.len() {
+            let length = end - start;
+            if length >= 100 {
+                hash.reset();
+                data[end - WINDOW..end].iter().for_each(|byte| hash.slide(*byte));
+                if hash.hash & 255 == 0 || length == 1000 {
+                    expected.push(length);
+                    start = end;
+                }
+            }
+        }
+        expected.push(data.len() - start);
+        for piece in [usize::MAX, 77] {
+            assert!(cut(&small, &data, piece).iter().map(Vec::len).eq(expected.iter().copied()), "{piece}");
+        }
+    }
+
     #[test]
     fn a_change_moves_no_cut_far_behind_it() {
         let data = noise(20 << 20);
