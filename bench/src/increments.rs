@@ -45,7 +45,12 @@ fn ours(server: &Server, repository: &Path) -> Result<(), String> {
 }
 
 fn theirs(server: &Server, repository: &Path) -> Result<(), String> {
-    let mut dump = peer(server)?.stdout(Stdio::piped()).spawn().map_err(|error| format!("redis-dump-go: {error}"))?;
+    // It names every stream that it leaves out.
+    let mut dump = peer(server)?
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("redis-dump-go: {error}"))?;
     let output = dump.stdout.take().ok_or("redis-dump-go has no stdout")?;
     run(restic(repository)?.args(["backup", "--stdin", "--quiet"]).stdin(output))?;
     match dump.wait() {
