@@ -52,15 +52,21 @@ pub(crate) fn tasks(command: Option<&Show>) -> Exit {
         return print::result(&list(entries.iter().map(|entry| (entry.name.as_str(), entry.summary.as_str()))));
     };
     match entries.iter().find(|entry| entry.name == *name) {
-        Some(entry) => print::result(&task(entry)),
+        Some(entry) => match task(entry) {
+            Some(text) => print::result(text),
+            None => {
+                print::error(&format!("`{}` is not among the files of this program", entry.source));
+                Exit::Failed
+            }
+        },
         None => unknown("task", name, entries.iter().map(|entry| entry.name.as_str()).collect()),
     }
 }
 
 /// A shipped task: its own file, which is written to be read and copied.
-fn task(entry: &TaskEntry) -> String {
-    let text = aquifer_functions::shipped().iter().find(|(name, _)| *name == entry.source).map(|(_, text)| *text);
-    text.unwrap_or_default().to_owned()
+fn task(entry: &TaskEntry) -> Option<&'static str> {
+    let file = entry.source.strip_prefix("built-in:")?;
+    aquifer_functions::shipped().iter().find(|(name, _)| *name == file).map(|(_, text)| *text)
 }
 
 fn unknown(what: &str, name: &str, known: Vec<&str>) -> Exit {
@@ -92,4 +98,17 @@ pub(crate) fn file_schema(catalog: &Catalog) -> String {
         .map(|entry| Callable { name: &entry.name, summary: &entry.summary, params: &entry.params })
         .collect();
     format!("{:#}\n", schema::file(&callables))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_task_can_be_shown() {
+        for entry in inputs::builtin_catalog().tasks() {
+            let text = task(&entry).unwrap_or_default();
+            assert!(text.contains(&format!("name: {}\n", entry.name)), "{}: {text}", entry.name);
+        }
+    }
 }

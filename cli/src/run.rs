@@ -102,9 +102,7 @@ pub(crate) fn run(run: &RunArgs, args: &Args, screen: &Screen) -> Exit {
     let heard = Arc::new(AtomicU8::new(0));
     let report = runtime.block_on(async {
         let stop = Stop::default();
-        // Whoever reads events hears of it by an event.
-        let says = (run.progress != Progress::Json).then(|| Arc::clone(&queue));
-        if let Err(error) = listen(&stop, &heard, says.as_ref()) {
+        if let Err(error) = listen(&stop, &heard) {
             print::error(&format!("signals cannot be heard: {error}"));
             return None;
         }
@@ -145,25 +143,23 @@ pub(crate) fn run(run: &RunArgs, args: &Args, screen: &Screen) -> Exit {
 
 /// SIGINT, SIGTERM and SIGHUP stop the run: gracefully first, at once when they come again. A SIGHUP that is ignored when
 /// the program starts stays so: that is what `nohup` asks for.
-fn listen(stop: &Stop, heard: &Arc<AtomicU8>, says: Option<&Arc<Queue>>) -> std::io::Result<()> {
+fn listen(stop: &Stop, heard: &Arc<AtomicU8>) -> std::io::Result<()> {
     for (kind, number) in [(SignalKind::interrupt(), 2), (SignalKind::terminate(), 15), (SignalKind::hangup(), 15)] {
         if kind == SignalKind::hangup() && is_hangup_ignored() {
             continue;
         }
         let mut signals = signal(kind)?;
-        let (stop, heard, says) = (stop.clone(), Arc::clone(heard), says.cloned());
+        let (stop, heard) = (stop.clone(), Arc::clone(heard));
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 // The first one is what the exit status tells.
                 let again = heard.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed).is_err();
-                let text = if again {
+                // What watches the run hears of it by an event.
+                if again {
                     stop.at_once();
-                    "stopping at once"
                 } else {
                     stop.gracefully();
-                    "stopping: what runs is told to end, `when: always` steps still run; once more stops at once"
-                };
-                says.iter().for_each(|queue| queue.note(text));
+                }
             }
         });
     }

@@ -115,10 +115,29 @@ fn examine(repo: &Repo, read_data: bool) -> Result<(u64, CheckResults), Failure>
     }
 }
 
+/// A finding in one line. The library's own text holds, where it has a cause, a page with a backtrace.
+fn words(finding: &(dyn std::error::Error + 'static)) -> String {
+    let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = finding.to_string();
+    let what = text.split("`rustic_core` experienced").next().unwrap_or_default();
+    let what = line(what).trim_end_matches([':', ' ']).to_owned();
+    let cause = finding.source().and_then(|source| {
+        let known = source.downcast_ref::<rustic_core::RusticError>();
+        known.or_else(|| source.downcast_ref::<Box<rustic_core::RusticError>>().map(AsRef::as_ref))
+    });
+    match cause.map(rustic_core::RusticError::display_log) {
+        Some(log) => {
+            let said = log.strip_prefix("Error: ").unwrap_or(&log);
+            format!("{what}: {}", line(said.split(" (kind: related to").next().unwrap_or(said)))
+        }
+        None => what,
+    }
+}
+
 fn judge(repo: &Repo, snapshots: u64, found: &CheckResults, call: &Call) -> Result<ResticCheckOutputs, Failure> {
     let (mut errors, mut warnings) = (Vec::new(), 0_u64);
     for (level, finding) in &found.0 {
-        let text = finding.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        let text = words(finding);
         // The library gives no name to the level's type, only its words.
         if format!("{level:?}") == "Error" {
             errors.push(text);
@@ -133,10 +152,11 @@ fn judge(repo: &Repo, snapshots: u64, found: &CheckResults, call: &Call) -> Resu
         return Ok(ResticCheckOutputs { snapshots, warnings });
     }
     let shown = repo.shown();
-    let message = format!("the repository at `{shown}` is damaged: {} errors; the first: {}", errors.len(), errors[0]);
+    let count = if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors, the first", errors.len()) };
+    let message = format!("the repository at `{shown}` is damaged: {count}: {}", errors[0]);
     let mut failure = Failure::corrupt(message).with_help(
         "keep a copy of it as it is; new backups go into another repository until it is repaired (`restic repair`)",
     );
-    failure.causes = errors.into_iter().take(TOLD).collect();
+    failure.causes = errors.into_iter().skip(1).take(TOLD).collect();
     Err(failure)
 }

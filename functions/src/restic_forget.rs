@@ -176,7 +176,9 @@ impl Function for ResticForget {
                 blocking(move || prune(&repo))
             };
             let freed = locked(&repo, Kind::Exclusive, patience, call, work).await?;
-            call.info(format!("the repository became {} smaller", bytesize::ByteSize(freed)));
+            if freed > 0 {
+                call.info(format!("the repository became {} smaller", bytesize::ByteSize(freed)));
+            }
             freed_bytes = Some(freed);
         }
         Ok(ResticForgetOutputs { kept, removed: removed.len() as u64, removed_snapshots: removed, freed_bytes })

@@ -73,7 +73,7 @@ pub(super) fn line(what: &What) -> Option<String> {
         ),
         What::Stopping { at_once: true } => "stopping at once".to_owned(),
         What::Stopping { at_once: false } => {
-            "stopping: what runs is told to end, `when: always` steps still run; once more stops at once".to_owned()
+            "stopping: what runs is told to end, `when: always` and `when: failure` steps still run; once more stops at once".to_owned()
         }
         What::RunEnded { status, seconds } => format!("{} after {}", self::status(*status), self::time(*seconds)),
     })

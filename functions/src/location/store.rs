@@ -237,8 +237,13 @@ pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
     let failure = if kind == FailureKind::Unauthorized {
         failure.with_help(
             "keys come from the location itself, or from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; \
-             `docs/reference/objects.md` says what they must be allowed",
+             they must be allowed to read, write, list and delete below the prefix",
         )
+    } else if code == Some("NoSuchBucket") {
+        failure.with_help("make the bucket first, or correct its name: no bucket is made here")
+    } else if format!("{error:?}").contains("InvalidContentType") {
+        failure
+            .with_help("the server does not speak TLS: write `s3:http://HOST:PORT/BUCKET`, or `http://` in `endpoint`")
     } else {
         failure
     };

@@ -24,7 +24,12 @@ pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
         .and_then(|rest| rest.split_once("because of: "))
         .map_or(error, |(_, cause)| cause);
     let (kind, help) = match word(cause) {
-        "NOAUTH" => (FailureKind::Unauthorized, Some("the server asks for a password: give `password`")),
+        "NOAUTH" => (
+            FailureKind::Unauthorized,
+            Some(
+                "the Redis server asks for a password: it is `password` of this function, and `redisPassword` (`fromPassword`, `toPassword`) of the shipped tasks",
+            ),
+        ),
         "WRONGPASS" => (FailureKind::Unauthorized, Some("check `username` and `password`")),
         "NOPERM" => (
             FailureKind::Unauthorized,

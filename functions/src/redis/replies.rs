@@ -114,7 +114,13 @@ impl Loader {
                 Ok(())
             }
             (What::Functions { .. }, Reply::Error(error)) => {
-                Err(refusal::failure(&error, format_args!("loading the functions at byte {}", pending.offset)))
+                let failure =
+                    refusal::failure(&error, format_args!("loading the functions at byte {}", pending.offset));
+                Err(if error.to_string().contains("already exists") {
+                    failure.with_help("FLUSHALL keeps functions: FUNCTION FLUSH removes them; or choose `onConflict: skip` or `replace`")
+                } else {
+                    failure
+                })
             }
             (_, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
             (What::Part { .. }, _) => {
