@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use aquifer_engine::failure::Failure;
+use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Action;
 use aquifer_engine::secret::Secret;
@@ -36,7 +36,7 @@ pub struct ResticCheckParams {
     /// The repository's password.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// A file whose first line is the password.
+    /// A file that holds the password; white space around it does not count.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// Whether to read all data too, and not only what tells where it lies.
@@ -86,9 +86,12 @@ impl Function for ResticCheck {
         let purpose = if params.lock { Purpose::Update } else { Purpose::Read };
         let repo = access.open(purpose, false, call).await?;
         let patience = params.lock.then_some(params.lock_timeout.0);
-        let work = {
-            let repo = repo.clone();
-            blocking(move || examine(&repo, params.read_data))
+        let inner = repo.clone();
+        let work = |lock| {
+            blocking(move || {
+                let _lock = lock;
+                examine(&inner, params.read_data)
+            })
         };
         let (snapshots, found) = locked(&repo, Kind::Shared, patience, call, work).await?;
         judge(&repo, snapshots, &found, call)
@@ -105,12 +108,7 @@ fn examine(repo: &Repo, read_data: bool) -> Result<(u64, CheckResults), Failure>
     let found = repo.rustic().check(options).map_err(failed)?;
     // What was found while the store failed says nothing about the repository.
     match repo.trouble().check() {
-        Err(failure)
-            if failure.kind.is_retryable() && failure.kind != aquifer_engine::failure::FailureKind::Corrupt =>
-        {
-            Err(failure)
-        }
-        Err(failure) if failure.kind == aquifer_engine::failure::FailureKind::Cancelled => Err(failure),
+        Err(failure) if !matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => Err(failure),
         _ => Ok((snapshots.len() as u64, found)),
     }
 }

@@ -36,7 +36,7 @@ pub struct ResticForgetParams {
     /// The repository's password.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// A file whose first line is the password.
+    /// A file that holds the password; white space around it does not count.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// How many of the newest to keep.
@@ -160,9 +160,12 @@ impl Function for ResticForget {
         let patience = Some(params.lock_timeout.0).filter(|_| !params.dry_run);
 
         let (filter, group_by, dry_run) = (params.filter, params.group_by, params.dry_run);
-        let work = {
-            let repo = repo.clone();
-            blocking(move || forget(&repo, &keep, &filter, &group_by, dry_run))
+        let inner = repo.clone();
+        let work = |lock| {
+            blocking(move || {
+                let _lock = lock;
+                forget(&inner, &keep, &filter, &group_by, dry_run)
+            })
         };
         let (kept, removed) = locked(&repo, Kind::Shared, patience, call, work).await?;
         for snapshot in &removed {
@@ -171,9 +174,12 @@ impl Function for ResticForget {
         }
         let mut freed_bytes = None;
         if params.prune && !dry_run {
-            let work = {
-                let repo = repo.clone();
-                blocking(move || prune(&repo))
+            let inner = repo.clone();
+            let work = |lock| {
+                blocking(move || {
+                    let _lock = lock;
+                    prune(&inner)
+                })
             };
             let freed = locked(&repo, Kind::Exclusive, patience, call, work).await?;
             if freed > 0 {

@@ -36,7 +36,7 @@ pub struct ResticPullParams {
     /// The repository's password.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// A file whose first line is the password.
+    /// A file that holds the password; white space around it does not count.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// Which snapshot: `latest`, or an id or its first characters.
@@ -111,7 +111,7 @@ impl Function for ResticPull {
         let repo = access.open(purpose, false, call).await?;
         let patience = params.lock.then_some(params.lock_timeout.0);
         let mut output = ports.stdout;
-        let work = async {
+        let work = async |_lock| {
             let inner = repo.clone();
             let (snapshot, file, index) = blocking(move || {
                 let snapshot = select::one(&inner, &params.snapshot, &params.filter)?;

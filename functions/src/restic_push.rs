@@ -40,7 +40,7 @@ pub struct ResticPushParams {
     /// The repository's password.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// A file whose first line is the password.
+    /// A file that holds the password; white space around it does not count.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// The name of the stream's file in the snapshot, at its root.
@@ -83,6 +83,8 @@ pub(crate) fn ten_minutes() -> Period {
 pub struct ResticPushOutputs {
     /// The snapshot's id.
     pub snapshot: String,
+    /// The host that it is of.
+    pub host: String,
     /// How many bytes the stream had.
     pub bytes: u64,
     /// How many of them were not in the repository before.
@@ -122,6 +124,13 @@ impl Function for ResticPush {
     async fn run(&self, params: ResticPushParams, ports: Sink, call: &Call) -> Result<ResticPushOutputs, Failure> {
         let time = Timestamp::now();
         let mut stdin = ports.stdin;
+        // A source that cannot even begin leaves no new repository behind.
+        let first = stdin.read().await?.unwrap_or_default();
+        if first.is_empty() && !params.allow_empty {
+            return Err(Failure::corrupt("the stream is empty, and an empty backup helps nobody")
+                .with_help("where that is what you want, write `allowEmpty: true`"));
+        }
+        // Only now: what a stored stream is, its source says before its first byte.
         let label = Label {
             filename: params.filename,
             host: params.host.unwrap_or_else(hostname),
@@ -129,12 +138,6 @@ impl Function for ResticPush {
             stream: stdin.stream().clone(),
             time,
         };
-        // A source that cannot even begin leaves no new repository behind.
-        let first = stdin.read().await?.unwrap_or_default();
-        if first.is_empty() && !params.allow_empty {
-            return Err(Failure::corrupt("the stream is empty, and an empty backup helps nobody")
-                .with_help("where that is what you want, write `allowEmpty: true`"));
-        }
         let access =
             Access { location: params.repository, password: params.password, password_file: params.password_file };
         let purpose = if params.init { Purpose::Write } else { Purpose::Update };
@@ -142,13 +145,16 @@ impl Function for ResticPush {
         if repo.created {
             call.info(format!("made a new repository at `{}`", repo.shown()));
         }
-        let work = {
-            let repo = repo.clone();
-            let input = stdin.blocking(Handle::current());
+        let host = label.host.clone();
+        let inner = repo.clone();
+        let input = stdin.blocking(Handle::current());
+        let work = |lock| {
             blocking(move || {
-                let index = Index::load(&repo)?;
-                let archived = archive(&repo, &index, &first, input)?;
-                let saved = save(&repo, &index, &archived, &label)?;
+                // Held until this thread is done, however its step ends.
+                let _lock = lock;
+                let index = Index::load(&inner)?;
+                let archived = archive(&inner, &index, &first, input)?;
+                let saved = save(&inner, &index, &archived, &label)?;
                 Ok((archived, saved))
             })
         };
@@ -163,6 +169,7 @@ impl Function for ResticPush {
         ));
         Ok(ResticPushOutputs {
             snapshot: saved.id.to_hex().as_str().to_owned(),
+            host,
             bytes: archived.bytes,
             new_bytes: archived.new_bytes,
             stored_bytes: stored,

@@ -30,7 +30,7 @@ pub struct ResticSnapshotsParams {
     /// The repository's password.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// A file whose first line is the password.
+    /// A file that holds the password; white space around it does not count.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// Which snapshots; all unless said.

@@ -120,7 +120,24 @@ impl Store {
             return self.operator.write(name, content).await.map(drop).map_err(|error| failure(&error, &doing));
         };
         let name = name.to_owned();
-        let written = tokio::task::spawn_blocking(move || put_file(&folder, &name, content)).await;
+        let written = tokio::task::spawn_blocking(move || put_file(&folder, &name, content, true)).await;
+        written
+            .map_err(|_| Failure::cancelled("the program is ending"))?
+            .map_err(|error| Failure::from_io(error, doing))
+    }
+
+    /// Writes a small object, whole and durable, unless there is one of its name.
+    ///
+    /// # Errors
+    /// There is one, or the store refused it or cannot be reached.
+    pub(crate) async fn put_new(&self, name: &str, content: Buffer) -> Result<(), Failure> {
+        let doing = format!("writing `{}`", self.shown(name));
+        let Some(folder) = self.folder.clone() else {
+            let write = self.operator.write_with(name, content).if_not_exists(self.is_conditional());
+            return write.await.map(drop).map_err(|error| failure(&error, &doing));
+        };
+        let name = name.to_owned();
+        let written = tokio::task::spawn_blocking(move || put_file(&folder, &name, content, false)).await;
         written
             .map_err(|_| Failure::cancelled("the program is ending"))?
             .map_err(|error| Failure::from_io(error, doing))
@@ -148,7 +165,7 @@ impl Store {
 }
 
 /// Writes a file beside its place first, then gives it its name, then makes sure that the name is on the disk too.
-fn put_file(folder: &Path, name: &str, content: Buffer) -> std::io::Result<()> {
+fn put_file(folder: &Path, name: &str, content: Buffer, replace: bool) -> std::io::Result<()> {
     let path = folder.join(name);
     let parent = path.parent().unwrap_or(folder);
     if !parent.is_dir() {
@@ -164,7 +181,8 @@ fn put_file(folder: &Path, name: &str, content: Buffer) -> std::io::Result<()> {
         part.write_all(&piece)?;
     }
     part.as_file().sync_all()?;
-    part.persist(&path).map_err(|error| error.error)?;
+    let placed = if replace { part.persist(&path) } else { part.persist_noclobber(&path) };
+    placed.map_err(|error| error.error)?;
     std::fs::File::open(parent)?.sync_all()
 }
 

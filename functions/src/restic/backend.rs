@@ -6,6 +6,9 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use bytes::Bytes;
@@ -19,6 +22,9 @@ use super::seal::id_of;
 use super::trouble::Trouble;
 use crate::location::{Store, failure};
 
+/// How long the taking away of what must not stay may take.
+const LAST: Duration = Duration::from_secs(10);
+
 /// A repository's files.
 #[derive(Debug, Clone)]
 pub(crate) struct Backend {
@@ -26,6 +32,10 @@ pub(crate) struct Backend {
     runtime: Handle,
     cancel: CancellationToken,
     trouble: Trouble,
+    /// Whether its lock is lost.
+    lost: Arc<AtomicBool>,
+    /// The key files that were written through it: where making a repository fails, they are taken away again.
+    keys: Arc<Mutex<Vec<String>>>,
 }
 
 /// A file's name below the repository.
@@ -41,7 +51,7 @@ pub(crate) fn name(kind: FileType, id: &Id) -> String {
 impl Backend {
     /// For use on blocking threads of `runtime`, until `cancel` says to stop.
     pub(crate) fn new(store: Store, runtime: Handle, cancel: CancellationToken) -> Self {
-        Self { store, runtime, cancel, trouble: Trouble::default() }
+        Self { store, runtime, cancel, trouble: Trouble::default(), lost: Arc::default(), keys: Arc::default() }
     }
 
     /// The memory of what went wrong first.
@@ -54,9 +64,37 @@ impl Backend {
         &self.store
     }
 
+    /// Takes away the keys that were written through it.
+    pub(crate) fn take_keys_back(&self) {
+        let keys = std::mem::take(&mut *self.keys.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in keys {
+            // Also after the word to stop: a key that is left behind would be in the way of the next attempt.
+            _ = self.runtime.block_on(tokio::time::timeout(LAST, self.store.operator().delete(&name)));
+        }
+    }
+
     /// The runtime that does the waiting.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    /// Ends all use of the repository for a reason: what waits is woken, and nothing new begins.
+    pub(crate) fn end(&self, why: Failure) {
+        self.trouble.tell(why);
+        self.lost.store(true, Ordering::Relaxed);
+        self.cancel.cancel();
+    }
+
+    /// Fails once the use of the repository has ended.
+    ///
+    /// # Errors
+    /// Why it has ended.
+    pub(crate) fn check_ended(&self) -> Result<(), Failure> {
+        if self.cancel.is_cancelled() { Err(self.ended()) } else { Ok(()) }
+    }
+
+    fn ended(&self) -> Failure {
+        self.trouble.check().err().unwrap_or_else(|| Failure::cancelled("stopped"))
     }
 
     /// Waits for a request, or for the word to stop. For blocking threads.
@@ -64,7 +102,7 @@ impl Backend {
         let done = self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => Err(Failure::cancelled("stopped")),
+                () = self.cancel.cancelled() => Err(self.ended()),
                 done = work => done,
             }
         });
@@ -80,13 +118,17 @@ impl Backend {
     /// # Errors
     /// The store refused it or cannot be reached.
     pub(crate) async fn write(&self, name: &str, content: impl Into<Buffer>) -> Result<(), Failure> {
+        // Told to stop, what was stored may still be written down; without a lock, nothing may.
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(self.ended());
+        }
         let write = self.store.put(name, content.into());
         let done = if self.store.folder().is_some() {
             write.await
         } else {
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => Err(Failure::cancelled("stopped")),
+                () = self.cancel.cancelled() => Err(self.ended()),
                 done = write => done,
             }
         };
@@ -122,6 +164,36 @@ impl Backend {
             )));
         }
         Ok(bytes)
+    }
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// The file is not there, or the store cannot be reached.
+    pub(crate) async fn read_all(&self, name: &str) -> Result<Bytes, Failure> {
+        let read = self.store.operator().read(name).await;
+        Ok(read.map_err(|error| failure(&error, &format!("reading `{}`", self.store.shown(name))))?.to_bytes())
+    }
+
+    /// How long ago a file was written; none where the store does not say.
+    ///
+    /// # Errors
+    /// The file is not there, or the store cannot be reached.
+    pub(crate) async fn age(&self, name: &str) -> Result<Option<jiff::SignedDuration>, Failure> {
+        let about = self.store.operator().stat(name).await;
+        let about = about.map_err(|error| failure(&error, &format!("looking at `{}`", self.store.shown(name))))?;
+        let written =
+            about.last_modified().and_then(|at| jiff::Timestamp::from_second(at.into_inner().as_second()).ok());
+        Ok(written.map(|at| jiff::Timestamp::now().duration_since(at)))
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The store refused it or cannot be reached.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
+        let deleted = self.store.operator().delete(name).await;
+        deleted.map_err(|error| failure(&error, &format!("removing `{}`", self.store.shown(name))))
     }
 
     /// The names and sizes of all files below a folder of the repository.
@@ -223,6 +295,14 @@ impl ReadBackend for Backend {
 impl WriteBackend for Backend {
     fn write_bytes(&self, kind: FileType, id: &Id, _: bool, content: BytesList) -> RusticResult<()> {
         let content: Buffer = content.into_vec().into_iter().collect();
+        match kind {
+            // The one write that makes a repository: of two programs that do it at once, one is told that it came second.
+            FileType::Config => return self.wait(self.store.put_new("config", content)).map_err(told),
+            FileType::Key => {
+                self.keys.lock().unwrap_or_else(PoisonError::into_inner).push(name(kind, id));
+            }
+            _ => {}
+        }
         self.runtime.block_on(self.write(&name(kind, id), content)).map_err(told)
     }
 

@@ -18,7 +18,8 @@ use super::snapshot::TYPE_ATTRIBUTE;
 /// How many reads may be under way.
 const AHEAD: usize = 4;
 
-/// How many bytes one read asks for at the most, where chunks lie side by side.
+/// How many bytes one read asks for at the most where chunks lie side by side, and how many they have at the most once
+/// unpacked: words may be a thousand times what is stored of them.
 const SPAN: u64 = 4 << 20;
 
 /// A file in a snapshot.
@@ -125,6 +126,8 @@ struct Span {
     pack: PackId,
     offset: u64,
     length: u64,
+    /// How many bytes its chunks have once unpacked.
+    plain: u64,
     chunks: Vec<(Id, Place)>,
 }
 
@@ -133,12 +136,19 @@ fn spans(index: &Index, content: &[Id]) -> Result<Vec<Span>, Failure> {
     for id in content {
         let (place, pack) = locate(index, BlobType::Data, id)?;
         let (offset, length) = (u64::from(place.offset), u64::from(place.length));
+        let plain = if place.unpacked > 0 { u64::from(place.unpacked) } else { length };
         match spans.last_mut() {
-            Some(last) if last.pack == pack && last.offset + last.length == offset && last.length + length <= SPAN => {
+            Some(last)
+                if last.pack == pack
+                    && last.offset + last.length == offset
+                    && last.length + length <= SPAN
+                    && last.plain + plain <= SPAN =>
+            {
                 last.length += length;
+                last.plain += plain;
                 last.chunks.push((*id, place));
             }
-            _ => spans.push(Span { pack, offset, length, chunks: vec![(*id, place)] }),
+            _ => spans.push(Span { pack, offset, length, plain, chunks: vec![(*id, place)] }),
         }
     }
     Ok(spans)

@@ -2,8 +2,10 @@
 //!
 //! A lock is a small encrypted file below `locks/` ("Locks" in restic's design document): shared ones exclude exclusive ones, which
 //! exclude all. Always holds: a lock of a process that is dead, or that has not been renewed for half an hour, stops nobody; ours is
-//! renewed while we work, and work ends where that has failed for too long; it is taken away on every way out.
+//! renewed while we work, and work ends where that has failed for too long; it is taken away once nobody works any more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
@@ -22,6 +24,9 @@ const STALE: Duration = Duration::from_secs(30 * 60);
 
 /// How often ours is renewed: restic's own rule.
 const RENEW: Duration = Duration::from_secs(5 * 60);
+
+/// How often the lock's age is looked at.
+const TICK: Duration = Duration::from_secs(20);
 
 /// How long to look again after taking a lock, for one that was taken at the same moment: restic's own rule.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -102,12 +107,13 @@ pub(crate) fn username() -> String {
     known.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// A lock that we hold.
+/// A lock that we hold. It is taken away when it is released, or else when nobody has it any more.
 #[derive(Debug)]
 pub(crate) struct Lock {
     repo: Repo,
-    renewal: Option<(CancellationToken, JoinHandle<()>)>,
-    current: std::sync::Arc<std::sync::Mutex<Id>>,
+    current: Arc<Mutex<Id>>,
+    renewal: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
+    released: AtomicBool,
 }
 
 impl Lock {
@@ -122,14 +128,19 @@ impl Lock {
             let in_the_way = match call.or_cancelled(others(repo, kind, None, call)).await?? {
                 Some(owner) => owner,
                 None => {
-                    let id = write(repo, kind).await?;
+                    let (id, sealed) = sealed(repo, kind)?;
+                    // Known before it is written: one whose answer is lost on the way is taken away all the same.
                     let lock = Self::of(repo, id);
                     let settled = async {
+                        put(repo, &id, sealed).await?;
                         sleep(SETTLE).await;
                         others(repo, kind, Some(id), call).await
                     };
                     match call.or_cancelled(settled).await {
-                        Ok(Ok(None)) => return Ok(lock.renewed(kind)),
+                        Ok(Ok(None)) => {
+                            lock.renew(kind);
+                            return Ok(lock);
+                        }
                         Ok(Ok(Some(owner))) => {
                             lock.release().await;
                             owner
@@ -154,72 +165,82 @@ impl Lock {
     }
 
     fn of(repo: &Repo, id: Id) -> Self {
-        Self { repo: repo.clone(), renewal: None, current: std::sync::Arc::new(std::sync::Mutex::new(id)) }
+        Self {
+            repo: repo.clone(),
+            current: Arc::new(Mutex::new(id)),
+            renewal: Mutex::new(None),
+            released: AtomicBool::new(false),
+        }
     }
 
-    /// Renews it from now on. Where that fails for too long, others may take it for stale: then the work stops.
-    fn renewed(mut self, kind: Kind) -> Self {
-        let (repo, current) = (self.repo.clone(), std::sync::Arc::clone(&self.current));
-        let stop = CancellationToken::new();
+    /// Renews it from now on. Where that fails for so long that others may take it for stale, all work on the repository ends.
+    /// The wall clock judges, as theirs does: a machine that slept for an hour has lost its lock.
+    fn renew(&self, kind: Kind) {
+        let (repo, current, stop) = (self.repo.clone(), Arc::clone(&self.current), CancellationToken::new());
         let listens = stop.clone();
         let task = tokio::spawn(async move {
-            let mut renewed = Instant::now();
+            let mut renewed = Timestamp::now();
             loop {
                 tokio::select! {
                     biased;
                     () = listens.cancelled() => return,
-                    () = sleep(RENEW) => {}
+                    () = sleep(TICK) => {}
                 }
-                match write(&repo, kind).await {
-                    Ok(id) => {
-                        let old = std::mem::replace(&mut *held(&current), id);
-                        renewed = Instant::now();
-                        remove(&repo, old).await;
-                    }
-                    Err(failure) if renewed.elapsed() + RENEW >= STALE => {
-                        repo.trouble().tell(failure.during("the lock cannot be renewed"));
-                        return;
-                    }
-                    Err(_) => {}
+                let age = Timestamp::now().duration_since(renewed).unsigned_abs();
+                if age >= STALE {
+                    let lost = "the lock could not be renewed for half an hour, and others may have taken it for stale";
+                    repo.backend()
+                        .end(Failure::unavailable(format!("{lost}: nothing more is done with the repository")));
+                    return;
+                }
+                if age < RENEW {
+                    continue;
+                }
+                let Ok((id, sealed)) = sealed(&repo, kind) else { continue };
+                if put(&repo, &id, sealed).await.is_ok() {
+                    let old = std::mem::replace(&mut *held(&current), id);
+                    renewed = Timestamp::now();
+                    remove(&repo, old).await;
+                } else {
+                    // It may have been written and only the answer lost.
+                    remove(&repo, id).await;
                 }
             }
         });
-        self.renewal = Some((stop, task));
-        self
+        *self.renewal.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, task));
     }
 
     /// Takes it away again.
-    pub(crate) async fn release(mut self) {
-        self.stop_renewal().await;
+    pub(crate) async fn release(&self) {
+        let renewal = self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, mut task)) = renewal {
+            // One that is writing the next lock ends with it: broken off, it might leave a lock that nobody knows of.
+            stop.cancel();
+            if timeout(RELEASE, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
         let id = *held(&self.current);
         remove(&self.repo, id).await;
-    }
-
-    async fn stop_renewal(&mut self) {
-        let Some((stop, mut task)) = self.renewal.take() else { return };
-        // One that is writing the next lock ends with it: broken off, it might leave a lock that nobody knows of.
-        stop.cancel();
-        if timeout(RELEASE, &mut task).await.is_err() {
-            task.abort();
-        }
+        self.released.store(true, Ordering::Relaxed);
     }
 }
 
-fn held(current: &std::sync::Mutex<Id>) -> std::sync::MutexGuard<'_, Id> {
-    current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn held(current: &Mutex<Id>) -> MutexGuard<'_, Id> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn write(repo: &Repo, kind: Kind) -> Result<Id, Failure> {
+/// A lock file of ours, as it is stored, and its id.
+fn sealed(repo: &Repo, kind: Kind) -> Result<(Id, Vec<u8>), Failure> {
     let json = serde_json::to_vec(&Content::ours(kind))
         .map_err(|error| Failure::internal(format!("the lock is no JSON: {error}")))?;
     let sealed = repo.sealer().seal_file(&json)?;
-    let id = super::seal::id_of(&sealed);
-    repo.backend()
-        .store()
-        .put(&name(&id), sealed.into())
-        .await
-        .map_err(|failure| failure.during("locking the repository"))?;
-    Ok(id)
+    Ok((super::seal::id_of(&sealed), sealed))
+}
+
+async fn put(repo: &Repo, id: &Id, sealed: Vec<u8>) -> Result<(), Failure> {
+    let put = repo.backend().store().put(&name(id), sealed.into()).await;
+    put.map_err(|failure| failure.during("locking the repository"))
 }
 
 fn name(id: &Id) -> String {
@@ -272,31 +293,40 @@ async fn others(repo: &Repo, kind: Kind, own: Option<Id>, call: &Call) -> Result
 }
 
 /// Locks a repository around work, and unlocks it on every way out. `patience`: none where nothing is to be locked.
+/// What works on a thread of its own takes the lock along (`Some` of it): a thread that outlives its step keeps it locked.
 ///
 /// # Errors
 /// Those of the lock and of the work.
-pub(crate) async fn locked<T>(
+pub(crate) async fn locked<T, W: Future<Output = Result<T, Failure>>>(
     repo: &Repo,
     kind: Kind,
     patience: Option<Duration>,
     call: &Call,
-    work: impl Future<Output = Result<T, Failure>>,
+    work: impl FnOnce(Option<Arc<Lock>>) -> W,
 ) -> Result<T, Failure> {
-    let Some(patience) = patience else { return work.await };
-    let lock = Lock::take(repo, kind, patience, call).await?;
-    let done = work.await;
+    let Some(patience) = patience else { return work(None).await };
+    let lock = Arc::new(Lock::take(repo, kind, patience, call).await?);
+    let done = work(Some(Arc::clone(&lock))).await;
     lock.release().await;
     done
 }
 
 impl Drop for Lock {
-    /// Where nobody released it (its future was dropped), it is taken away in passing.
+    /// Where nobody released it (its step was dropped), it is taken away in passing: from a folder at once, from a server as far as
+    /// the program still runs.
     fn drop(&mut self) {
-        let Some((stop, _)) = self.renewal.take() else { return };
-        stop.cancel();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (repo, id) = (self.repo.clone(), *held(&self.current));
-            runtime.spawn(async move { remove(&repo, id).await });
+        if let Some((stop, _)) = self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            stop.cancel();
         }
+        if *self.released.get_mut() {
+            return;
+        }
+        let id = *held(&self.current);
+        if let Some(folder) = self.repo.backend().store().folder() {
+            _ = std::fs::remove_file(folder.join(name(&id)));
+            return;
+        }
+        let repo = self.repo.clone();
+        self.repo.backend().runtime().spawn(async move { remove(&repo, id).await });
     }
 }

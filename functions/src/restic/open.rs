@@ -52,7 +52,7 @@ impl Access {
         }
     }
 
-    /// The password; of a file, its first line, as restic takes it.
+    /// The password; of a file, its text without the white space around it, as restic takes it.
     async fn secret(&self, call: &Call) -> Result<Secret, Failure> {
         let Some(path) = &self.password_file else {
             return self.password.clone().ok_or_else(|| Failure::config("there is no password"));
@@ -61,9 +61,9 @@ impl Access {
         let text = tokio::fs::read_to_string(path)
             .await
             .map_err(|error| Failure::from_io(error, format!("reading the password file `{shown}`")))?;
-        let password = text.lines().next().unwrap_or_default();
+        let password = text.trim();
         if password.is_empty() {
-            return Err(Failure::config(format!("the first line of the password file `{shown}` is empty")));
+            return Err(Failure::config(format!("the password file `{shown}` is empty")));
         }
         call.hide(password);
         Ok(Secret::new(password))
@@ -111,7 +111,17 @@ impl Repo {
         runtime: Handle,
         cancel: CancellationToken,
     ) -> Result<Self, Failure> {
-        let backend = Backend::new(store, runtime, cancel);
+        Self::enter(&store, password, create, &runtime, &cancel)
+    }
+
+    fn enter(
+        store: &Store,
+        password: &Secret,
+        create: bool,
+        runtime: &Handle,
+        cancel: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        let backend = Backend::new(store.clone(), runtime.clone(), cancel.child_token());
         let shown = backend.store().shown("");
         let failed = |error: Box<RusticError>| {
             let failure = backend.trouble().failure(&error, &format!("opening the repository at `{shown}`"));
@@ -125,22 +135,54 @@ impl Repo {
         let repository = Repository::new(&RepositoryOptions::default().no_cache(true), &backends).map_err(failed)?;
         let credentials = Credentials::password(password.expose());
         let missing = repository.config_id().map_err(failed)?.is_none();
-        let rustic = match (missing, create) {
-            (false, _) => repository.open(&credentials).map_err(failed)?,
-            (true, true) => {
-                refuse_remains(&backend, &shown)?;
-                repository.init(&credentials, &KeyOptions::default(), &ConfigOptions::default()).map_err(failed)?
+        match (missing, create) {
+            (false, _) => {
+                let opened = repository.open(&credentials).map_err(failed)?;
+                Self::with(backend, opened, false)
             }
-            (true, false) => return Err(no_repository(shown)),
-        };
+            (true, false) => Err(no_repository(shown)),
+            (true, true) => {
+                clear_remains(&backend, &shown)?;
+                let made = repository.init(&credentials, &KeyOptions::default(), &ConfigOptions::default());
+                let made = match made {
+                    Ok(made) => made,
+                    Err(error) => {
+                        let failure = failed(error);
+                        backend.take_keys_back();
+                        // Another program came first: then there is a repository now, and it is as good as ours.
+                        return match Self::enter(store, password, false, runtime, cancel) {
+                            Ok(theirs) => Ok(theirs),
+                            Err(_) => Err(failure),
+                        };
+                    }
+                };
+                let repo = Self::with(backend, made, true)?;
+                // Where the store does not know "only if there is none", the last one wins.
+                if !repo.has_its_config()? {
+                    repo.backend.take_keys_back();
+                    return Self::enter(store, password, false, runtime, cancel);
+                }
+                Ok(repo)
+            }
+        }
+    }
+
+    fn with(backend: Backend, rustic: Repository<OpenStatus>, created: bool) -> Result<Self, Failure> {
         let config = rustic.config();
         let level = config.zstd().map_err(|_| {
+            let shown = backend.store().shown("");
             Failure::rejected(format!("the repository at `{shown}` has format version {}", config.version))
                 .with_help("versions 1 and 2 are known")
         })?;
         let level = level.map(|level| if level == 0 { LEVEL } else { level });
         let sealer = Sealer::new(Cipher::new(&rustic.key())?, level, config.extra_verify());
-        Ok(Self { rustic: Arc::new(rustic), backend, sealer, created: missing })
+        Ok(Self { rustic: Arc::new(rustic), backend, sealer, created })
+    }
+
+    /// Whether the config that lies there now can be read with its key.
+    fn has_its_config(&self) -> Result<bool, Failure> {
+        let read = self.backend.wait(self.backend.read_all("config"))?;
+        Ok(self.sealer.cipher().decrypt(&read).is_ok())
     }
 
     /// The library's handle.
@@ -169,13 +211,27 @@ impl Repo {
     }
 }
 
-/// A location without config but with keys or packs was a repository: a new key would not open what is there.
-fn refuse_remains(backend: &Backend, shown: &str) -> Result<(), Failure> {
-    for folder in ["keys", "snapshots", "index", "data"] {
+/// How old a key without a config is before the program that wrote it has surely ended.
+const HALF_MADE: jiff::SignedDuration = jiff::SignedDuration::from_secs(120);
+
+/// A location without config but with data was a repository: a new key would not open what is there. Keys alone are what a program
+/// left that was killed while it made one; left there, the next one would find a key that opens nothing.
+fn clear_remains(backend: &Backend, shown: &str) -> Result<(), Failure> {
+    for folder in ["snapshots", "index", "data"] {
         if !backend.wait(backend.list(folder))?.is_empty() {
             return Err(Failure::corrupt(format!("`{shown}` has a folder `{folder}` with files in it and no `config`"))
                 .with_help("it looks like a repository that lost its config, or half of a copy: choose another place, or bring the file back"));
         }
+    }
+    for (name, _) in backend.wait(backend.list("keys"))? {
+        let name = format!("keys/{name}");
+        if backend.wait(backend.age(&name))?.is_none_or(|age| age < HALF_MADE) {
+            return Err(Failure::unavailable(format!(
+                "another program seems to be making a repository at `{shown}` right now"
+            ))
+            .with_help("try again in two minutes; what a killed program left half-made is cleared away then"));
+        }
+        backend.wait(backend.delete(&name))?;
     }
     Ok(())
 }

@@ -87,6 +87,7 @@ pub(crate) fn save(repo: &Repo, index: &Index, archived: &Archived, label: &Labe
     let sealed = repo.sealer().seal_file(&json)?;
     // The last look before the one write that makes it a backup.
     repo.trouble().check()?;
+    repo.backend().check_ended()?;
     let id = repo.backend().runtime().block_on(repo.backend().save("snapshots", sealed))?;
     Ok(Saved { id, stored })
 }

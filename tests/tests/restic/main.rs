@@ -4,6 +4,7 @@ mod damage;
 mod forget;
 mod interop;
 mod locks;
+mod making;
 mod promises;
 mod rig;
 mod s3;

@@ -103,7 +103,7 @@ async fn a_database_goes_into_a_repository_and_comes_back() {
     let report = played(&catalog(), "postgres-backup", &inputs("shop")).await;
     assert_eq!(report.status, Status::Succeeded, "{report:#?}");
     server.sql("postgres", "CREATE DATABASE again");
-    let report = played(&catalog(), "postgres-restore", &inputs("again")).await;
+    let report = played(&catalog(), "postgres-restore", &inputs("again").with_text("from", "shop")).await;
     assert_eq!(report.status, Status::Succeeded, "{report:#?}");
     assert_eq!(server.sql("again", digest), before);
     // A dump that fails is no backup.

@@ -1,0 +1,86 @@
+//! Making a repository: two at once, one that was broken off, and places that only look like one.
+
+use std::time::{Duration, SystemTime};
+
+use aquifer_engine::alone::{Input, run_alone};
+use aquifer_engine::failure::FailureKind;
+use aquifer_functions::restic_push::ResticPush;
+use serde_json::json;
+
+use crate::rig::{Repository, noise, pieces, pull, push};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_first_backups_at_once_make_one_repository() {
+    for round in 0..4 {
+        let repository = Repository::nowhere();
+        let (a, b) = (noise(1 << 20, 50 + round), noise(1 << 20, 60 + round));
+        let push = |bytes: &[u8], host: &str| {
+            let params = repository.params(json!({"host": host}));
+            run_alone(ResticPush, params, Input::Finished(pieces(bytes)))
+        };
+        let (first, second) = tokio::join!(push(&a, "a"), push(&b, "b"));
+        // One may be told to try again; neither may be told that it is stored and not be.
+        let mut stored = 0;
+        for (outcome, host, bytes) in [(first, "a", &a), (second, "b", &b)] {
+            match outcome.result {
+                Ok(_) => {
+                    stored += 1;
+                    let back = pull(&repository, json!({"filter": {"host": host}})).await;
+                    assert!(back.result.is_ok() && back.stdout == *bytes, "{host}: {:?}", back.result);
+                }
+                Err(failure) => assert_eq!(failure.kind, FailureKind::Unavailable, "{failure:?}"),
+            }
+        }
+        assert!(stored >= 1);
+        assert_eq!(repository.snapshots().len(), stored);
+        assert_eq!(repository.files("keys").len(), 1, "a key that opens nothing is left");
+        repository.assert_sound();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_program_left_half_made_is_cleared_away() {
+    let repository = Repository::nowhere();
+    push(&repository, b"a", json!({})).await.expect("stored");
+    // As after a kill between the key and the config.
+    for folder in ["snapshots", "index", "data"] {
+        std::fs::remove_dir_all(repository.path().join(folder)).expect("removed");
+    }
+    std::fs::remove_file(repository.path().join("config")).expect("removed");
+    let fresh = push(&repository, b"b", json!({})).await.expect_err("somebody may be at it");
+    assert!(fresh.kind == FailureKind::Unavailable && fresh.message.contains("right now"), "{fresh:?}");
+    for key in repository.files("keys") {
+        let key = std::fs::File::options().append(true).open(key).expect("opened");
+        key.set_modified(SystemTime::now() - Duration::from_secs(600)).expect("set");
+    }
+    push(&repository, b"b", json!({})).await.expect("stored");
+    assert_eq!(repository.files("keys").len(), 1);
+    assert_eq!(pull(&repository, json!({})).await.stdout, b"b");
+    repository.assert_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_dropped_leaves_no_lock_and_no_snapshot() {
+    let repository = Repository::made_by_restic(2);
+    let params = repository.params(json!({}));
+    // A stream that never ends, since nobody says so.
+    let endless = Input::Broken(pieces(&noise(64 << 20, 71)), aquifer_engine::failure::Failure::internal("never"));
+    let step = tokio::spawn(run_alone(ResticPush, params, endless));
+    crate::rig::until("it takes its lock", || !repository.locks().is_empty());
+    step.abort();
+    _ = step.await;
+    crate::rig::until("its lock goes", || repository.locks().is_empty());
+    assert_eq!(repository.snapshots().len(), 0);
+    repository.assert_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_file_is_read_as_restic_reads_it() {
+    let repository = Repository::nowhere();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("  {} \n\n", crate::rig::PASSWORD)).expect("written");
+    let params = json!({"repository": repository.path(), "passwordFile": file.path()});
+    let outcome = run_alone(ResticPush, params, Input::bytes("a")).await;
+    outcome.result.expect("stored");
+    assert_eq!(repository.snapshots().len(), 1, "restic opens it with the bare password");
+}
