@@ -8,6 +8,7 @@
 mod s3;
 mod store;
 mod text;
+mod transport;
 
 use std::borrow::Cow;
 use std::fmt;
