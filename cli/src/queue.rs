@@ -1,7 +1,7 @@
 //! What is to be printed during a run, and the thread that prints it, so that a stderr that takes nothing holds no run up.
 //!
 //! Takes events and notes; gives them to a sink on its own thread, in order. Always holds: taking one never waits. Where the
-//! thread falls behind, progress is dropped first (the newest replaces what waits), and then messages of functions, of which
+//! thread falls behind, progress is dropped first (the newest replaces what waits, and none is printed after a later end of a step or the run), and then messages of functions, of which
 //! at most [`MOST_MESSAGES`] wait; how many of a step's were left out is said as soon as there is room. What starts and
 //! ends, and what this program itself says, is never dropped: a plan bounds how much that can be.
 
@@ -115,7 +115,13 @@ impl State {
                 self.messages += 1;
                 self.jobs.push_back(Job::Event(Box::new(event)));
             }
-            _ => self.jobs.push_back(Job::Event(Box::new(event))),
+            what => {
+                // It waits behind all jobs: printed after this one, it would tell of a step that has ended.
+                if matches!(what, What::StepEnded { .. } | What::RunEnded { .. }) {
+                    self.progress = None;
+                }
+                self.jobs.push_back(Job::Event(Box::new(event)));
+            }
         }
     }
 
@@ -179,5 +185,31 @@ mod tests {
         assert_eq!((started, said.len(), progress), (3000, MOST_MESSAGES + 1, 1));
         assert_eq!(said[0], "0");
         assert!(said[MOST_MESSAGES].starts_with("2000 messages were left out"), "{}", said[MOST_MESSAGES]);
+    }
+    #[test]
+    fn no_progress_is_printed_after_a_later_end() {
+        use aquifer_engine::event::Status;
+
+        let ended = event(What::RunEnded { status: Status::Succeeded, seconds: 1.0 });
+        let step = event(What::StepEnded {
+            step: "a".into(),
+            status: Status::Succeeded,
+            failure: None,
+            seconds: 1.0,
+            bytes_in: 0,
+            bytes_out: 0,
+            outputs: serde_json::Value::Null,
+        });
+        for end in [step, ended] {
+            let mut state = State::default();
+            state.take(event(What::Progress { steps: Vec::new() }));
+            state.take(end.clone());
+            assert!(matches!(state.next(), Some(Job::Event(event)) if *event == end));
+            assert!(state.next().is_none(), "progress after {end:?}");
+            // What came after a step's end is of the other steps, and is printed.
+            state.take(end);
+            state.take(event(What::Progress { steps: Vec::new() }));
+            assert!(state.next().is_some() && state.next().is_some());
+        }
     }
 }

@@ -8,6 +8,7 @@
 mod s3;
 mod store;
 mod text;
+mod transport;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -188,6 +189,7 @@ mod tests {
             (json!({"bucket": "a/b"}), "to.s3.bucket"),
             (json!({"bucket": "b", "accessKeyId": "a"}), "to.s3.secretAccessKey"),
             (json!({"bucket": "b", "secretAccessKey": "a"}), "to.s3.accessKeyId"),
+            (json!({"bucket": "b", "sessionToken": "a"}), "to.s3.accessKeyId"),
             (json!({"bucket": "b", "endpoint": "ftp://h"}), "to.s3.endpoint"),
             (json!({"bucket": "b", "endpoint": "http://u:p@h"}), "to.s3.endpoint"),
             (json!({"bucket": "b", "endpoint": "http://h/path"}), "to.s3.endpoint"),

@@ -35,6 +35,8 @@ pub(crate) struct Written {
     pub(crate) sha256: String,
     /// What the stream was, which is known for certain only when it has begun.
     pub(crate) stream: StreamType,
+    /// Whether it took the place of an older object.
+    pub(crate) replaced: bool,
 }
 
 /// Checks an object's name, which is the same in a folder and in a bucket.
@@ -96,7 +98,8 @@ pub(crate) fn taken(shown: &str) -> Failure {
 /// Writes a stream under a name. Whatever happens, there is either the whole object or what was there before.
 ///
 /// # Errors
-/// The stream broke, the name is taken, or the store failed; nothing is left behind then.
+/// The stream broke, the name is taken, or the store failed. Nothing new is left behind then, but where the failure says so:
+/// a whole object that has taken an older one's place.
 pub(crate) async fn write(
     store: &Store,
     name: &str,
@@ -120,8 +123,9 @@ pub(crate) async fn write(
 /// Writes the manifest of an object that has just been written; it replaces an older one.
 ///
 /// # Errors
-/// The manifest cannot be written. The object, which is no complete backup without it, is then removed.
-pub(crate) async fn seal(store: &Store, name: &str, manifest: &Manifest) -> Result<(), Failure> {
+/// The manifest cannot be written. The object, which is no complete backup without it, is then removed; one that has taken an
+/// older one's place stays, and the failure says so.
+pub(crate) async fn seal(store: &Store, name: &str, manifest: &Manifest, replaced: bool) -> Result<(), Failure> {
     let (text, its_name) = (manifest.to_text(), manifest::name_of(name));
     let sealed = match store.folder() {
         Some(root) => {
@@ -136,11 +140,28 @@ pub(crate) async fn seal(store: &Store, name: &str, manifest: &Manifest) -> Resu
             store.operator().write(&its_name, text).await.map(drop).map_err(|error| failure(&error, &doing))
         }
     };
-    let Err(mut why) = sealed else { return Ok(()) };
-    if let Err(error) = store.operator().delete(name).await {
-        why.causes.push(format!("`{}` has no manifest and could not be removed: {error}", store.shown(name)));
+    match sealed {
+        Ok(()) => Ok(()),
+        Err(why) => Err(give_up(store, name, replaced, why).await),
     }
-    Err(why)
+}
+
+/// Gives up a whole object that gets no manifest, and completes the failure. Where it has taken an older one's place it is
+/// the only copy that there is, and stays.
+async fn give_up(store: &Store, name: &str, replaced: bool, mut why: Failure) -> Failure {
+    let shown = store.shown(name);
+    if replaced {
+        let kept = format!(
+            "`{shown}` is whole and has taken the older one's place, but has no manifest of its own: upload it again, or \
+             download it with `unverified: true`"
+        );
+        let help = why.help.take().map_or_else(|| kept.clone(), |help| format!("{help}; {kept}"));
+        return why.with_help(help);
+    }
+    if let Err(error) = store.operator().delete(name).await {
+        why.causes.push(format!("`{shown}` has no manifest and could not be removed: {error}"));
+    }
+    why
 }
 
 /// The manifest of an object; `None` where there is none.

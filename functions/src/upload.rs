@@ -1,7 +1,8 @@
 //! Writes a stream to an object in a folder or a bucket, whole or not at all.
 //!
 //! Takes any bytes. Always holds: the object appears under its name only after the stream was finished, and its manifest
-//! after it; a stream that fails, or a step that is stopped, leaves neither an object nor parts of one. Only a killed program
+//! after it; a stream that fails, or a step that is stopped, leaves neither a new object nor parts of one, except for a whole
+//! object that has already taken an older one's place. Only a killed program
 //! leaves parts: a file in `.aquifer-parts` of a folder, a pending multipart upload in a bucket.
 
 use aquifer_engine::failure::Failure;
@@ -30,10 +31,12 @@ pub struct UploadParams {
     /// Whether it may take the place of an existing object.
     #[serde(default)]
     pub overwrite: bool,
-    /// In a bucket: the size of a part, `5MiB` to `512MiB`. It doubles after each 1,000 parts, since there may be only 10,000.
+    /// In a bucket: the size of the first parts, `5MiB` to `512MiB`. Parts grow to 16 MiB in the first 4 GiB, and from 100 GiB on
+    /// have 1/800 of what was sent before (320 MiB at 250 GiB), since there may be only 10,000; none is smaller than this.
     #[serde(default = "part_size")]
     pub part_size: Size,
-    /// In a bucket: how many parts are sent at once, 2 to 16. Memory: `partSize` times five more than this.
+    /// In a bucket: how many parts are sent at once, 2 to 16. Memory: five more parts than this, of the size that they have grown to:
+    /// 144 MiB up to 100 GiB unless said otherwise.
     #[serde(default = "concurrency")]
     #[schemars(range(min = 2, max = 16))]
     pub concurrency: usize,
@@ -100,7 +103,7 @@ impl Function for Upload {
         let parts = Parts { first: params.part_size.0, concurrency: params.concurrency };
         let written = objects::write(&store, name, parts, params.overwrite, ports.stdin, call).await?;
         let manifest = Manifest::new(&written, &call.run.task, &call.run.id);
-        objects::seal(&store, name, &manifest).await?;
+        objects::seal(&store, name, &manifest, written.replaced).await?;
         Ok(UploadOutputs {
             object: store.shown(name),
             bytes: written.bytes,

@@ -33,7 +33,7 @@ pub struct S3 {
     /// The access key's secret.
     #[serde(default)]
     pub secret_access_key: Option<Secret>,
-    /// The token of a temporary key.
+    /// The token of a temporary key; only with `accessKeyId` and `secretAccessKey`.
     #[serde(default)]
     pub session_token: Option<Secret>,
     /// Whether the bucket stands in the host's name (`bucket.host`) rather than in the path.
@@ -72,11 +72,13 @@ impl S3 {
         }
         let missing = |has: &str, lacks: &str| {
             Err(ParamError::new(format!("s3.{lacks}"), format!("there is `{has}` without `{lacks}`"))
-                .with_help(format!("write `{lacks}` as well, or leave both to the `AWS_*` variables")))
+                .with_help(format!("write `{lacks}` as well, or leave all keys to the `AWS_*` variables")))
         };
         match (&self.access_key_id, &self.secret_access_key) {
             (Some(_), None) => return missing("accessKeyId", "secretAccessKey"),
             (None, Some(_)) => return missing("secretAccessKey", "accessKeyId"),
+            // With keys from elsewhere it would be mixed with a key that it does not belong to.
+            (None, None) if self.session_token.is_some() => return missing("sessionToken", "accessKeyId"),
             _ => {}
         }
         let Some(endpoint) = &self.endpoint else { return Ok(()) };

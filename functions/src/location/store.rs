@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{Buffer, ErrorKind, HttpTransporter, OperationContext, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
+use opendal::{Buffer, ErrorKind, OperationContext, Operator};
 
 use super::Location;
+use super::transport::{SENDING, transport};
 
 /// Below a folder: where files are written before they get their names. On the same file system, so that the last step is a rename.
 pub(crate) const PARTS: &str = ".aquifer-parts";
@@ -23,11 +23,9 @@ const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long one request may take that carries no data, or brings some.
 const REQUEST: Duration = Duration::from_secs(60);
 
-/// How long one request may take that sends a part: several are under way at once, and the way out may be slow.
-const SENDING: Duration = Duration::from_secs(300);
-
-/// How long a server may take to answer at all: a request to a host that is not there is sent again and again.
-const CONNECTING: Duration = Duration::from_secs(10);
+/// How long one step of a large object's writing may take at the very most. A step may wait for any of its parts, and how
+/// long a part may take is bounded where it is sent, by its size.
+const PART: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +73,9 @@ impl Store {
             }
         };
         let moving = if purpose == Purpose::Write { SENDING } else { REQUEST };
-        let once = operator.layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(moving));
-        let operator = once
-            .clone()
+        let once = operator.clone().layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(PART));
+        let operator = operator
+            .layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(moving))
             .layer(RetryLayer::new().with_max_times(4).with_min_delay(Duration::from_millis(200)).with_jitter());
         let conditional = matches!(location, Location::S3(s3) if s3.conditional);
         Ok(Self { operator, once, shown, folder, conditional })
@@ -88,8 +86,9 @@ impl Store {
         &self.operator
     }
 
-    /// The library's handle that sends nothing a second time by itself. A writer made with it survives that one of its
-    /// futures is dropped, and can then still be aborted; one made with [`Self::operator`] cannot.
+    /// The library's handle for sending a large object in parts, which sends nothing a second time by itself. A writer made
+    /// with it survives that one of its futures is dropped, and can then still be aborted; one made with
+    /// [`Self::operator`] cannot.
     pub(crate) fn once(&self) -> &Operator {
         &self.once
     }
@@ -196,17 +195,6 @@ fn sweep(parts: &Path) {
             _ = std::fs::remove_file(entry.path());
         }
     }
-}
-
-/// A client of the store's own: a shared one would keep connections that belong to another runtime.
-fn transport() -> Result<HttpTransporter, Failure> {
-    let client = reqwest::Client::builder()
-        .connect_timeout(CONNECTING)
-        // Where the network is gone in the middle of a part, nothing else would tell before `SENDING` is over.
-        .tcp_user_timeout(REQUEST)
-        .build()
-        .map_err(|error| Failure::config("the TLS client cannot be set up").caused_by(&error))?;
-    Ok(HttpTransporter::new(ReqwestTransport::new(client)))
 }
 
 fn open_folder(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {

@@ -3,8 +3,9 @@
 //! Takes a stream. Gives the object once the server has put it together. Always holds:
 //! - the server is told to complete only after the stream said that it is finished;
 //! - every other end, also that of a future which is dropped, tells the server to forget the parts;
-//! - parts grow, so that 10,000 of them, which is all that S3 allows, hold more than S3's largest object; what is in
-//!   memory is `concurrency + 5` parts: those on their way, and those that wait for it.
+//! - parts grow, so that 10,000 of them, which is all that S3 allows, hold S3's largest object; what is in memory is
+//!   `concurrency + 5` parts: those on their way, and those that wait for it;
+//! - what took an older object's place stays, also where the upload fails after that: nothing else is left.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Written, look, taken};
+use super::{Written, give_up, look, taken};
 use crate::location::{Store, failure};
 
 /// S3's own limits.
@@ -25,8 +26,13 @@ const MOST_PARTS: u64 = 10_000;
 const SMALLEST_PART: usize = 5 << 20;
 const LARGEST_PART: u64 = 4 << 30;
 
-/// After how many parts the next ones are twice as large: ten steps from 8 MiB hold 7.8 TiB.
-const STEP: u64 = 1_000;
+/// How a part's size follows from what the parts before it hold. How large the object becomes is not known, and all sizes
+/// share the 10,000 parts: those that most have get small parts, and what is larger than [`COMMON`] pays for it with
+/// larger ones than it would otherwise need.
+const COMMON: u64 = 100 << 30;
+const COMMON_LARGEST: u64 = 16 << 20;
+const COMMON_SHARE: u64 = 250;
+const LARGE_SHARE: u64 = 800;
 
 /// How often, and after what wait at first, a request is sent again that failed for a passing reason.
 const AGAIN: u32 = 4;
@@ -45,10 +51,10 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// The size of a part, counted from 0.
-    fn size(self, number: u64) -> usize {
-        let doublings = u32::try_from(number / STEP).unwrap_or(u32::MAX).min(32);
-        let size = (self.first << doublings).min(LARGEST_PART);
+    /// The size of the part that comes after so many bytes.
+    fn size(self, before: u64) -> usize {
+        let grown = if before < COMMON { (before / COMMON_SHARE).min(COMMON_LARGEST) } else { before / LARGE_SHARE };
+        let size = grown.next_multiple_of(1 << 20).clamp(self.first, LARGEST_PART);
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 }
@@ -78,6 +84,7 @@ pub(super) async fn write(
         mark: format!("{}-{}-{}", call.run.id, call.step, jiff::Timestamp::now().as_nanosecond()),
         sent: 0,
         committing: false,
+        replaces: false,
     };
     let mut sending = tokio::spawn(sending.run(parts.concurrency, arriving, stop.clone()));
     let taken = tokio::select! {
@@ -105,8 +112,8 @@ pub(super) async fn write(
             of_the_stream.causes.extend(of_the_server.causes);
             Err(of_the_stream)
         }
-        (Err(why), Ok(())) | (Ok(_), Err(why)) => Err(why),
-        (Ok(written), Ok(())) => Ok(written),
+        (Err(why), Ok(_)) | (Ok(_), Err(why)) => Err(why),
+        (Ok(written), Ok(replaced)) => Ok(Written { replaced, ..written }),
     }
 }
 
@@ -115,12 +122,12 @@ pub(super) async fn write(
 async fn cut(input: &mut Reader, parts: Parts, orders: &mpsc::Sender<Order>) -> Result<Written, Failure> {
     let (mut digest, mut bytes, mut number) = (Sha256::new(), 0, 0);
     let (mut filling, mut held) = (BytesMut::new(), None::<Bytes>);
+    let (mut size, mut before) = (parts.size(0), 0);
     let gone = |_| Failure::internal("the parts have no taker");
     while let Some(mut chunk) = input.read().await? {
         digest.update(&chunk);
         bytes += chunk.len() as u64;
         while !chunk.is_empty() {
-            let size = parts.size(number);
             let piece = chunk.split_to(chunk.len().min(size - filling.len()));
             filling.extend_from_slice(&piece);
             if filling.len() == size {
@@ -128,6 +135,8 @@ async fn cut(input: &mut Reader, parts: Parts, orders: &mpsc::Sender<Order>) -> 
                 if number > MOST_PARTS {
                     return Err(Failure::rejected("the stream is larger than an object can be"));
                 }
+                before += size as u64;
+                size = parts.size(before);
                 let full = std::mem::replace(&mut filling, BytesMut::with_capacity(size)).freeze();
                 if let Some(before) = held.replace(full) {
                     orders.send(Order::Part(before.into())).await.map_err(gone)?;
@@ -145,7 +154,7 @@ async fn cut(input: &mut Reader, parts: Parts, orders: &mpsc::Sender<Order>) -> 
         orders.send(Order::Part(part)).await.map_err(gone)?;
     }
     orders.send(Order::Commit).await.map_err(gone)?;
-    Ok(Written { bytes, sha256: hex::encode(digest.finalize()), stream: input.stream() })
+    Ok(Written { bytes, sha256: hex::encode(digest.finalize()), stream: input.stream(), replaced: false })
 }
 
 /// The server's side: a task of its own.
@@ -156,6 +165,8 @@ struct Sending {
     mark: String,
     sent: u64,
     committing: bool,
+    /// Whether there was an object when this one was about to take its place.
+    replaces: bool,
 }
 
 impl Sending {
@@ -164,7 +175,7 @@ impl Sending {
         concurrency: usize,
         mut arriving: mpsc::Receiver<Order>,
         stop: CancellationToken,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let mut made = self
             .store
             .once()
@@ -176,16 +187,13 @@ impl Sending {
         }
         let mut writer = made.await.map_err(|error| self.failed(&error))?;
         let sent = self.orders(&mut writer, &mut arriving, &stop).await;
-        let Err(mut why) = sent else { return Ok(()) };
+        let Err(mut why) = sent else { return Ok(self.replaces) };
         if let Err(error) = abort(&mut writer).await {
             why.causes.push(format!("the parts that were sent could not be removed: {error}"));
         }
         // The server may have completed what it was not heard to complete.
-        if self.committing
-            && self.is_there().await
-            && let Err(error) = self.store.operator().delete(&self.name).await
-        {
-            why.causes.push(format!("the object, which has no manifest, could not be removed: {error}"));
+        if self.committing && self.is_there().await {
+            return Err(give_up(&self.store, &self.name, self.replaces, why).await);
         }
         Err(why)
     }
@@ -258,9 +266,10 @@ impl Sending {
     }
 
     /// Makes the object visible, and looks whether it is what was sent.
-    async fn commit(&self, writer: &mut Writer) -> Result<(), Failure> {
+    async fn commit(&mut self, writer: &mut Writer) -> Result<(), Failure> {
+        self.replaces = look(&self.store, &self.name).await?.is_some();
         // For servers that pass over the condition of the request below.
-        if !self.overwrite && look(&self.store, &self.name).await?.is_some() {
+        if !self.overwrite && self.replaces {
             return Err(taken(&self.store.shown(&self.name)));
         }
         let (mut patience, mut lost) = (Patience::default(), false);
@@ -339,12 +348,16 @@ mod tests {
 
     #[test]
     fn parts_grow_until_the_largest_object_fits() {
-        let parts = Parts { first: 8 << 20, concurrency: 4 };
-        assert_eq!(parts.size(999), 8 << 20);
-        assert_eq!(parts.size(1_000), 16 << 20);
-        let all: u64 = (0..MOST_PARTS).map(|number| parts.size(number) as u64).sum();
-        assert!(all > 5 << 40, "S3's largest object has 5 TiB, and this holds {all}");
-        assert_eq!(Parts { first: 1 << 30, concurrency: 4 }.size(9_999) as u64, LARGEST_PART);
+        for first in [SMALLEST_PART as u64, 8 << 20, 512 << 20] {
+            let parts = Parts { first, concurrency: 4 };
+            let all = (0..MOST_PARTS).fold(0, |before, _| before + parts.size(before) as u64);
+            assert!(all >= 5 << 40, "S3's largest object has 5 TiB, and parts from {first} bytes hold {all}");
+            assert_eq!(parts.size(0) as u64, first);
+            assert_eq!(parts.size(5 << 40) as u64, LARGEST_PART);
+        }
+        let mebibytes = |gibibytes: u64| Parts { first: 8 << 20, concurrency: 4 }.size((gibibytes << 30) - 1) >> 20;
+        assert_eq!([1, 2, 4, 100].map(mebibytes), [8, 9, 16, 16]);
+        assert_eq!([101, 250, 1024].map(mebibytes), [130, 320, 1311]);
     }
 
     /// The sizes of the parts that a stream of so many bytes is cut into.

@@ -41,15 +41,15 @@ impl Target {
             bytes += chunk.len() as u64;
         }
         call.check_cancelled()?;
-        self.place(part, overwrite)?;
-        Ok(Written { bytes, sha256: hex::encode(digest.finalize()), stream: input.stream() })
+        let replaced = self.place(part, overwrite)?;
+        Ok(Written { bytes, sha256: hex::encode(digest.finalize()), stream: input.stream(), replaced })
     }
 
     /// Writes a small file, in the place of one that may be there.
     pub(super) fn replace(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut part = self.part()?;
         part.write_all(bytes).map_err(|error| self.failed(error))?;
-        self.place(part, true)
+        self.place(part, true).map(drop)
     }
 
     fn part(&self) -> Result<NamedTempFile, Failure> {
@@ -59,13 +59,14 @@ impl Target {
             .map_err(|error| self.failed(error))
     }
 
-    /// Gives a complete file its name.
-    fn place(&self, part: NamedTempFile, overwrite: bool) -> Result<(), Failure> {
+    /// Gives a complete file its name, and says whether it took the place of another.
+    fn place(&self, part: NamedTempFile, overwrite: bool) -> Result<bool, Failure> {
         part.as_file().sync_all().map_err(|error| self.failed(error))?;
         let folder = self.path.parent().unwrap_or(&self.root);
         std::fs::create_dir_all(folder).map_err(|error| self.failed(error))?;
         // A rename would replace the link, not what it points to.
-        if overwrite && std::fs::symlink_metadata(&self.path).is_ok_and(|found| !found.is_file()) {
+        let there = std::fs::symlink_metadata(&self.path).ok();
+        if overwrite && there.as_ref().is_some_and(|found| !found.is_file()) {
             return Err(Failure::rejected(format!("`{}` exists and is no regular file", self.path.display())));
         }
         let placed = if overwrite { part.persist(&self.path) } else { part.persist_noclobber(&self.path) };
@@ -73,6 +74,6 @@ impl Target {
             std::io::ErrorKind::AlreadyExists => taken(&self.path.display().to_string()),
             _ => self.failed(error.error),
         })?;
-        Ok(())
+        Ok(there.is_some())
     }
 }

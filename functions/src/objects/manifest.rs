@@ -99,7 +99,7 @@ mod tests {
 
     fn sample() -> Manifest {
         let stream = "text/csv+zstd".parse().expect("a type");
-        Manifest::new(&Written { bytes: 7, sha256: "ab".repeat(32), stream }, "backup", "r1")
+        Manifest::new(&Written { bytes: 7, sha256: "ab".repeat(32), stream, replaced: false }, "backup", "r1")
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A network that loses requests and answers: what arrives is what was sent, once, or nothing.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aquifer_engine::alone::run_alone;
@@ -25,6 +25,21 @@ async fn through(
     let params = json!({"location": location, "name": "n", "partSize": "5MiB"});
     let result = run_alone(Upload, params, pieces(bytes)).await.result;
     (result, Place::Bucket(Box::new(server)))
+}
+
+/// Uploads over an older object, and gives the failure, with what is really in the bucket.
+async fn over_an_older_one(
+    bytes: &[u8],
+    rule: impl Fn(&str, &str) -> Fate + Send + Sync + 'static,
+) -> (Result<Value, Failure>, Place) {
+    let place = Place::bucket().await;
+    place.upload("n", b"good", json!({})).await.expect("uploaded");
+    let Place::Bucket(server) = &place else { unreachable!("it is a bucket") };
+    let mut location = server.location();
+    location["s3"]["endpoint"] = json!(format!("http://127.0.0.1:{}", proxy(server.port(), rule)));
+    let params = json!({"location": location, "name": "n", "partSize": "5MiB", "overwrite": true});
+    let result = run_alone(Upload, params, pieces(bytes)).await.result;
+    (result, place)
 }
 
 /// A rule for the first requests of a kind.
@@ -102,4 +117,33 @@ async fn what_never_arrives_fails_and_leaves_nothing() {
     let (result, place) = through(&large, rule).await;
     refused(&result, FailureKind::Unavailable, "manifest.json");
     assert_eq!(place.everything().await, [""; 0]);
+}
+
+/// The older object is gone by then: the new one, whole, is the only copy that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_took_an_older_ones_place_stays_without_its_manifest() {
+    let large = sample(13 << 20);
+    let is_manifest = |method: &str, target: &str| method == "PUT" && target.contains(".manifest.json");
+    // The second time the server has put the object together, and does not say whether it is there, however often asked.
+    let completed = AtomicBool::new(false);
+    let asked_after = first(5, Fate::IsLost, move |method, target| {
+        completed.fetch_or(is_completion(method, target), Ordering::SeqCst) && method == "HEAD"
+    });
+    let rules: [(&str, Box<dyn Fn(&str, &str) -> Fate + Send + Sync>); 2] = [
+        ("n.manifest.json", Box::new(first(usize::MAX, Fate::IsLost, is_manifest))),
+        ("looking at", Box::new(asked_after)),
+    ];
+    for (says, rule) in rules {
+        let (result, place) = over_an_older_one(&large, rule).await;
+        refused(&result, FailureKind::Unavailable, says);
+        refused(&result, FailureKind::Unavailable, "`unverified: true`");
+        assert_eq!(place.everything().await, ["n", "n.manifest.json"]);
+        let outcome = place.download("n", json!({"unverified": true})).await;
+        outcome.result.expect("it is whole");
+        assert!(outcome.stdout == large);
+        // Beside the older one's manifest it is no backup.
+        refused(&place.download("n", json!({})).await.result, FailureKind::Corrupt, "manifest");
+        place.upload("n", &large, json!({"overwrite": true})).await.expect("uploaded again");
+        assert!(place.downloaded("n").await == large);
+    }
 }
