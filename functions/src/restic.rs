@@ -4,8 +4,8 @@
 //! In the order of the data: `open` (a location and a password to a repository), `lock` (restic's own locks), `index` (which
 //! blobs there are), `chunk` → `seal` → `pack` → `archive` (a stream to packs), `snapshot` (the one small file that makes them
 //! a backup, written last), `fetch` (a snapshot back to a stream), `retention` (what is kept). Always holds: nothing is written
-//! that looks like a backup before the stream was finished (docs/decisions/0008-own-archiver.md); what restic would lock out, we
-//! wait for; the first failure of the store is the one that is told.
+//! that looks like a backup before the stream was finished (docs/decisions/0008-own-archiver.md); where restic works alone, we
+//! wait; the first failure of the store is the one that is told.
 
 pub(crate) mod archive;
 pub(crate) mod backend;

@@ -72,7 +72,7 @@ impl Store {
                 (operator.with_context(OperationContext::new().with_http_transport(transport()?)), None)
             }
         };
-        let moving = if purpose == Purpose::Write { SENDING } else { REQUEST };
+        let moving = if purpose != Purpose::Read { SENDING } else { REQUEST };
         let once = operator.clone().layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(PART));
         let operator = operator
             .layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(moving))

@@ -2,8 +2,8 @@
 //!
 //! Takes the step's stdin, gives the ids of its chunks in order. The calling thread reads, cuts and hashes; workers compress and
 //! encrypt; one thread packs, in the stream's order, so that what is read together lies together. Always holds: the whole input
-//! was read and its pipe said "finished" before this returns; a store that fails stops the reading at once; memory is bounded by
-//! the pieces under way, whatever the size of the stream; nothing that looks like a backup has been written.
+//! was read and its pipe said "finished" before this returns; a store that fails stops the reading at once; what is under way is bounded,
+//! and only the chunks' ids (some 70 bytes each) grow with the stream; nothing that looks like a backup has been written.
 
 use std::collections::HashSet;
 use std::sync::Arc;
