@@ -32,6 +32,8 @@ impl Gateway {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let process = Command::new("prometheus-pushgateway")
             .arg(format!("--web.listen-address={free}"))
+            // Debian's keeps what was pushed in a file of the system's, which is not for tests.
+            .arg("--persistence.file=")
             .args(settings)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
