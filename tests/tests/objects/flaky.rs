@@ -147,3 +147,19 @@ async fn an_object_that_took_an_older_ones_place_stays_without_its_manifest() {
         assert!(place.downloaded("n").await == large);
     }
 }
+
+/// A manifest that cannot be written into a folder: something else has its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_took_an_older_ones_place_stays_without_its_manifest() {
+    let place = Place::folder();
+    let Place::Folder(folder) = &place else { unreachable!("it is a folder") };
+    std::fs::create_dir(folder.path().join("n.manifest.json")).expect("made");
+    let refusal = "is no regular file";
+    refused(&place.upload("n", b"first", json!({})).await, FailureKind::Rejected, refusal);
+    assert_eq!(place.everything().await, [""; 0], "there was nothing before");
+    place.put("n", b"good").await;
+    let result = place.upload("n", b"better", json!({"overwrite": true})).await;
+    refused(&result, FailureKind::Rejected, refusal);
+    refused(&result, FailureKind::Rejected, "`unverified: true`");
+    assert_eq!(place.get("n").await.expect("there"), b"better");
+}
