@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::rig::{Place, pieces, refused, sample};
 
+type Rule = Box<dyn Fn(&str, &str) -> Fate + Send + Sync>;
+
 /// Uploads through a proxy with this rule, and gives the result with what is really in the bucket.
 async fn through(
     bytes: &[u8],
@@ -129,7 +131,7 @@ async fn an_object_that_took_an_older_ones_place_stays_without_its_manifest() {
     let asked_after = first(5, Fate::IsLost, move |method, target| {
         completed.fetch_or(is_completion(method, target), Ordering::SeqCst) && method == "HEAD"
     });
-    let rules: [(&str, Box<dyn Fn(&str, &str) -> Fate + Send + Sync>); 2] = [
+    let rules: [(&str, Rule); 2] = [
         ("n.manifest.json", Box::new(first(usize::MAX, Fate::IsLost, is_manifest))),
         ("looking at", Box::new(asked_after)),
     ];
