@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::rig::{Place, pieces, refused, sample};
 
+type Rule = Box<dyn Fn(&str, &str) -> Fate + Send + Sync>;
+
 /// Uploads through a proxy with this rule, and gives the result with what is really in the bucket.
 async fn through(
     bytes: &[u8],
@@ -129,7 +131,7 @@ async fn an_object_that_took_an_older_ones_place_stays_without_its_manifest() {
     let asked_after = first(5, Fate::IsLost, move |method, target| {
         completed.fetch_or(is_completion(method, target), Ordering::SeqCst) && method == "HEAD"
     });
-    let rules: [(&str, Box<dyn Fn(&str, &str) -> Fate + Send + Sync>); 2] = [
+    let rules: [(&str, Rule); 2] = [
         ("n.manifest.json", Box::new(first(usize::MAX, Fate::IsLost, is_manifest))),
         ("looking at", Box::new(asked_after)),
     ];
@@ -146,4 +148,20 @@ async fn an_object_that_took_an_older_ones_place_stays_without_its_manifest() {
         place.upload("n", &large, json!({"overwrite": true})).await.expect("uploaded again");
         assert!(place.downloaded("n").await == large);
     }
+}
+
+/// A manifest that cannot be written into a folder: something else has its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_took_an_older_ones_place_stays_without_its_manifest() {
+    let place = Place::folder();
+    let Place::Folder(folder) = &place else { unreachable!("it is a folder") };
+    std::fs::create_dir(folder.path().join("n.manifest.json")).expect("made");
+    let refusal = "is no regular file";
+    refused(&place.upload("n", b"first", json!({})).await, FailureKind::Rejected, refusal);
+    assert_eq!(place.everything().await, [""; 0], "there was nothing before");
+    place.put("n", b"good").await;
+    let result = place.upload("n", b"better", json!({"overwrite": true})).await;
+    refused(&result, FailureKind::Rejected, refusal);
+    refused(&result, FailureKind::Rejected, "`unverified: true`");
+    assert_eq!(place.get("n").await.expect("there"), b"better");
 }
