@@ -200,7 +200,7 @@ fn forget(
     dry_run: bool,
 ) -> Result<(u64, Vec<SnapshotSummary>), Failure> {
     let snapshots = select::all(repo, filter)?;
-    let (kept, removed) = sort_out(repo, snapshots, keep, group_by)?;
+    let (kept, removed) = sort_out(snapshots, keep, group_by);
     if !dry_run {
         let ids: Vec<_> = removed.iter().map(|snapshot| snapshot.id).collect();
         let deleted = repo.rustic().delete_snapshots(&ids);

@@ -1,15 +1,16 @@
 //! Which snapshots stay, and the removal of data that none of them needs.
 //!
-//! Takes rules and snapshots. Always holds: each group is judged by itself and its newest snapshot stays; the removal of data is
-//! the library's, called only under an exclusive lock, with a listing that was complete.
+//! Takes rules and snapshots. Always holds: each group is judged by itself, as restic judges it, and its newest snapshot stays;
+//! the removal of data is the library's, called only under an exclusive lock, with a listing that was complete.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aquifer_engine::failure::Failure;
-use rustic_core::jiff::{Span, Zoned};
-use rustic_core::repofile::{SnapshotFile, StringList};
-use rustic_core::{KeepOptions, PruneOptions, RusticError};
+use rustic_core::jiff::{SignedDuration, Timestamp, Zoned};
+use rustic_core::repofile::SnapshotFile;
+use rustic_core::{PruneOptions, RusticError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -45,45 +46,14 @@ impl Keep {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    fn options(&self) -> Result<KeepOptions, Failure> {
-        // Beyond what the library counts with there are no snapshots either.
-        let count = |number: Option<u32>| number.map(|number| i32::try_from(number).unwrap_or(i32::MAX));
-        let mut options = KeepOptions::default();
-        options.keep_last = count(self.last);
-        options.keep_hourly = count(self.hourly);
-        options.keep_daily = count(self.daily);
-        options.keep_weekly = count(self.weekly);
-        options.keep_monthly = count(self.monthly);
-        options.keep_yearly = count(self.yearly);
-        options.keep_within = match self.within {
-            Some(within) => {
-                Some(Span::try_from(within).map_err(|_| Failure::config("`keepWithin` is longer than time itself"))?)
-            }
-            None => None,
-        };
-        let mut tags = Vec::new();
-        for tag in &self.tags {
-            let mut list = StringList::default();
-            list.add(tag.clone());
-            tags.push(list);
-        }
-        options.keep_tags = tags;
-        Ok(options)
-    }
 }
 
 /// Snapshots sorted into those that stay and those that go.
-///
-/// # Errors
-/// A rule is beyond what can be counted.
 pub(crate) fn sort_out(
-    repo: &Repo,
     snapshots: Vec<SnapshotFile>,
     keep: &Keep,
     group_by: &[GroupBy],
-) -> Result<(Vec<SnapshotFile>, Vec<SnapshotFile>), Failure> {
-    let options = keep.options()?;
+) -> (Vec<SnapshotFile>, Vec<SnapshotFile>) {
     let mut groups: BTreeMap<[Vec<String>; 3], Vec<SnapshotFile>> = BTreeMap::new();
     for snapshot in snapshots {
         let part = |by: GroupBy, values: Vec<String>| if group_by.contains(&by) { values } else { Vec::new() };
@@ -94,18 +64,101 @@ pub(crate) fn sort_out(
         ];
         groups.entry(key).or_default().push(snapshot);
     }
+    let now = Zoned::now();
     let (mut kept, mut removed) = (Vec::new(), Vec::new());
-    for group in groups.into_values() {
-        let judged = options.apply(group, &Zoned::now());
-        let judged = judged.map_err(|error| repo.trouble().failure(&error, "applying the rules"))?;
-        let newest = judged.iter().map(|one| one.snapshot.time.timestamp()).max();
-        for one in judged {
-            let is_newest = Some(one.snapshot.time.timestamp()) == newest;
-            if one.keep || is_newest { &mut kept } else { &mut removed }.push(one.snapshot);
+    for mut group in groups.into_values() {
+        // Two of the same moment: always in the same order.
+        group.sort_by_key(|snapshot| Reverse((snapshot.time.timestamp(), snapshot.id)));
+        let stays = keep.judge(&group, &now);
+        for (snapshot, stays) in group.into_iter().zip(stays) {
+            if stays { &mut kept } else { &mut removed }.push(snapshot);
         }
     }
     removed.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
-    Ok((kept, removed))
+    (kept, removed)
+}
+
+/// One of the rules that keep the newest snapshot of each of so many hours, days and so on.
+struct Calendar {
+    left: u32,
+    slot: fn(&Zoned) -> [i16; 4],
+    last: Option<[i16; 4]>,
+}
+
+impl Calendar {
+    fn new(count: Option<u32>, slot: fn(&Zoned) -> [i16; 4]) -> Self {
+        Self { left: count.unwrap_or(0), slot, last: None }
+    }
+
+    /// Whether the next older snapshot stays by this rule.
+    fn takes(&mut self, time: &Zoned, is_oldest: bool) -> bool {
+        let slot = (self.slot)(time);
+        // While the history is shorter than the rule asks for, restic keeps its very beginning.
+        let takes = self.left > 0 && (is_oldest || self.last != Some(slot));
+        if takes {
+            self.left -= 1;
+            self.last = Some(slot);
+        }
+        takes
+    }
+}
+
+// The clock is the one of the snapshot's own offset, which is what restic goes by: the same wherever the rules are applied.
+
+fn hour(time: &Zoned) -> [i16; 4] {
+    [time.year(), time.month().into(), time.day().into(), time.hour().into()]
+}
+
+fn day(time: &Zoned) -> [i16; 4] {
+    [time.year(), time.month().into(), time.day().into(), 0]
+}
+
+/// The days around New Year belong to a week of one year only, which need not be the calendar's.
+fn week(time: &Zoned) -> [i16; 4] {
+    let date = time.date().iso_week_date();
+    [date.year(), date.week().into(), 0, 0]
+}
+
+fn month(time: &Zoned) -> [i16; 4] {
+    [time.year(), time.month().into(), 0, 0]
+}
+
+fn year(time: &Zoned) -> [i16; 4] {
+    [time.year(), 0, 0, 0]
+}
+
+impl Keep {
+    /// Which snapshots of a group stay; takes and gives them newest first.
+    fn judge(&self, group: &[SnapshotFile], now: &Zoned) -> Vec<bool> {
+        let mut rules = [
+            Calendar::new(self.hourly, hour),
+            Calendar::new(self.daily, day),
+            Calendar::new(self.weekly, week),
+            Calendar::new(self.monthly, month),
+            Calendar::new(self.yearly, year),
+        ];
+        // A clock that once was wrong must not make everything else look old, so the future doesn't count, as in restic.
+        let newest = group.iter().map(|snapshot| snapshot.time.timestamp()).find(|time| *time < now.timestamp());
+        let judge = |(index, snapshot): (usize, &SnapshotFile)| {
+            let mut stays = index == 0 || self.last.is_some_and(|last| index < last as usize);
+            // Each rule has to see each snapshot, whether or not another one keeps it already.
+            for rule in &mut rules {
+                stays |= rule.takes(&snapshot.time, index + 1 == group.len());
+            }
+            stays |= self.within.is_some_and(|within| is_within(snapshot.time.timestamp(), newest, within));
+            stays |= self.tags.iter().any(|tag| snapshot.tags.contains(tag));
+            // Somebody marked it with rustic as one that nobody is to remove.
+            stays || snapshot.must_keep(now)
+        };
+        group.iter().enumerate().map(judge).collect()
+    }
+}
+
+/// Whether a moment is less than so long before the newest one; all are where nothing can be said.
+fn is_within(time: Timestamp, newest: Option<Timestamp>, within: Duration) -> bool {
+    let within = SignedDuration::try_from(within).ok();
+    let start = newest.zip(within).and_then(|(newest, within)| newest.checked_sub(within).ok());
+    start.is_none_or(|start| time > start)
 }
 
 /// Removes data that no snapshot needs; gives by how many bytes the repository became smaller. Under an exclusive lock only.
@@ -117,6 +170,8 @@ pub(crate) fn prune(repo: &Repo) -> Result<u64, Failure> {
     let mut options = PruneOptions::default();
     // Others have been locked out, so nothing need be kept for them.
     options.instant_delete = true;
+    // The library wants larger packs the larger the repository is, and would write all of ours and restic's anew for that alone.
+    options.no_resize = true;
     let plan = repo.rustic().prune_plan(&options).map_err(failed)?;
     let size = plan.stats.size_sum();
     let freed = size.remove + size.repackrm + plan.stats.size_unref + plan.stats.size_to_delete.remove;
