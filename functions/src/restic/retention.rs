@@ -91,10 +91,10 @@ impl Calendar {
     }
 
     /// Whether the next older snapshot stays by this rule.
-    fn takes(&mut self, time: &Zoned, is_oldest: bool) -> bool {
+    fn takes(&mut self, time: &Zoned) -> bool {
         let slot = (self.slot)(time);
-        // While the history is shorter than the rule asks for, restic keeps its very beginning.
-        let takes = self.left > 0 && (is_oldest || self.last != Some(slot));
+        // Later restics than 0.14 also keep the oldest one while the count isn't used up; here it goes like any other.
+        let takes = self.left > 0 && self.last != Some(slot);
         if takes {
             self.left -= 1;
             self.last = Some(slot);
@@ -143,7 +143,7 @@ impl Keep {
             let mut stays = index == 0 || self.last.is_some_and(|last| index < last as usize);
             // Each rule has to see each snapshot, whether or not another one keeps it already.
             for rule in &mut rules {
-                stays |= rule.takes(&snapshot.time, index + 1 == group.len());
+                stays |= rule.takes(&snapshot.time);
             }
             stays |= self.within.is_some_and(|within| is_within(snapshot.time.timestamp(), newest, within));
             stays |= self.tags.iter().any(|tag| snapshot.tags.contains(tag));

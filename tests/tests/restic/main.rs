@@ -2,6 +2,7 @@
 
 mod damage;
 mod forget;
+mod history;
 mod interop;
 mod locks;
 mod making;
