@@ -61,6 +61,15 @@ pub(crate) fn table(report: &Report) -> String {
 fn outputs(text: &mut String, step: &StepReport) {
     let mut line = String::new();
     for (name, value) in step.outputs.as_object().into_iter().flatten() {
+        if let Some(rows) = rows(value) {
+            if !line.is_empty() {
+                let _ = writeln!(text, "{line}");
+                line.clear();
+            }
+            let _ = writeln!(text, "  {name}:");
+            rows.iter().for_each(|row| _ = writeln!(text, "    {row}"));
+            continue;
+        }
         let Some(value) = shown(value) else { continue };
         let item = format!("{name}: {value}");
         if !line.is_empty() && line.chars().count() + 2 + item.chars().count() > COLUMNS {
@@ -74,13 +83,33 @@ fn outputs(text: &mut String, step: &StepReport) {
     }
 }
 
+/// A list of things with fields (snapshots, say) as a row for each; none where it is something else.
+fn rows(value: &Value) -> Option<Vec<String>> {
+    let things = value.as_array().filter(|things| !things.is_empty())?;
+    let row = |thing: &Value| -> Option<String> {
+        let cell = |value: &Value| match value {
+            // An id: its beginning is what people use.
+            Value::String(id) if id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                Some(id[..8].to_owned())
+            }
+            Value::Array(parts) => {
+                let parts: Vec<String> = parts.iter().filter_map(shown).collect();
+                Some(parts.join(" ")).filter(|text| !text.is_empty())
+            }
+            other => shown(other),
+        };
+        Some(thing.as_object()?.values().filter_map(cell).collect::<Vec<_>>().join("  "))
+    };
+    things.iter().map(row).collect()
+}
+
 fn shown(value: &Value) -> Option<String> {
     let text = match value {
         Value::Null => return None,
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    if text.is_empty() {
+    if text.is_empty() || text == "[]" {
         return None;
     }
     // What a command printed may hold line breaks, and sequences that a terminal would obey.
@@ -106,6 +135,17 @@ pub(crate) fn failure(first: &StepFailure) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_list_of_things_is_a_row_for_each() {
+        let id = "0123456789abcdef".repeat(4);
+        let list =
+            serde_json::json!([{"id": id, "time": "now", "tags": [], "paths": ["/a", "/b"], "bytes": 7, "none": null}]);
+        assert_eq!(super::rows(&list), Some(vec!["01234567  now  /a /b  7".to_owned()]));
+        for other in [serde_json::json!([]), serde_json::json!(["a"]), serde_json::json!({"a": 1})] {
+            assert_eq!(super::rows(&other), None);
+        }
+    }
+
     use aquifer_engine::failure::Failure;
     use serde_json::json;
 
