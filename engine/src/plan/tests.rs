@@ -241,3 +241,31 @@ fn steps_that_are_left_out_hold_nothing_back() {
     assert_eq!(off.steps[0].shown_params(), &json!({"text": "none"}));
     assert!(off.pipelines[1].after.is_empty());
 }
+
+/// `levels` functions, each of which uses the one before `width` times, with a text that is `times` as long.
+fn nested(levels: usize, width: usize, times: usize) -> String {
+    let mut text = "apiVersion: aquifer.dev/v1alpha1\nkind: Function\nmetadata: {name: f0}\nspec: {params: [{name: p}], builtin: {function: note, params: {text: \"{{ default params.p '' }}\"}}}\n".to_owned();
+    let p = "{{ default params.p 0 }}".repeat(times);
+    for level in 1..=levels {
+        let step = |at| format!("{{name: s{at}, function: f{}, params: {{p: '{p}'}}}}", level - 1);
+        let steps: Vec<String> = (0..width).map(step).collect();
+        text += &format!(
+            "---\napiVersion: aquifer.dev/v1alpha1\nkind: Function\nmetadata: {{name: f{level}}}\nspec: {{params: [{{name: p}}], steps: [{}]}}\n",
+            steps.join(", ")
+        );
+    }
+    text + &format!(
+        "---\napiVersion: aquifer.dev/v1alpha1\nkind: Task\nmetadata: {{name: t}}\nspec: {{steps: [{{name: a, function: f{levels}, params: {{p: xxxxxxxxxx}}}}]}}\n"
+    )
+}
+
+#[test]
+fn composites_that_grow_beyond_all_bounds_are_not_unfolded_first() {
+    // Ten thousand million steps, and texts of gigabytes: it ends, or this test does not.
+    for (text, code) in [(nested(10, 10, 1), "too-many-steps"), (nested(14, 2, 2), "too-much-text")] {
+        let mut catalog = Catalog::new(Registry::new().with(Note));
+        catalog.add_text("nested.yaml", &text);
+        let problems = catalog.plan("t", &Inputs::default()).expect_err("too much").to_string();
+        assert!(problems.contains(code), "{code}: {}", &problems[..problems.len().min(2000)]);
+    }
+}

@@ -23,6 +23,9 @@ use crate::template::{Given, Reference, Slot, Tree, TreeValue, is_true};
 /// How many steps a plan may have: composites of composites grow fast.
 const MAX_STEPS: usize = 10_000;
 
+/// How many bytes the rendered texts of a plan may have in all: each may have a mebibyte, and there may be many steps.
+const MAX_TEXTS: usize = 32 << 20;
+
 /// What a composite hands on to the steps inside it.
 #[derive(Debug, Clone, Default)]
 struct Inherited {
@@ -79,12 +82,15 @@ struct Unfolder<'c> {
     /// The Function documents that are being taken apart, outermost first.
     stack: Vec<String>,
     draft: Draft,
+    /// How many bytes of text have been rendered.
+    texts: usize,
+    /// Whether one of the limits was reached.
     full: bool,
 }
 
 impl<'c> Unfolder<'c> {
     fn new(catalog: &'c Catalog, task: Option<&'c str>, env: Option<BTreeMap<String, String>>) -> Self {
-        Self { catalog, task, stack: Vec::new(), draft: Draft { env, ..Draft::default() }, full: false }
+        Self { catalog, task, stack: Vec::new(), draft: Draft { env, ..Draft::default() }, texts: 0, full: false }
     }
 
     fn scope(&mut self, params: BTreeMap<String, Bound>, input: Feed) -> ScopeId {
@@ -110,6 +116,14 @@ impl<'c> Unfolder<'c> {
         let mut problems = Vec::new();
         let given = tree.render(&self.names(scope), &mut problems).fitted(schema);
         self.draft.problems.extend(problems);
+        self.texts += given.text_len();
+        if self.texts > MAX_TEXTS && !self.full {
+            self.full = true;
+            let message =
+                format!("the texts in this plan come to more than {} MiB, once they are rendered", MAX_TEXTS >> 20);
+            let problem = Diagnostic::at(tree.span, "too-much-text", message, "one too many");
+            self.problem(problem.help("pass large data through a pipe, and look for composites that use composites"));
+        }
         given
     }
 
@@ -185,6 +199,10 @@ impl<'c> Unfolder<'c> {
     }
 
     fn step(&mut self, scope: ScopeId, step: &StepDoc, callee: &Callee, prefix: &str, inherited: &Inherited) -> Target {
+        // It was said: what more there would be is not looked at, for it may be a million times as much.
+        if self.full {
+            return Target::Broken;
+        }
         let schema = match callee {
             Callee::Builtin(runs) => runs.info().params.as_value(),
             Callee::Document(document) => document.params.schema.as_ref(),

@@ -1,6 +1,8 @@
 //! Compiling: handlebars' parser reads the text; what comes out is checked against what the language has, and every
 //! expression gets its place in the file.
 
+use std::cell::Cell;
+
 use super::{Expression, Helper, Part, Reference, Template, What};
 use crate::diagnostic::{Diagnostic, list, suggest};
 use crate::source::Span;
@@ -10,10 +12,18 @@ use handlebars::{Path, PathSeg};
 /// How deep parentheses and blocks may be nested: handlebars' parser recurses.
 const MAX_NESTING: usize = 16;
 
+/// The most that expressions times bytes of one text may come to: handlebars counts lines from the beginning for each
+/// expression, so its time grows with this product. Six thousand expressions of seven bytes each are within it.
+const MOST_WORK: usize = 256 << 20;
+
 /// Reads a string leaf. `span` is the leaf's place and `source` the file's text.
 pub(crate) fn compile(text: &str, span: Span, source: &str, problems: &mut Vec<Diagnostic>) -> Template {
     let written = source.get(span.start as usize..span.end as usize).unwrap_or_default();
-    let mut compiler = Compiler { text, span, written, problems };
+    let starts = |text: &str| text.match_indices("{{").map(|(at, _)| at).collect::<Vec<_>>();
+    let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    let (tags, written_tags) = (starts(text), starts(written));
+    let mut compiler =
+        Compiler { text, span, written, problems, tags, written_tags, lines, last: Cell::new((0, 0, 0)) };
     let parts = compiler.all();
     Template { written: text.to_owned(), parts }
 }
@@ -23,6 +33,14 @@ struct Compiler<'t> {
     span: Span,
     written: &'t str,
     problems: &'t mut Vec<Diagnostic>,
+    /// Where `{{` stands in the text, and in the leaf as written. All that is asked often is looked up: a template may have
+    /// tens of thousands of tags.
+    tags: Vec<usize>,
+    written_tags: Vec<usize>,
+    /// Where the text's lines begin.
+    lines: Vec<usize>,
+    /// The line, the column and the offset that were asked for last: the parser's places go forward.
+    last: Cell<(usize, usize, usize)>,
 }
 
 /// A tag's place: where it begins in the text, and in the leaf as written.
@@ -38,6 +56,15 @@ impl Compiler<'_> {
             let tag = self.tag(at);
             let message = format!("this template is nested more than {MAX_NESTING} deep");
             self.problem(tag, "template-syntax", message, "divide it into several params");
+            return self.broken();
+        }
+        if self.tags.len().saturating_mul(self.text.len()) > MOST_WORK {
+            let message = format!(
+                "this text has {} expressions in {} bytes, too many for one text",
+                self.tags.len(),
+                self.text.len()
+            );
+            self.problem(self.tag(0), "template-syntax", message, "divide it into several params");
             return self.broken();
         }
         match Parsed::compile(self.text) {
@@ -94,20 +121,24 @@ impl Compiler<'_> {
 
     /// The offset of a line and column, both from 1, the column in characters.
     fn offset(&self, line: usize, column: usize) -> usize {
-        let start = match line {
-            0 | 1 => 0,
-            _ => self.text.match_indices('\n').nth(line - 2).map_or(self.text.len(), |(at, _)| at + 1),
-        };
-        let rest = &self.text[start..];
-        start + rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(at, _)| at)
+        let start = self.lines.get(line.max(1) - 1).copied().unwrap_or(self.text.len());
+        let (mut from, mut left) = (start, column.saturating_sub(1));
+        let (last_line, last_column, last) = self.last.get();
+        if last_line == line && last_column <= column {
+            (from, left) = (last, column - last_column);
+        }
+        let rest = &self.text[from..];
+        let found = from + rest.char_indices().nth(left).map_or(rest.len(), |(at, _)| at);
+        self.last.set((line, column.max(1), found));
+        found
     }
 
     /// The tag that begins at or behind an offset of the text. YAML's quoting and folding move offsets, but leave braces
     /// alone: the third `{{` of the text is the third as written.
     fn tag(&self, in_text: usize) -> Tag {
-        let nth = self.text.match_indices("{{").take_while(|(at, _)| *at < in_text).count();
-        let same = self.text.matches("{{").count() == self.written.matches("{{").count();
-        let start = same.then(|| self.written.match_indices("{{").nth(nth)).flatten().map(|(at, _)| at);
+        let nth = self.tags.partition_point(|at| *at < in_text);
+        let same = self.tags.len() == self.written_tags.len();
+        let start = self.written_tags.get(nth).copied().filter(|_| same);
         let written = match start {
             Some(start) => {
                 let end = self.written[start..].find("}}").map_or(self.written.len(), |end| start + end + 2);
@@ -121,8 +152,8 @@ impl Compiler<'_> {
 
     /// The last tag that begins at or before an offset.
     fn tag_before(&self, in_text: usize) -> Tag {
-        let before = self.text.match_indices("{{").map(|(at, _)| at).take_while(|at| *at <= in_text).last();
-        self.tag(before.unwrap_or(0))
+        let before = self.tags.partition_point(|at| *at <= in_text).checked_sub(1);
+        self.tag(before.map_or(0, |nth| self.tags[nth]))
     }
 
     fn place(&self, (start, end): (usize, usize)) -> Span {
@@ -443,6 +474,16 @@ mod tests {
         assert_eq!(problems, [("unknown-name", "foo".to_owned())]);
         let (_, problems, _) = read("|\n    one\n    {{ params.ok }} {{ foo }}\n", "one\n{{ params.ok }} {{ foo }}\n");
         assert_eq!(problems, [("unknown-name", "foo".to_owned())]);
+    }
+
+    #[test]
+    fn a_text_with_too_many_expressions_ends_in_a_message() {
+        let many = "{{ params.a }} ".repeat(30_000);
+        let (_, problems, _) = read(&many, &many);
+        assert_eq!(problems.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["template-syntax"]);
+        let some = "{{ params.text }} ".repeat(1_000);
+        let (_, problems, _) = read(&some, &some);
+        assert!(problems.is_empty(), "{problems:?}");
     }
 
     #[test]

@@ -22,16 +22,23 @@ impl Template {
             return found;
         }
         let mut text = String::new();
-        let (mut hole, mut late, mut secret) = (false, false, false);
+        let (mut hole, mut late, mut secret, mut too_long) = (false, false, false, false);
+        // What is too long is not put together first: thousands of pieces may be of that size each.
+        let mut add = |more: &str| {
+            too_long |= text.len() + more.len() > MAX_TEXT;
+            if !too_long {
+                text.push_str(more);
+            }
+        };
         let mut pending: Vec<&Part> = self.parts.iter().rev().collect();
         while let Some(part) = pending.pop() {
             match part {
-                Part::Text(more) => text.push_str(more),
+                Part::Text(more) => add(more),
                 Part::Expression(expression) => {
                     let found = evaluate(expression, names, problems);
                     secret |= found.secret;
                     match piece(expression, &found, names, problems) {
-                        Some(piece) => text.push_str(&piece),
+                        Some(piece) => add(&piece),
                         None => {
                             hole = true;
                             late |= matches!(found.slot, Slot::Hole(found) if found.late);
@@ -55,7 +62,7 @@ impl Template {
                 }
             }
         }
-        if text.len() > MAX_TEXT {
+        if too_long {
             let span = self.parts.iter().find_map(|part| match part {
                 Part::Expression(expression) | Part::If { condition: expression, .. } => Some(expression.span),
                 Part::Text(_) => None,

@@ -141,6 +141,16 @@ impl Given {
         Self { span, value, secret, rendered: true }
     }
 
+    /// How many bytes its texts have.
+    pub fn text_len(&self) -> usize {
+        match &self.value {
+            GivenValue::Plain(Json::String(text)) => text.len(),
+            GivenValue::Plain(_) | GivenValue::Hole(..) => 0,
+            GivenValue::List(items) => items.iter().map(Self::text_len).sum(),
+            GivenValue::Map(fields) => fields.iter().map(|(_, given)| given.text_len()).sum(),
+        }
+    }
+
     /// True where it is a null that is known.
     pub fn is_null(&self) -> bool {
         self.value == GivenValue::Plain(Json::Null)
