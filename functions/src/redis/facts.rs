@@ -71,6 +71,20 @@ async fn info(connection: &mut Connection, section: &str) -> Result<String, Fail
     }
 }
 
+/// How many keys a server has evicted since it began to count; none where it does not say.
+///
+/// # Errors
+/// The connection is lost.
+pub(crate) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, Failure> {
+    match connection.ask(&[b"INFO", b"stats"]).await? {
+        Reply::Bulk(text) => {
+            Ok(field(&String::from_utf8_lossy(&text), "evicted_keys").and_then(|count| count.parse().ok()))
+        }
+        // Not allowed to whoever restores, which may be meant so.
+        _ => Ok(None),
+    }
+}
+
 impl Facts {
     /// Asks.
     ///

@@ -16,13 +16,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::connection::{Connection, Reply};
 use super::expiry;
+use super::facts;
 use super::parser::Command;
 use super::parts::{Group, counted, part, renamed};
 use super::refusal;
 use super::replies::{Pending, What};
 use super::resp::{self, show};
 use super::tally::{Kind, PerType};
-use super::temporary::Temporary;
+use super::temporary::{self, Temporary};
 
 /// Keys remembered, to tell a key that the stream holds twice from one that the server already had: the most that fit into
 /// the 9 MiB of a table of 2^20 places.
@@ -97,6 +98,8 @@ pub(crate) struct Loader {
     pub(super) half_sent: bool,
     /// The server's clock in milliseconds at an instant of ours.
     clock: (u64, Instant),
+    /// How many keys the server had evicted before; `None` where it does not say.
+    evicted: Option<u64>,
     pub(super) remembered: HashSet<u64>,
     /// The key that was written last, and whether it was left as it was.
     pub(super) last: Option<(Bytes, bool)>,
@@ -117,6 +120,7 @@ impl Loader {
         connection.push(&[b"TIME"]);
         connection.flush().await?;
         let clock = (expiry::time(&mut connection).await?, Instant::now());
+        let evicted = facts::evicted(&mut connection).await?;
         Ok(Self {
             connection: Some(connection).filter(|_| !dry_run),
             on_conflict,
@@ -131,6 +135,7 @@ impl Loader {
             built: None,
             half_sent: false,
             clock,
+            evicted,
             remembered: HashSet::new(),
             last: None,
             done: Done::default(),
@@ -227,9 +232,16 @@ impl Loader {
     /// Ends a stream that was whole. Everything must be answered.
     ///
     /// # Errors
-    /// The server refuses, or the connection is lost.
+    /// The server refuses, has thrown keys away meanwhile, or the connection is lost.
     pub(crate) async fn finish(&mut self) -> Result<(), Failure> {
-        self.done_with_temporary().await
+        self.done_with_temporary().await?;
+        let (Some(connection), Some(before)) = (&mut self.connection, self.evicted) else { return Ok(()) };
+        let evicted = facts::evicted(connection).await?.map_or(0, |now| now.saturating_sub(before));
+        if evicted == 0 {
+            return Ok(());
+        }
+        Err(Failure::rejected(format!("the server evicted {evicted} keys while they were being restored: its memory is too small for them"))
+            .with_help("raise `maxmemory` of the server, or set its `maxmemory-policy` to `noeviction`, and restore again with `onConflict: replace`"))
     }
 
     /// Sends a command and waits until it and all before it are answered.
@@ -318,6 +330,7 @@ impl Loader {
         expiry: Option<u64>,
         offset: u64,
     ) -> Result<Option<What>, Failure> {
+        refuse_reserved(key, offset)?;
         self.close_key().await?;
         self.first_write().await?;
         self.done.in_stream.add(kind);
@@ -340,9 +353,9 @@ impl Loader {
         if self.before == Before::Keep { Ok(()) } else { self.empty().await }
     }
 
-    /// Remembers a key; true where the stream had it before.
+    /// Remembers a key; true where the stream had it before. With `replace` it does not matter.
     pub(super) fn remember(&mut self, key: &[u8]) -> bool {
-        if self.on_conflict != OnConflict::Fail {
+        if self.on_conflict == OnConflict::Replace {
             return false;
         }
         let hash = xxh3_64(key) ^ xxh3_64(&self.database.to_le_bytes());
@@ -366,6 +379,14 @@ impl Loader {
         connection.output().extend_from_slice(raw);
         self.sent(Pending { key, offset, size: raw.len(), what }).await
     }
+}
+
+/// The names that a restore needs for itself are no keys of a dump.
+pub(super) fn refuse_reserved(key: &[u8], offset: u64) -> Result<(), Failure> {
+    if temporary::is_reserved(key) {
+        return Err(wrong(offset, format_args!("the key {} has a name that is reserved for restores", show(key))));
+    }
+    Ok(())
 }
 
 /// What is being done with a key, for messages.

@@ -10,7 +10,7 @@ use aquifer_engine::failure::Failure;
 use bytes::{Bytes, BytesMut};
 
 use super::connection::Reply;
-use super::load::{Loader, OnConflict, at, wrong};
+use super::load::{Loader, OnConflict, at, refuse_reserved, wrong};
 use super::parser::Command;
 use super::refusal;
 use super::replies::What;
@@ -54,6 +54,7 @@ impl Loader {
             self.built = Some(0);
             return self.remove(target, key, offset).await;
         }
+        refuse_reserved(&key, offset)?;
         self.close_key().await?;
         self.first_write().await?;
         let (mut skipping, mut repeated) = (false, false);
@@ -66,6 +67,14 @@ impl Loader {
                 skipping = connection.accepted(reply, at(&key, offset))? != Reply::Integer(0);
             }
             repeated = before;
+            if before && !own {
+                // What came first stands, so what comes now would be lost without a word.
+                let what =
+                    format_args!("more commands of the key {} follow, apart from those that it began with", show(&key));
+                return Err(wrong(offset, what).with_help(
+                    "all commands of a key have to stand together; `redis-cli --pipe` carries out any stream",
+                ));
+            }
             if skipping && !before && self.on_conflict == OnConflict::Fail {
                 return Err(self.conflict(&key, offset));
             }
@@ -112,7 +121,7 @@ impl Loader {
         match outcome {
             Outcome::Written => self.done.written.add(kind),
             Outcome::Expired => self.done.expired += 1,
-            Outcome::Exists if group.repeated => self.done.repeated += 1,
+            Outcome::Exists if group.repeated && self.on_conflict == OnConflict::Fail => self.done.repeated += 1,
             Outcome::Exists if self.on_conflict == OnConflict::Fail => {
                 return Err(self.conflict(&group.key, group.offset));
             }

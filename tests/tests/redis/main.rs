@@ -4,6 +4,7 @@ mod concurrent;
 mod damage;
 mod digest;
 mod interrupted;
+mod losses;
 mod refusals;
 mod rig;
 mod round_trip;
