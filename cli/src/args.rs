@@ -120,7 +120,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) task: TaskArgs,
     /// Write the report as JSON to this file; `-` is stdout. A regular file appears whole or not at all; a link, a FIFO or a
-    /// device is written to. The place is looked at before the run; a run is no failure because its report could not be written.
+    /// device is written to. The place is looked at before the run; where it cannot be
+    /// written after all, the exit status is 1, also after a run that succeeded.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
     /// How to tell the progress: `auto` draws bars on a terminal and prints lines elsewhere; with `json`, every line on stderr

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// Everything went well.
     Success,
-    /// The run failed.
+    /// The run failed, or what was to be printed or stored could not be written.
     Failed,
     /// The definitions or the arguments are wrong; nothing ran.
     Wrong,
@@ -16,7 +16,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    pub(crate) const HELP: &'static str = "Exit status: 0 success; 1 the run failed; 2 the definitions or arguments are wrong, \
+    pub(crate) const HELP: &'static str = "Exit status: 0 success; 1 the run failed, or what it should print or store could not be written; 2 the definitions or arguments are wrong, \
         nothing ran; 130 stopped by Ctrl-C (SIGINT), 143 by SIGTERM or SIGHUP.";
 }
 

@@ -20,6 +20,9 @@ use crate::codec::{Output, blocking};
 /// What `age -p` uses: scrypt with N = 2^18, about a second and 256 MiB of memory.
 const WORK_FACTOR: u8 = 18;
 
+/// How many recipients there may be: `decrypt` reads no more than 64 KiB of header, of which each takes about 100 bytes.
+const MOST_RECIPIENTS: usize = 500;
+
 /// `encrypt`.
 #[derive(Debug, Clone, Copy)]
 pub struct Encrypt;
@@ -90,6 +93,12 @@ impl Function for Encrypt {
                 return Err(ParamError::new("workFactor", format!("`{factor}` is not from 10 to 22"))
                     .with_help("leave it out for 18, which is what `age` uses"));
             }
+        }
+        if params.recipients.len() > MOST_RECIPIENTS {
+            let message =
+                format!("there are {} recipients, and a header takes {MOST_RECIPIENTS}", params.recipients.len());
+            return Err(ParamError::new("recipients", message)
+                .with_help("encrypt for one key, and give that key to all who may decrypt"));
         }
         for (at, recipient) in params.recipients.iter().enumerate() {
             parse(at, recipient)?;

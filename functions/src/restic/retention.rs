@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use aquifer_engine::failure::Failure;
 use rustic_core::jiff::{SignedDuration, Timestamp, Zoned};
-use rustic_core::repofile::SnapshotFile;
+use rustic_core::repofile::{BlobType, SnapshotFile};
 use rustic_core::{PruneOptions, RusticError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::index::Index;
 use super::open::Repo;
+use super::select::{self, Filter};
 
 /// What the snapshots of a group agree in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -167,6 +169,21 @@ fn is_within(time: Timestamp, newest: Option<Timestamp>, within: Duration) -> bo
 /// The store failed; then nothing that is needed has been removed.
 pub(crate) fn prune(repo: &Repo) -> Result<u64, Failure> {
     let failed = |error: Box<RusticError>| repo.trouble().failure(&error, "pruning the repository");
+    // The library panics where a snapshot's tree is not in the index; and what is damaged is not to be cleared up.
+    let index = Index::load(repo)?;
+    for snapshot in select::all(repo, &Filter::default())? {
+        if index.find(BlobType::Tree, &snapshot.tree).is_none() {
+            let id = snapshot.id.to_hex();
+            return Err(Failure::corrupt(format!(
+                "the index does not know the tree of the snapshot `{}`; nothing was pruned",
+                &id.as_str()[..8]
+            ))
+            .with_help(
+                "`restic-check` tells what else is missing; `restic repair index` finds again what is still there",
+            ));
+        }
+    }
+    drop(index);
     let mut options = PruneOptions::default();
     // Others have been locked out, so nothing need be kept for them.
     options.instant_delete = true;

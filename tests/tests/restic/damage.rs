@@ -6,6 +6,7 @@ use std::path::Path;
 use aquifer_engine::alone::{Input, run_alone};
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_functions::restic_check::ResticCheck;
+use aquifer_functions::restic_forget::ResticForget;
 use serde_json::{Value as Json, json};
 
 use crate::rig::{Repository, noise, pull, push};
@@ -90,4 +91,25 @@ async fn an_index_that_is_gone_or_damaged_is_found() {
     let told = pull(&repository, json!({})).await.result.expect_err("the index is gone");
     assert!(told.message.contains("index does not know"), "{told:?}");
     assert_eq!(check(&repository, false).await.expect_err("damaged").kind, FailureKind::Corrupt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_is_not_pruned() {
+    let repository = Repository::nowhere();
+    for seed in 25..28 {
+        push(&repository, &noise(1 << 20, seed), json!({})).await.expect("stored");
+    }
+    for index in repository.files("index") {
+        std::fs::remove_file(index).expect("removed");
+    }
+    let packs = repository.files("data").len();
+    let mut forget = repository.params(json!({"keepLast": 3, "prune": true}));
+    let failure = run_alone(ResticForget, forget.clone(), Input::None).await.result.expect_err("damaged");
+    assert!(failure.kind == FailureKind::Corrupt && failure.message.contains("nothing was pruned"), "{failure:?}");
+    assert_eq!(repository.files("data").len(), packs);
+    // Found again by restic, all is as before.
+    repository.restic(&["rebuild-index"]);
+    forget["keepLast"] = json!(1);
+    run_alone(ResticForget, forget, Input::None).await.result.expect("sound");
+    repository.assert_sound();
 }
