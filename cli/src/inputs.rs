@@ -57,9 +57,7 @@ pub(crate) fn inputs(args: &TaskArgs) -> Result<Inputs, String> {
     let mut params = BTreeMap::new();
     for path in &args.values {
         let text = if path == Path::new("-") {
-            let mut text = String::new();
-            std::io::stdin().lock().read_to_string(&mut text).map_err(|error| format!("stdin: {error}"))?;
-            text
+            bounded(std::io::stdin().lock()).map_err(|error| format!("stdin: {error}"))?
         } else {
             read(path)?
         };
@@ -107,7 +105,20 @@ pub(crate) fn exposed(catalog: &Catalog, task: &str, args: &TaskArgs) -> Vec<Str
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
+    let read = std::fs::File::open(path).and_then(bounded);
+    read.map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
+}
+
+/// The most that is read of one value or one file of values, in bytes: what does not end (`/dev/zero`) must not fill the memory.
+const MOST: u64 = 4 << 20;
+
+fn bounded(source: impl Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    source.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST {
+        return Err(std::io::Error::other(format!("it has more than {} MiB, too much for params", MOST >> 20)));
+    }
+    Ok(text)
 }
 
 fn split(flag: &str, given: &str) -> Result<(String, String), String> {

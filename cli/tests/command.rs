@@ -115,6 +115,8 @@ fn exit_statuses_are_what_the_help_says() {
         (&["run", "no/such.yaml", "--task", "echo"], "no/such.yaml"),
         (&["run", "."], "choose one with `--task`: `chatter`, "),
         (&["run", "redis-digest", "--values", "."], "cannot be read"),
+        (&["run", "redis-digest", "--values", "/dev/zero"], "more than 4 MiB"),
+        (&["run", "redis-digest", "--set-file", "redisPassword=/dev/zero"], "more than 4 MiB"),
         (&["plan", "redis-digest", "-o", "xml"], "[possible values: text, json, mermaid, dot]"),
     ] {
         let wrong = run(here, args);

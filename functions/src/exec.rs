@@ -62,7 +62,8 @@ pub struct Exec;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExecParams {
-    /// The program and its arguments; no shell is in between. A name without `/` is looked for in `PATH`, a relative path
+    /// The program and its arguments; no shell is in between. It runs in a process group of its own, all of which ends with the step; what
+    /// leaves that group (`setsid`, a daemon) is out of reach and stays. A name without `/` is looked for in `PATH`, a relative path
     /// starts from `dir`. Arguments are visible to every user of the machine: pass secrets in `env`.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,

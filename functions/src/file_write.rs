@@ -32,7 +32,8 @@ pub struct FileWrite;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileWriteParams {
-    /// The file; a relative path starts from the folder in which the program runs. Its folder must exist.
+    /// The file; a relative path starts from the folder in which the program runs. Its folder must exist. Where this program is
+    /// killed (`kill -9`, the power) a half-written `.NAME.….part` stays beside it, which may be removed.
     pub path: PathBuf,
     /// Whether it may take the place of an existing file.
     #[serde(default)]
