@@ -234,7 +234,13 @@ fn a_plan_has_four_forms_and_a_closed_stdout_is_no_panic() {
 /// Starts a task, and sends a signal once its step runs (and again, once the first was heard).
 fn stopped(task: &str, signal: Signal, again: bool) -> (Option<i32>, bool, Duration) {
     let folder = folder();
-    let mut child = aquifer(folder.path())
+    // Whoever runs the tests may ignore a hangup (`nohup`), and what is ignored stays so in children.
+    let mut child = Command::new("env")
+        .arg("--default-signal")
+        .arg(env!("CARGO_BIN_EXE_aquifer"))
+        .current_dir(folder.path())
+        .env_remove("RUST_LOG")
+        .env_remove("AQUIFER_CATALOG")
         .args(["run", "tasks.yaml", "--task", task, "--progress", "plain"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
