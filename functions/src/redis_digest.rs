@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Action;
-use aquifer_engine::secret::{Secret, SecretUrl};
 use aquifer_engine::stream::Streams;
 use bytes::Bytes;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::redis::chunks::Parts;
 use crate::redis::connection::{Connection, Reply};
@@ -26,11 +25,10 @@ use crate::redis::expiry::{self, Expiry};
 use crate::redis::facts::{Clock, Facts};
 use crate::redis::scan::{BIG, reading};
 use crate::redis::tally::{Kind, thousands};
-use crate::redis::target::{self, Written};
+use crate::redis::target::with_server;
 use crate::redis::temporary::is_reserved;
 use crate::redis::values;
 use crate::redis_dump;
-use crate::units::Period;
 
 pub use crate::redis::digest::ExpiryIn;
 pub use crate::redis::tally::PerType;
@@ -46,37 +44,22 @@ const ATTEMPTS: u32 = 3;
 #[derive(Debug, Clone, Copy)]
 pub struct RedisDigest;
 
-/// Its params.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RedisDigestParams {
-    /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
-    /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
-    pub url: SecretUrl,
-    /// Who connects, where the server has users (ACL); wins over the url's.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// The password; wins over the url's.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// How TLS is spoken, with `rediss://`.
-    #[serde(default)]
-    pub tls: Option<Tls>,
-    /// How long to wait for a connection; `10s` unless said.
-    #[serde(default = "target::connect_timeout")]
-    pub connect_timeout: Period,
-    /// How long to wait for any answer; `60s` unless said.
-    #[serde(default = "target::answer_timeout")]
-    pub answer_timeout: Period,
-    /// The databases to read; all that hold keys unless said.
-    #[serde(default)]
-    pub databases: Option<Vec<u32>>,
-    /// How expiries count: `exact` to the millisecond (unless said), `presence`, or `ignore`.
-    #[serde(default)]
-    pub expiry: ExpiryIn,
-    /// Whether the server's functions (Redis 7.0) count too; true unless said.
-    #[serde(default = "yes")]
-    pub functions: bool,
+with_server! {
+    /// Its params.
+    pub struct RedisDigestParams {
+        /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
+        /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
+        url,
+        /// The databases to read; all that hold keys unless said.
+        #[serde(default)]
+        pub databases: Option<Vec<u32>>,
+        /// How expiries count: `exact` to the millisecond (unless said), `presence`, or `ignore`.
+        #[serde(default)]
+        pub expiry: ExpiryIn,
+        /// Whether the server's functions (Redis 7.0) count too; true unless said.
+        #[serde(default = "yes")]
+        pub functions: bool,
+    }
 }
 
 fn yes() -> bool {
@@ -99,19 +82,6 @@ pub struct RedisDigestOutputs {
     pub functions: u64,
     /// The server's version.
     pub server_version: String,
-}
-
-impl RedisDigestParams {
-    fn server(&self) -> Written<'_> {
-        Written {
-            url: &self.url,
-            username: self.username.as_deref(),
-            password: self.password.as_ref(),
-            tls: self.tls.as_ref(),
-            connect_timeout: self.connect_timeout,
-            answer_timeout: self.answer_timeout,
-        }
-    }
 }
 
 impl Function for RedisDigest {

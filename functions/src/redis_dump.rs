@@ -11,7 +11,6 @@ use std::time::Instant;
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Source;
-use aquifer_engine::secret::{Secret, SecretUrl};
 use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,8 +21,8 @@ use crate::redis::form::{Form, StreamHead, stream_type};
 use crate::redis::libraries;
 use crate::redis::scan::{Dump, Limits, Written};
 use crate::redis::tally::thousands;
-use crate::redis::target::{self, Written as WrittenTarget};
-use crate::units::{Period, Size};
+use crate::redis::target::with_server;
+use crate::units::Size;
 
 pub use crate::redis::tally::PerType;
 pub use crate::redis::tls::Tls;
@@ -32,38 +31,22 @@ pub use crate::redis::tls::Tls;
 #[derive(Debug, Clone, Copy)]
 pub struct RedisDump;
 
-/// Its params.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RedisDumpParams {
-    /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
-    /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
-    pub url: SecretUrl,
-    /// Who connects, where the server has users (ACL); wins over the url's.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// The password; wins over the url's.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// How TLS is spoken, with `rediss://`.
-    #[serde(default)]
-    pub tls: Option<Tls>,
-    /// How long to wait for a connection; `10s` unless said.
-    #[serde(default = "target::connect_timeout")]
-    pub connect_timeout: Period,
-    /// How long to wait for any answer; `60s` unless said. A server that is still loading its data answers so at once, and the
-    /// step fails as `unavailable`, which another attempt may mend.
-    #[serde(default = "target::answer_timeout")]
-    pub answer_timeout: Period,
-    /// The databases to read; all that hold keys unless said.
-    #[serde(default)]
-    pub databases: Option<Vec<u32>>,
-    /// Whether to read the server's functions (Redis 7.0) too; true unless said.
-    #[serde(default = "yes")]
-    pub functions: bool,
-    /// How much to ask of the server at once.
-    #[serde(default)]
-    pub batch: BatchParams,
+with_server! {
+    /// Its params.
+    pub struct RedisDumpParams {
+        /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
+        /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
+        url,
+        /// The databases to read; all that hold keys unless said.
+        #[serde(default)]
+        pub databases: Option<Vec<u32>>,
+        /// Whether to read the server's functions (Redis 7.0) too; true unless said.
+        #[serde(default = "yes")]
+        pub functions: bool,
+        /// How much to ask of the server at once.
+        #[serde(default)]
+        pub batch: BatchParams,
+    }
 }
 
 /// How much to ask of the server at once: more is faster, less leaves it more time for others.
@@ -106,19 +89,6 @@ pub struct RedisDumpOutputs {
     pub bytes: u64,
     /// The server's version.
     pub server_version: String,
-}
-
-impl RedisDumpParams {
-    fn server(&self) -> WrittenTarget<'_> {
-        WrittenTarget {
-            url: &self.url,
-            username: self.username.as_deref(),
-            password: self.password.as_ref(),
-            tls: self.tls.as_ref(),
-            connect_timeout: self.connect_timeout,
-            answer_timeout: self.answer_timeout,
-        }
-    }
 }
 
 impl Function for RedisDump {

@@ -10,18 +10,16 @@ use std::time::{Duration, Instant};
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Sink;
-use aquifer_engine::secret::{Secret, SecretUrl};
 use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::redis::connection::Connection;
 use crate::redis::form::{HEAD, StreamHead, TRAILER, Trailer, VERSION, stream_type};
 use crate::redis::load::Loader;
 use crate::redis::parser::{Command, Next, Parser};
 use crate::redis::tally::thousands;
-use crate::redis::target::{self, Written};
-use crate::units::Period;
+use crate::redis::target::with_server;
 
 pub use crate::redis::load::{Before, OnConflict};
 pub use crate::redis::tally::PerType;
@@ -34,45 +32,30 @@ const NOTE_EVERY: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy)]
 pub struct RedisRestore;
 
-/// Its params.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RedisRestoreParams {
-    /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
-    /// a password in front of the host. Each key goes into the database that it came from.
-    pub url: SecretUrl,
-    /// Who connects, where the server has users (ACL); wins over the url's.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// The password; wins over the url's.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// How TLS is spoken, with `rediss://`.
-    #[serde(default)]
-    pub tls: Option<Tls>,
-    /// How long to wait for a connection; `10s` unless said.
-    #[serde(default = "target::connect_timeout")]
-    pub connect_timeout: Period,
-    /// How long to wait for any answer; `60s` unless said.
-    #[serde(default = "target::answer_timeout")]
-    pub answer_timeout: Period,
-    /// What to do with a key that is already there: `fail` (unless said), `skip` or `replace`. The same for functions.
-    #[serde(default)]
-    pub on_conflict: OnConflict,
-    /// What to do with what the server holds: `keep` (unless said), `flush-db` (empty each database that the stream has, when
-    /// its turn comes) or `flush-all` (empty all databases and remove all functions, once the stream's head was read).
-    #[serde(default)]
-    pub before: Before,
-    /// Must be true where `before` empties databases.
-    #[serde(default)]
-    pub confirm_flush: bool,
-    /// Whether to refuse a stream that has no head and trailer (true unless said): without them nobody can tell whether it is
-    /// whole. A stream with a head needs its trailer in any case.
-    #[serde(default = "yes")]
-    pub require_trailer: bool,
-    /// Whether to only connect, read and check the stream, and write nothing; whether keys are already there is not looked at.
-    #[serde(default)]
-    pub dry_run: bool,
+with_server! {
+    /// Its params.
+    pub struct RedisRestoreParams {
+        /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
+        /// a password in front of the host. Each key goes into the database that it came from.
+        url,
+        /// What to do with a key that is already there: `fail` (unless said), `skip` or `replace`. The same for functions.
+        #[serde(default)]
+        pub on_conflict: OnConflict,
+        /// What to do with what the server holds: `keep` (unless said), `flush-db` (empty each database that the stream has, when
+        /// its turn comes) or `flush-all` (empty all databases and remove all functions, once the stream's head was read).
+        #[serde(default)]
+        pub before: Before,
+        /// Must be true where `before` empties databases.
+        #[serde(default)]
+        pub confirm_flush: bool,
+        /// Whether to refuse a stream that has no head and trailer (true unless said): without them nobody can tell whether it is
+        /// whole. A stream with a head needs its trailer in any case.
+        #[serde(default = "yes")]
+        pub require_trailer: bool,
+        /// Whether to only connect, read and check the stream, and write nothing; whether keys are already there is not looked at.
+        #[serde(default)]
+        pub dry_run: bool,
+    }
 }
 
 fn yes() -> bool {
@@ -101,19 +84,6 @@ pub struct RedisRestoreOutputs {
     pub bytes: u64,
     /// The version of the stream's form; null for a stream without a head.
     pub stream_version: Option<u32>,
-}
-
-impl RedisRestoreParams {
-    fn server(&self) -> Written<'_> {
-        Written {
-            url: &self.url,
-            username: self.username.as_deref(),
-            password: self.password.as_ref(),
-            tls: self.tls.as_ref(),
-            connect_timeout: self.connect_timeout,
-            answer_timeout: self.answer_timeout,
-        }
-    }
 }
 
 impl Function for RedisRestore {

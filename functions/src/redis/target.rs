@@ -25,6 +25,60 @@ pub(crate) fn answer_timeout() -> Period {
     Period(Duration::from_secs(60))
 }
 
+/// Declares the params of a function that talks to a server: those of the connection, then the function's own.
+///
+/// `serde` cannot both flatten one struct into another and refuse unknown fields, and the pages are made from the
+/// structs, so the fields are written into each of them.
+macro_rules! with_server {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident {
+            $(#[$url:meta])*
+            url,
+            $($own:tt)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name {
+            $(#[$url])*
+            pub url: aquifer_engine::secret::SecretUrl,
+            /// Who connects, where the server has users (ACL); wins over the url's.
+            #[serde(default)]
+            pub username: Option<String>,
+            /// The password; wins over the url's.
+            #[serde(default)]
+            pub password: Option<aquifer_engine::secret::Secret>,
+            /// How TLS is spoken, with `rediss://`.
+            #[serde(default)]
+            pub tls: Option<$crate::redis::tls::Tls>,
+            /// How long to wait for a connection; `10s` unless said.
+            #[serde(default = "crate::redis::target::connect_timeout")]
+            pub connect_timeout: $crate::units::Period,
+            /// How long to wait for any answer; `60s` unless said. A server that is still loading its data answers so at once, and the
+            /// step fails as `unavailable`, which another attempt may mend.
+            #[serde(default = "crate::redis::target::answer_timeout")]
+            pub answer_timeout: $crate::units::Period,
+            $($own)*
+        }
+
+        impl $name {
+            fn server(&self) -> $crate::redis::target::Written<'_> {
+                $crate::redis::target::Written {
+                    url: &self.url,
+                    username: self.username.as_deref(),
+                    password: self.password.as_ref(),
+                    tls: self.tls.as_ref(),
+                    connect_timeout: self.connect_timeout,
+                    answer_timeout: self.answer_timeout,
+                }
+            }
+        }
+    };
+}
+pub(crate) use with_server;
+
 /// The connection params, as the functions declare them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Written<'p> {
