@@ -85,8 +85,9 @@ impl Loader {
         Ok(())
     }
 
-    /// Goes on with a key; gives the name to write to, or nothing where the key is to be left as it is.
-    pub(super) async fn begin_part(&mut self, key: Bytes, kind: Kind, offset: u64) -> Result<Option<Bytes>, Failure> {
+    /// Goes on with a key; gives the name to write to, or nothing where the key is to be left as it is. What `fades` may take
+    /// all of it away.
+    pub(super) async fn begin_part(&mut self, key: Bytes, kind: Kind, fades: bool, offset: u64) -> Result<Option<Bytes>, Failure> {
         if self.group.as_ref().is_none_or(|group| group.key != key) {
             self.begin_key(key.clone(), offset, false).await?;
         }
@@ -102,6 +103,7 @@ impl Loader {
         }
         Ok(self.group.as_mut().and_then(|group| {
             group.kind = Some(kind);
+            group.timed |= fades;
             group.target.clone().filter(|_| !group.skipping)
         }))
     }
@@ -252,9 +254,18 @@ fn interfered(writing: &str, what: impl std::fmt::Display) -> Failure {
         .with_help("did the server evict it (`maxmemory-policy`), or was it deleted by somebody?")
 }
 
+/// True where a part sets the expiry of fields: the answer says nothing of how many a hash has, and where the expiry has
+/// passed the server takes the fields away.
+pub(super) fn is_field_expiry(name: &[u8]) -> bool {
+    name == b"HPEXPIREAT"
+}
+
 /// What the answer to a part will mean.
 pub(super) fn counted(command: &Command, kind: Kind) -> What {
     // With an option such as `CH` the answer to `ZADD` counts something else.
+    if is_field_expiry(&command.arg(0).to_ascii_uppercase()) {
+        return What::Part { kind, elements: None };
+    }
     let plain = kind != Kind::SortedSet || command.arg(2).first().is_some_and(|byte| !byte.is_ascii_alphabetic());
     What::Part { kind, elements: Some(command.len() as u64 - 2).filter(|_| plain) }
 }
@@ -274,7 +285,7 @@ pub(super) fn part(name: &[u8], first: &[u8]) -> Option<(Kind, usize)> {
     Some(match name {
         b"RPUSH" => (Kind::List, 1),
         b"SADD" => (Kind::Set, 1),
-        b"HSET" | b"HMSET" => (Kind::Hash, 1),
+        b"HSET" | b"HMSET" | b"HPEXPIREAT" => (Kind::Hash, 1),
         b"ZADD" => (Kind::SortedSet, 1),
         b"XADD" | b"XCLAIM" | b"XSETID" => (Kind::Stream, 1),
         b"XGROUP" => match &first.to_ascii_uppercase()[..] {
