@@ -28,6 +28,9 @@ pub mod throttle;
 pub mod upload;
 
 mod codec;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod location;
 mod metrics;
 mod objects;
