@@ -17,6 +17,7 @@ pub(crate) mod expiry;
 pub(crate) mod facts;
 pub(crate) mod filter;
 pub(crate) mod form;
+pub(crate) mod hashes;
 pub(crate) mod large;
 pub(crate) mod libraries;
 pub(crate) mod lifetimes;
