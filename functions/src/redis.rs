@@ -11,6 +11,7 @@ pub(crate) mod census;
 pub(crate) mod chunks;
 pub(crate) mod connection;
 pub(crate) mod databases;
+pub(crate) mod diff;
 pub(crate) mod digest;
 pub(crate) mod digest_stream;
 pub(crate) mod expiry;

@@ -3,6 +3,7 @@
 mod collect;
 mod concurrent;
 mod damage;
+mod diff;
 mod digest;
 mod interrupted;
 mod losses;
