@@ -15,6 +15,7 @@ pub mod exec;
 pub mod file_read;
 pub mod file_write;
 pub mod metrics_push;
+pub mod rdb_read;
 pub mod redis_diff;
 pub mod redis_digest;
 pub mod redis_dump;
@@ -31,6 +32,7 @@ mod codec;
 pub mod location;
 mod metrics;
 mod objects;
+mod rdb;
 mod redis;
 mod restic;
 pub mod units;
@@ -42,6 +44,7 @@ pub fn builtins() -> Registry {
         .with(redis_restore::RedisRestore)
         .with(redis_digest::RedisDigest)
         .with(redis_diff::RedisDiff)
+        .with(rdb_read::RdbRead)
         .with(restic_push::ResticPush)
         .with(restic_pull::ResticPull)
         .with(restic_forget::ResticForget)
