@@ -29,7 +29,7 @@ pub mod throttle;
 pub mod upload;
 
 mod codec;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod location;
