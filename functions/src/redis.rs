@@ -16,6 +16,7 @@ pub(crate) mod facts;
 #[allow(dead_code, unreachable_pub, reason = "the functions that filter come next")]
 pub(crate) mod filter;
 pub(crate) mod form;
+pub(crate) mod framing;
 pub(crate) mod large;
 pub(crate) mod libraries;
 pub(crate) mod load;
@@ -23,7 +24,9 @@ pub(crate) mod parser;
 pub(crate) mod parts;
 pub(crate) mod refusal;
 pub(crate) mod replies;
+pub(crate) mod replication;
 pub(crate) mod resp;
+pub(crate) mod role;
 pub(crate) mod scan;
 pub(crate) mod tally;
 pub(crate) mod target;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::address::Place;
+use super::framing::{self, Framing};
 use super::refusal;
 use super::resp::{self, Head};
 use super::target::Target;
@@ -196,7 +197,44 @@ impl Connection {
         }
     }
 
-    async fn fill(&mut self) -> Result<(), Failure> {
+    /// What was read and not taken yet, for a reader of something else than replies.
+    pub(super) fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// Waits for something else than line feeds, which a server sends while it prepares for a replica.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    pub(super) async fn skip_signs_of_life(&mut self) -> Result<(), Failure> {
+        loop {
+            framing::skip_signs_of_life(&mut self.input);
+            if !self.input.is_empty() {
+                return Ok(());
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The line that announces an RDB.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    pub(super) async fn announced_rdb(&mut self) -> Result<Framing, Failure> {
+        loop {
+            match Framing::announced(&mut self.input) {
+                Ok(Some(framing)) => return Ok(framing),
+                Ok(None) => self.fill().await?,
+                Err(what) => return Err(self.strange(what)),
+            }
+        }
+    }
+
+    /// Reads once from the socket.
+    ///
+    /// # Errors
+    /// The connection is lost, the server is silent for too long, or the step has to stop.
+    pub(super) async fn fill(&mut self) -> Result<(), Failure> {
         self.input.reserve(READ);
         let reading = timeout(self.patience, self.wire.read_buf(&mut self.input));
         let read = tokio::select! {
