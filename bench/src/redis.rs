@@ -82,8 +82,9 @@ pub(crate) fn table(title: String, all: &[Measured]) -> Table {
                 table.row_of(&cells, figures.to_json());
             }
             Err(error) => {
-                let short: String = error.chars().take(160).collect();
-                table.row(&[way.name.clone(), short]);
+                let short: String = error.chars().take(300).collect();
+                table.row(&[way.name.clone(), "not had".to_owned()]);
+                table.note(format!("{}: {short}", way.name));
             }
         }
     }

@@ -11,11 +11,13 @@ pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     /// What belongs to a row beside its cells: the same figures as numbers.
     figures: Vec<Option<serde_json::Value>>,
+    /// What stands below the table.
+    notes: Vec<String>,
 }
 
 impl Table {
     pub(crate) fn new(title: impl Into<String>, columns: &[&'static str]) -> Self {
-        Self { title: title.into(), columns: columns.to_vec(), rows: Vec::new(), figures: Vec::new() }
+        Self { title: title.into(), columns: columns.to_vec(), rows: Vec::new(), figures: Vec::new(), notes: Vec::new() }
     }
 
     pub(crate) fn row(&mut self, cells: &[String]) {
@@ -33,6 +35,11 @@ impl Table {
         }
     }
 
+    /// A line below the table.
+    pub(crate) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let row = |(cells, figures): (&Vec<String>, &Option<serde_json::Value>)| {
             let names = self.columns.iter().map(|name| (*name).to_owned());
@@ -43,7 +50,7 @@ impl Table {
             row
         };
         let rows: Vec<_> = self.rows.iter().zip(&self.figures).map(row).collect();
-        serde_json::json!({"title": self.title, "rows": rows})
+        serde_json::json!({"title": self.title, "rows": rows, "notes": self.notes})
     }
 }
 
@@ -65,7 +72,8 @@ impl fmt::Display for Table {
             writeln!(f)
         };
         line(f, &self.columns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
-        self.rows.iter().try_for_each(|row| line(f, row))
+        self.rows.iter().try_for_each(|row| line(f, row))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod parser;
 pub(crate) mod parts;
 pub(crate) mod refusal;
 pub(crate) mod replies;
+pub(crate) mod replicated;
 pub(crate) mod replication;
 pub(crate) mod resp;
 pub(crate) mod role;

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::facts::Facts;
 use super::resp;
 use super::tally::PerType;
 
@@ -42,10 +43,29 @@ pub(crate) fn stream_type() -> StreamType {
 pub(crate) struct StreamHead {
     /// The version of the server that was read.
     pub(crate) redis: String,
-    /// How it was read: `scan`.
+    /// How it was read: `replication` or `scan`.
     pub(crate) source: String,
+    /// What the keys have in common: `point-in-time` or `per-key`. Empty in streams of older versions, as `role` is.
+    #[serde(default)]
+    pub(crate) consistency: String,
+    /// What the server was to others: `master` or `replica`.
+    #[serde(default)]
+    pub(crate) role: String,
     /// The databases that follow, in order.
     pub(crate) databases: Vec<u32>,
+}
+
+impl StreamHead {
+    /// The head of a dump that is made now.
+    pub(crate) fn new(facts: &Facts, source: &str, consistency: &str, role: &str, databases: Vec<u32>) -> Self {
+        Self {
+            redis: facts.version.clone(),
+            source: source.to_owned(),
+            consistency: consistency.to_owned(),
+            role: role.to_owned(),
+            databases,
+        }
+    }
 }
 
 /// What the trailer says.

@@ -6,5 +6,7 @@ mod digest;
 mod interrupted;
 mod losses;
 mod refusals;
+mod replication;
+mod replication_fails;
 mod rig;
 mod round_trip;

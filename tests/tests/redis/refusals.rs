@@ -74,7 +74,7 @@ async fn what_an_acl_forbids_fails_the_dump() {
     ] {
         run(&mut server.client(), "ACL DELUSER reader");
         run(&mut server.client(), all);
-        let params = json!({"url": server.url(), "username": "reader", "password": "word"});
+        let params = json!({"url": server.url(), "username": "reader", "password": "word", "source": "scan"});
         assert_eq!(dump_with(params.clone()).await.expect("all that is needed")["keys"], 2005);
         run(&mut server.client(), &format!("ACL SETUSER reader {rule}"));
         let failure = dump_with(params).await.expect_err(rule);
@@ -236,7 +236,7 @@ fn wait_for_dump(server: &RedisServer) {
 }
 
 async fn dump_slowly(url: String) -> Result<Json, Failure> {
-    run_alone(RedisDump, json!({"url": url, "batch": {"keys": 1}}), Input::None).await.result
+    run_alone(RedisDump, json!({"url": url, "source": "scan", "batch": {"keys": 1}}), Input::None).await.result
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +262,7 @@ async fn a_server_that_hangs_holds_nothing_up() {
     hang(&to, nix::sys::signal::Signal::SIGSTOP);
     let dumping = tokio::spawn(run_alone_until(
         RedisDump,
-        json!({"url": from.socket_url(), "batch": {"keys": 1}}),
+        json!({"url": from.socket_url(), "source": "scan", "batch": {"keys": 1}}),
         Input::None,
         cancel.clone(),
     ));

@@ -1,0 +1,98 @@
+//! A dump by replication: what a server sends to a replica, turned into the stream while it arrives.
+//!
+//! Takes a [`Replication`] of which the first bytes have come, and a pipe. Gives the stream and what is in it. Always
+//! holds: success means that the RDB's end mark and checksum were there, and that the server's own end of it is at the same
+//! place; nothing is written before the RDB's head was understood, so until then another way can be taken.
+
+use std::time::Instant;
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::Call;
+use aquifer_engine::pipe::Writer;
+use bytes::Bytes;
+
+use super::form::{Form, StreamHead};
+use super::replication::Replication;
+use super::resp::show;
+use crate::rdb::copy::{Copied, Options, copy};
+use crate::rdb::input::Source;
+use crate::rdb::reader::Rdb;
+
+impl Source for Replication {
+    async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.read().await
+    }
+}
+
+/// What was had.
+#[derive(Debug)]
+pub(crate) struct Replicated {
+    pub(crate) copied: Copied,
+    /// Bytes of the stream.
+    pub(crate) bytes: u64,
+    pub(crate) id: String,
+    pub(crate) offset: u64,
+    pub(crate) from_disk: bool,
+}
+
+/// A dump about to be written.
+pub(crate) struct Arriving {
+    rdb: Rdb<Replication>,
+    id: String,
+    offset: u64,
+    from_disk: bool,
+}
+
+impl Arriving {
+    /// Reads the head of the RDB.
+    ///
+    /// # Errors
+    /// It is of a version that is not known, or none.
+    pub(crate) async fn begin(replication: Replication) -> Result<Self, Failure> {
+        let (id, offset, from_disk) = (replication.id.clone(), replication.offset, replication.from_disk);
+        Ok(Self { rdb: Rdb::begin(replication).await?, id, offset, from_disk })
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// The server goes away, what it sends is damaged or ends early, or nobody reads any more.
+    pub(crate) async fn write(
+        mut self,
+        pipe: Writer,
+        head: &StreamHead,
+        options: &Options,
+        call: &Call,
+    ) -> Result<Replicated, Failure> {
+        let begun = Instant::now();
+        let mut form = Form::begin(pipe, head)?;
+        let copied = copy(&mut self.rdb, &mut form, options, Some(call)).await?;
+        // The server's own end: the mark, or the length that it said.
+        let input = &mut self.rdb.input;
+        if !input.rest().is_empty() || input.more().await? {
+            return Err(Failure::corrupt(format!(
+                "the server sends more than its RDB: behind its end, at byte {}, stands {}",
+                input.offset(),
+                show(&input.rest()[..input.rest().len().min(32)])
+            ))
+            .with_help("is what stands between a Redis server's own connection? try it without"));
+        }
+        // A database that was asked for and holds nothing is there all the same, for whoever empties what the stream has.
+        for index in head.databases.iter().filter(|index| !copied.databases.contains_key(index)) {
+            form.command(&[b"SELECT", index.to_string().as_bytes()]);
+        }
+        let passed_over = self.rdb.passed_over;
+        if passed_over.module_aux + passed_over.key_meta > 0 {
+            call.warn("what modules keep beside the keys and their values is left out");
+        }
+        if copied.pending_lost + copied.pending_unknown > 0 {
+            call.warn(format!(
+                "pending entries of big streams that cannot be made again: {} for certain, {} perhaps",
+                copied.pending_lost, copied.pending_unknown
+            ));
+        }
+        call.debug(format!("the RDB took {:.3} s to come", begun.elapsed().as_secs_f64()));
+        let bytes = form.finish(copied.types, copied.functions).await?;
+        Ok(Replicated { copied, bytes, id: self.id, offset: self.offset, from_disk: self.from_disk })
+    }
+}
