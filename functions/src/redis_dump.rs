@@ -177,10 +177,9 @@ impl Function for RedisDump {
         let (target, mut connection, role) = reach(&params, call).await?;
         let facts = Facts::ask(&mut connection).await?;
         if params.source != SourceKind::Scan {
-            match arriving(connection, params.server_disk).await {
+            match arriving(connection, params.server_disk).await? {
                 Ok(arriving) => return replicated(arriving, &params, ports, &target, &facts, &role, call).await,
                 Err(failure) if params.source == SourceKind::Replication => return Err(failure),
-                Err(failure) if failure.kind == FailureKind::Cancelled => return Err(failure),
                 Err(failure) => call.warn(format!(
                     "read by scan, so that not all is of one moment, for {}; `source: scan` says that this is meant",
                     failure.message
@@ -215,8 +214,17 @@ async fn reach(params: &RedisDumpParams, call: &Call) -> Result<(Target, Connect
     Ok((other, connection, role))
 }
 
-async fn arriving(connection: Connection, disk: bool) -> Result<Arriving, Failure> {
-    Arriving::begin(Replication::begin(connection, disk).await?).await
+/// A dump by replication that can begin; the failure inside where another way can be taken, as nothing of the data has come
+/// or none of it can be understood.
+async fn arriving(connection: Connection, disk: bool) -> Result<Result<Arriving, Failure>, Failure> {
+    let replication = match Replication::begin(connection, disk).await {
+        Err(failure) if failure.kind != FailureKind::Cancelled => return Ok(Err(failure)),
+        replication => replication?,
+    };
+    match Arriving::begin(replication).await {
+        Err(failure) if failure.kind == FailureKind::Rejected => Ok(Err(failure)),
+        arriving => arriving.map(Ok),
+    }
 }
 
 async fn replicated(

@@ -72,7 +72,7 @@ fn carry(mut client: TcpStream, server: u16, rule: &(dyn Fn(Sent) -> Told + Send
     let mut upstream = TcpStream::connect(("127.0.0.1", server)).ok()?;
     client.set_nodelay(true).ok()?;
     let (mut asking, mut asked) = (client.try_clone().ok()?, upstream.try_clone().ok()?);
-    thread::spawn(move || {
+    let going = thread::spawn(move || {
         // Whichever end closes first, the other one is to know.
         drop(std::io::copy(&mut asking, &mut asked));
         drop(asked.shutdown(std::net::Shutdown::Both));
@@ -98,8 +98,8 @@ fn carry(mut client: TcpStream, server: u16, rule: &(dyn Fn(Sent) -> Told + Send
         client.write_all(piece).ok()?;
     }
     if told.stays_open {
-        // Until the client closes it, which ends the way there and with it the server's side.
-        drop(std::io::copy(&mut upstream, &mut std::io::sink()));
+        // Until the client closes it: the server may have closed its side long ago.
+        drop(going.join());
     }
     drop(client.shutdown(std::net::Shutdown::Both));
     Some(())

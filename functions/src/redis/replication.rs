@@ -18,10 +18,8 @@ use super::resp::Head;
 pub(crate) struct Replication {
     connection: Connection,
     framing: Framing,
-    /// The first piece, until it is handed out.
-    first: Option<Bytes>,
     /// Bytes of the RDB that have come.
-    pub(crate) received: u64,
+    received: u64,
     /// The history of writes that the server is at.
     pub(crate) id: String,
     /// How far in it.
@@ -61,10 +59,11 @@ impl Replication {
         let framing = connection.announced_rdb().await.map_err(not_made)?;
         let from_disk = matches!(framing, Framing::Length(_));
         let id = id.to_owned();
-        let mut replication = Self { connection, framing, first: None, received: 0, id, offset, from_disk };
         // A server that cannot make the RDB may find out only now: until here another way can still be taken.
-        replication.first = replication.read().await.map_err(not_made)?;
-        Ok(replication)
+        if connection.input().is_empty() {
+            connection.fill().await.map_err(not_made)?;
+        }
+        Ok(Self { connection, framing, received: 0, id, offset, from_disk })
     }
 
     /// The next bytes of the RDB; nothing once it is complete.
@@ -72,9 +71,6 @@ impl Replication {
     /// # Errors
     /// The server went away or was silent for too long, or the step has to stop.
     pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, Failure> {
-        if let Some(first) = self.first.take() {
-            return Ok(Some(first));
-        }
         loop {
             match self.framing.next(self.connection.input()) {
                 Next::Piece(piece) => {
@@ -91,7 +87,7 @@ impl Replication {
     }
 
     fn while_reading(&self, failure: Failure) -> Failure {
-        if self.received == 0 || failure.kind == FailureKind::Cancelled {
+        if failure.kind == FailureKind::Cancelled {
             return failure;
         }
         let message = format!("{}, {} bytes into its RDB", failure.message, self.received);
@@ -108,7 +104,8 @@ fn refused(error: &str) -> Failure {
         _ if refusal::is_unknown(error) => {
             failure.with_help("this server has no `PSYNC`, as is usual where others run it: read it by `source: scan`")
         }
-        _ => failure,
+        _ if failure.help.is_some() => failure,
+        _ => failure.with_help("the server's log says more; `source: scan` reads it without replication"),
     }
 }
 
