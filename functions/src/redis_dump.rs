@@ -248,7 +248,6 @@ async fn replicated(
     let head = StreamHead::new(facts, "replication", "point-in-time", role.name(), listed.clone());
     let done = arriving.write(ports.stdout, &head, &options, call).await?;
     let copied = done.copied;
-    warn_of_reserved(copied.reserved, call);
     call.note(format!("{} keys", thousands(copied.types.total())));
     let databases: BTreeSet<u32> = copied.databases.into_keys().chain(listed).collect();
     Ok(RedisDumpOutputs {
@@ -302,7 +301,9 @@ async fn scanned(
     }
     dump.facts.still(&mut dump.connection).await?;
     let written = dump.written;
-    warn_of_reserved(written.reserved, call);
+    if written.reserved > 0 {
+        call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
+    }
     let bytes = dump.form.finish(written.types, functions).await?;
     call.note(format!("{} keys", thousands(written.types.total())));
     Ok(RedisDumpOutputs {
@@ -321,12 +322,6 @@ async fn scanned(
         replication_offset: None,
         server_disk: false,
     })
-}
-
-fn warn_of_reserved(count: u64, call: &Call) {
-    if count > 0 {
-        call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
-    }
 }
 
 /// The databases to read, in order. Says so where others that hold keys are left out because of the url.

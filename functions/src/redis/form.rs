@@ -43,15 +43,16 @@ pub(crate) fn stream_type() -> StreamType {
 pub(crate) struct StreamHead {
     /// The version of the server that was read.
     pub(crate) redis: String,
-    /// How it was read: `replication` or `scan`.
+    /// How it was read: `replication`, `scan`, `rdb`.
     pub(crate) source: String,
-    /// What the keys have in common: `point-in-time` or `per-key`. Empty in streams of older versions, as `role` is.
-    #[serde(default)]
+    /// What the keys have in common: `point-in-time` or `per-key`. Empty where nobody said, as `role` is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) consistency: String,
     /// What the server was to others: `master` or `replica`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) role: String,
-    /// The databases that follow, in order.
+    /// The databases that follow, in order; empty where that was not known beforehand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) databases: Vec<u32>,
 }
 
@@ -115,6 +116,12 @@ impl Form {
     pub(crate) fn command(&mut self, args: &[&[u8]]) {
         self.commands += 1;
         resp::command(&mut self.out, args);
+    }
+
+    /// Writes commands that were made already, so many of them.
+    pub(crate) fn raw(&mut self, commands: &[u8], count: u64) {
+        self.commands += count;
+        self.out.extend_from_slice(commands);
     }
 
     /// Begins a command of so many arguments, to be written into what this gives.

@@ -17,6 +17,7 @@ use super::resp::show;
 use crate::rdb::copy::{Copied, Options, copy};
 use crate::rdb::input::Source;
 use crate::rdb::reader::Rdb;
+use crate::rdb_read::say;
 
 impl Source for Replication {
     async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -81,16 +82,7 @@ impl Arriving {
         for index in head.databases.iter().filter(|index| !copied.databases.contains_key(index)) {
             form.command(&[b"SELECT", index.to_string().as_bytes()]);
         }
-        let passed_over = self.rdb.passed_over;
-        if passed_over.module_aux + passed_over.key_meta > 0 {
-            call.warn("what modules keep beside the keys and their values is left out");
-        }
-        if copied.pending_lost + copied.pending_unknown > 0 {
-            call.warn(format!(
-                "pending entries of big streams that cannot be made again: {} for certain, {} perhaps",
-                copied.pending_lost, copied.pending_unknown
-            ));
-        }
+        say(&copied, self.rdb.passed_over, call);
         call.debug(format!("the RDB took {:.3} s to come", begun.elapsed().as_secs_f64()));
         let bytes = form.finish(copied.types, copied.functions).await?;
         Ok(Replicated { copied, bytes, id: self.id, offset: self.offset, from_disk: self.from_disk })
