@@ -88,8 +88,7 @@ pub(crate) fn measure(
         }
     }
     give(table(format!("backup into a restic repository of {name} (stream: what was stored)"), &backups));
-    let mut restores =
-        [Measured::new("restic dump | redis-cli --pipe"), Measured::new("aquifer run redis-restore")];
+    let mut restores = [Measured::new("restic dump | redis-cli --pipe"), Measured::new("aquifer run redis-restore")];
     for _ in 0..options.rounds {
         restores[0].round(|| {
             target.flush()?;

@@ -23,8 +23,7 @@ impl Options {
     /// # Errors
     /// A word that is no part and no option.
     pub(crate) fn read(words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options =
-            Self { parts: Vec::new(), scale: 1.0, sets: "abcde".to_owned(), rounds: 3, ways: Vec::new() };
+        let mut options = Self { parts: Vec::new(), scale: 1.0, sets: "abcde".to_owned(), rounds: 3, ways: Vec::new() };
         let mut words = words;
         while let Some(word) = words.next() {
             let Some(name) = word.strip_prefix("--") else {
@@ -35,7 +34,8 @@ impl Options {
             let wrong = || format!("`--{name} {value}` makes no sense");
             match name {
                 "scale" => {
-                    options.scale = value.parse().ok().filter(|scale| *scale > 0.0 && *scale <= 100.0).ok_or_else(wrong)?;
+                    options.scale =
+                        value.parse().ok().filter(|scale| *scale > 0.0 && *scale <= 100.0).ok_or_else(wrong)?;
                 }
                 "sets" if value.chars().all(|set| ('a'..='e').contains(&set)) => options.sets.clone_from(&value),
                 "rounds" => options.rounds = value.parse().ok().filter(|rounds| *rounds > 0).ok_or_else(wrong)?,

@@ -77,8 +77,7 @@ impl Server {
         write: impl FnOnce(&mut BufWriter<std::process::ChildStdin>) -> std::io::Result<()>,
     ) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("redis-cli --pipe: {error}");
-        let mut child =
-            self.cli().arg("--pipe").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
+        let mut child = self.cli().arg("--pipe").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
         let mut out = BufWriter::with_capacity(1 << 20, child.stdin.take().ok_or("redis-cli has no stdin")?);
         write(&mut out).and_then(|()| std::io::Write::flush(&mut out)).map_err(failed)?;
         drop(out);
@@ -103,10 +102,7 @@ impl Server {
             let of = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name)?.parse::<f64>().ok());
             names.iter().filter_map(|name| of(name)).sum()
         };
-        Ok((
-            sum(["used_cpu_sys:", "used_cpu_user:"]),
-            sum(["used_cpu_sys_children:", "used_cpu_user_children:"]),
-        ))
+        Ok((sum(["used_cpu_sys:", "used_cpu_user:"]), sum(["used_cpu_sys_children:", "used_cpu_user_children:"])))
     }
 }
 

@@ -85,8 +85,7 @@ fn members(out: &mut impl Write, count: u64) -> std::io::Result<()> {
             .clone()
             .flat_map(|n| [format!("{}", n.wrapping_mul(2_654_435_761) % 1_000_003), format!("player:{n:07}")])
             .collect();
-        let table: Vec<String> =
-            numbers.flat_map(|n| [format!("field:{n:07}"), format!("value {n:020}")]).collect();
+        let table: Vec<String> = numbers.flat_map(|n| [format!("field:{n:07}"), format!("value {n:020}")]).collect();
         for (name, key, parts) in [("ZADD", "board", &board), ("HSET", "table", &table)] {
             let mut args: Vec<&[u8]> = vec![name.as_bytes(), key.as_bytes()];
             args.extend(parts.iter().map(String::as_bytes));

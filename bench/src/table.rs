@@ -17,7 +17,13 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(title: impl Into<String>, columns: &[&'static str]) -> Self {
-        Self { title: title.into(), columns: columns.to_vec(), rows: Vec::new(), figures: Vec::new(), notes: Vec::new() }
+        Self {
+            title: title.into(),
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+            figures: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     pub(crate) fn row(&mut self, cells: &[String]) {

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Source;
 use aquifer_engine::stream::{Accepts, Produces, Streams};
@@ -22,7 +22,6 @@ use crate::redis::facts::Facts;
 use crate::redis::form::{Form, StreamHead, stream_type};
 use crate::redis::libraries;
 use crate::redis::replicated::Arriving;
-use crate::redis::replication::Replication;
 use crate::redis::role::{self, Role};
 use crate::redis::scan::{Dump, Limits, Written};
 use crate::redis::tally::thousands;
@@ -174,10 +173,11 @@ impl Function for RedisDump {
     }
 
     async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
-        let (target, mut connection, role) = reach(&params, call).await?;
+        let target = params.server().checked()?;
+        let (target, mut connection, role) = role::reach(target, params.from == From::Replica, call).await?;
         let facts = Facts::ask(&mut connection).await?;
         if params.source != SourceKind::Scan {
-            match arriving(connection, params.server_disk).await? {
+            match Arriving::begin(connection, params.server_disk).await? {
                 Ok(arriving) => return replicated(arriving, &params, ports, &target, &facts, &role, call).await,
                 Err(failure) if params.source == SourceKind::Replication => return Err(failure),
                 Err(failure) => call.warn(format!(
@@ -191,39 +191,6 @@ impl Function for RedisDump {
             call.warn("this replica has lost its master: what it holds may be old");
         }
         scanned(connection, &params, ports, &target, facts, &role, call).await
-    }
-}
-
-/// Connects to the server that is to be read.
-async fn reach(params: &RedisDumpParams, call: &Call) -> Result<(Target, Connection, Role), Failure> {
-    let target = params.server().checked()?;
-    let mut connection = Connection::open(&target, call).await?;
-    let role = Role::ask(&mut connection).await?;
-    if params.from == From::Given {
-        return Ok((target, connection, role));
-    }
-    let Some(other) = role.replica(&target)? else { return Ok((target, connection, role)) };
-    let mut connection = Connection::open(&other, call).await.map_err(|failure| {
-        failure.with_help("that is where its master says this replica is; `from: given` reads the master itself")
-    })?;
-    let role = Role::ask(&mut connection).await?;
-    if role != (Role::Replica { follows: true }) {
-        return Err(role::lost(connection.server()));
-    }
-    call.info(format!("reading the replica `{}`", connection.server()));
-    Ok((other, connection, role))
-}
-
-/// A dump by replication that can begin; the failure inside where another way can be taken, as nothing of the data has come
-/// or none of it can be understood.
-async fn arriving(connection: Connection, disk: bool) -> Result<Result<Arriving, Failure>, Failure> {
-    let replication = match Replication::begin(connection, disk).await {
-        Err(failure) if failure.kind != FailureKind::Cancelled => return Ok(Err(failure)),
-        replication => replication?,
-    };
-    match Arriving::begin(replication).await {
-        Err(failure) if failure.kind == FailureKind::Rejected => Ok(Err(failure)),
-        arriving => arriving.map(Ok),
     }
 }
 

@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::address::Place;
-use super::framing::{self, Framing};
 use super::refusal;
 use super::resp::{self, Head};
 use super::target::Target;
@@ -202,34 +201,6 @@ impl Connection {
         &mut self.input
     }
 
-    /// Waits for something else than line feeds, which a server sends while it prepares for a replica.
-    ///
-    /// # Errors
-    /// As [`Connection::head`].
-    pub(super) async fn skip_signs_of_life(&mut self) -> Result<(), Failure> {
-        loop {
-            framing::skip_signs_of_life(&mut self.input);
-            if !self.input.is_empty() {
-                return Ok(());
-            }
-            self.fill().await?;
-        }
-    }
-
-    /// The line that announces an RDB.
-    ///
-    /// # Errors
-    /// As [`Connection::head`].
-    pub(super) async fn announced_rdb(&mut self) -> Result<Framing, Failure> {
-        loop {
-            match Framing::announced(&mut self.input) {
-                Ok(Some(framing)) => return Ok(framing),
-                Ok(None) => self.fill().await?,
-                Err(what) => return Err(self.strange(what)),
-            }
-        }
-    }
-
     /// Reads once from the socket.
     ///
     /// # Errors
@@ -262,7 +233,8 @@ impl Connection {
             .with_help("look at what the server is doing, or raise `answerTimeout`")
     }
 
-    fn strange(&self, what: impl std::fmt::Display) -> Failure {
+    /// A failure of what no Redis server answers.
+    pub(super) fn strange(&self, what: impl std::fmt::Display) -> Failure {
         Failure::corrupt(format!("`{}` answered {what}", self.server)).with_help("is it a Redis server?")
     }
 

@@ -112,6 +112,7 @@ impl Framing {
             }
             Self::Mark(mark) => match mark.find(input) {
                 Some(0) => {
+                    let _ = input.split_to(MARK);
                     *self = Self::Ended;
                     Next::End
                 }

@@ -1,16 +1,17 @@
 //! A dump by replication: what a server sends to a replica, turned into the stream while it arrives.
 //!
-//! Takes a [`Replication`] of which the first bytes have come, and a pipe. Gives the stream and what is in it. Always
+//! Takes a connection, and then a pipe. Gives the stream and what is in it. Always
 //! holds: success means that the RDB's end mark and checksum were there, and that the server's own end of it is at the same
 //! place; nothing is written before the RDB's head was understood, so until then another way can be taken.
 
 use std::time::Instant;
 
-use aquifer_engine::failure::Failure;
+use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::Call;
 use aquifer_engine::pipe::Writer;
 use bytes::Bytes;
 
+use super::connection::Connection;
 use super::form::{Form, StreamHead};
 use super::replication::Replication;
 use super::resp::show;
@@ -45,13 +46,22 @@ pub(crate) struct Arriving {
 }
 
 impl Arriving {
-    /// Reads the head of the RDB.
+    /// Asks for an RDB and reads its head. The failure inside is one after which another way can be taken: nothing of the data
+    /// has come, or none of it can be understood.
     ///
     /// # Errors
-    /// It is of a version that is not known, or none.
-    pub(crate) async fn begin(replication: Replication) -> Result<Self, Failure> {
+    /// The step has to stop, or what has come of the data is damaged.
+    pub(crate) async fn begin(connection: Connection, disk: bool) -> Result<Result<Self, Failure>, Failure> {
+        let replication = match Replication::begin(connection, disk).await {
+            Err(failure) if failure.kind != FailureKind::Cancelled => return Ok(Err(failure)),
+            replication => replication?,
+        };
         let (id, offset, from_disk) = (replication.id.clone(), replication.offset, replication.from_disk);
-        Ok(Self { rdb: Rdb::begin(replication).await?, id, offset, from_disk })
+        match Rdb::begin(replication).await {
+            // Of a version that is not known.
+            Err(failure) if failure.kind == FailureKind::Rejected => Ok(Err(failure)),
+            rdb => Ok(Ok(Self { rdb: rdb?, id, offset, from_disk })),
+        }
     }
 
     /// Writes all of it.

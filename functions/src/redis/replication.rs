@@ -9,7 +9,7 @@ use aquifer_engine::failure::{Failure, FailureKind};
 use bytes::Bytes;
 
 use super::connection::{Connection, Reply};
-use super::framing::{Framing, Next};
+use super::framing::{self, Framing, Next};
 use super::refusal;
 use super::resp::Head;
 
@@ -95,10 +95,42 @@ impl Replication {
     }
 }
 
+impl Connection {
+    /// Waits for something else than line feeds, which a server sends while it prepares for a replica.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    async fn skip_signs_of_life(&mut self) -> Result<(), Failure> {
+        loop {
+            framing::skip_signs_of_life(self.input());
+            if !self.input().is_empty() {
+                return Ok(());
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The line that announces an RDB.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    async fn announced_rdb(&mut self) -> Result<Framing, Failure> {
+        loop {
+            match Framing::announced(self.input()) {
+                Ok(Some(framing)) => return Ok(framing),
+                Ok(None) => self.fill().await?,
+                Err(what) => return Err(self.strange(what)),
+            }
+        }
+    }
+}
+
 fn refused(error: &str) -> Failure {
     let failure = refusal::failure(error, "asking for replication (`PSYNC`)");
     match refusal::word(error) {
-        "NOPERM" => failure.with_help("give this user `+psync +replconf` in the server's ACL, or read by `source: scan`"),
+        "NOPERM" => {
+            failure.with_help("give this user `+psync +replconf` in the server's ACL, or read by `source: scan`")
+        }
         "NOMASTERLINK" => Failure { kind: FailureKind::Unavailable, ..failure }
             .with_help("this replica has lost its master, so what it holds may be old: name another server"),
         _ if refusal::is_unknown(error) => {

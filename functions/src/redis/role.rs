@@ -4,6 +4,7 @@
 //! holds may be old.
 
 use aquifer_engine::failure::Failure;
+use aquifer_engine::function::Call;
 
 use super::address::Place;
 use super::connection::Connection;
@@ -15,7 +16,9 @@ use super::target::Target;
 pub(crate) enum Role {
     Master(Vec<Replica>),
     /// `follows` is false where it has lost its master.
-    Replica { follows: bool },
+    Replica {
+        follows: bool,
+    },
 }
 
 /// A replica, as its master knows it.
@@ -97,8 +100,28 @@ impl Role {
     }
 }
 
+/// Connects to a server, or to its replica that is the least behind.
+///
+/// # Errors
+/// Nobody answers there, or no replica follows the server.
+pub(crate) async fn reach(target: Target, replica: bool, call: &Call) -> Result<(Target, Connection, Role), Failure> {
+    let mut connection = Connection::open(&target, call).await?;
+    let role = Role::ask(&mut connection).await?;
+    let other = if replica { role.replica(&target)? } else { None };
+    let Some(other) = other else { return Ok((target, connection, role)) };
+    let mut connection = Connection::open(&other, call).await.map_err(|failure| {
+        failure.with_help("that is where its master says this replica is; `from: given` reads the master itself")
+    })?;
+    let role = Role::ask(&mut connection).await?;
+    if role != (Role::Replica { follows: true }) {
+        return Err(lost(connection.server()));
+    }
+    call.info(format!("reading the replica `{}`", connection.server()));
+    Ok((other, connection, role))
+}
+
 /// A replica that must not be read from.
-pub(crate) fn lost(shown: &str) -> Failure {
+fn lost(shown: &str) -> Failure {
     Failure::unavailable(format!("`{shown}` is a replica that has lost its master"))
         .with_help("what it holds may be old: mend the link (`INFO replication`), or read from another server")
 }
