@@ -129,7 +129,7 @@ impl Framing {
 mod tests {
     use super::*;
 
-    const TEXT: &[u8; MARK] = b"0123456789abcdef0123456789abcdef01234567";
+    const TEXT: &[u8; MARK] = b"0123456789abcdefghijklmnopqrstuvwxyzABCD";
 
     /// Reads a framed RDB that comes in pieces of this size; what is left behind it comes back too.
     fn read(framed: &[u8], size: usize) -> Result<Option<(Vec<u8>, usize)>, String> {
