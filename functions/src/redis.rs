@@ -8,18 +8,22 @@
 
 pub(crate) mod address;
 pub(crate) mod chunks;
+pub(crate) mod cluster;
 pub(crate) mod connection;
+pub(crate) mod dial;
 pub(crate) mod digest;
 pub(crate) mod digest_stream;
 pub(crate) mod expiry;
 pub(crate) mod facts;
 #[allow(dead_code, unreachable_pub, reason = "the functions that filter come next")]
 pub(crate) mod filter;
+pub(crate) mod fleet;
 pub(crate) mod form;
 pub(crate) mod framing;
 pub(crate) mod large;
 pub(crate) mod libraries;
 pub(crate) mod load;
+pub(crate) mod outgoing;
 pub(crate) mod parser;
 pub(crate) mod parts;
 pub(crate) mod refusal;
@@ -29,8 +33,10 @@ pub(crate) mod replies;
 pub(crate) mod resp;
 pub(crate) mod role;
 pub(crate) mod scan;
+pub(crate) mod slots;
 pub(crate) mod tally;
 pub(crate) mod target;
 pub(crate) mod temporary;
 pub(crate) mod tls;
 pub(crate) mod values;
+pub(crate) mod view;

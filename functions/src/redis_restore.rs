@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::redis::connection::Connection;
+use crate::redis::fleet::Fleet;
 use crate::redis::form::{HEAD, StreamHead, TRAILER, Trailer, VERSION, stream_type};
 use crate::redis::load::Loader;
 use crate::redis::parser::{Command, Next, Parser};
@@ -123,7 +124,8 @@ impl Function for RedisRestore {
     async fn run(&self, params: RedisRestoreParams, ports: Sink, call: &Call) -> Result<RedisRestoreOutputs, Failure> {
         let target = params.server().checked()?;
         let connection = Connection::open(&target, call).await?;
-        let mut loader = Loader::new(connection, params.on_conflict, params.before, params.dry_run).await?;
+        let fleet = Fleet::single(connection).await?;
+        let mut loader = Loader::new(fleet, params.on_conflict, params.before, params.dry_run).await?;
         let mut parser = Parser::new(ports.stdin);
         let read = read(&mut parser, &mut loader, params.require_trailer, call).await;
         let trailer = match read {
@@ -211,7 +213,7 @@ async fn read(
         .with_help("take another copy of the dump; this one is not whole"));
     }
     loader.close_key().await?;
-    loader.settle(0).await?;
+    loader.settle().await?;
     loader.finish().await?;
     Ok(trailer)
 }

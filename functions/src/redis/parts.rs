@@ -7,12 +7,12 @@
 //! that adds to keys without a `DEL` before, with `replace`: that adds to what is there.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::connection::Reply;
 use super::load::{Loader, OnConflict, at, refuse_reserved, wrong};
 use super::parser::Command;
-use super::refusal;
+use super::refusal::{self, accepted};
 use super::replies::What;
 use super::resp::{self, show};
 use super::tally::Kind;
@@ -50,7 +50,7 @@ impl Loader {
             // What was written so far is taken back; it is begun again, or has gone.
             (group.kind, group.timed, group.expired) = (None, false, false);
             let Some(target) = group.target.clone().filter(|_| !group.skipping) else { return Ok(()) };
-            self.settle(0).await?;
+            self.settle().await?;
             self.built = Some(0);
             return self.remove(target, key, offset).await;
         }
@@ -60,11 +60,11 @@ impl Loader {
         let (mut skipping, mut repeated) = (false, false);
         if self.on_conflict != OnConflict::Replace {
             let before = self.remember(&key);
-            self.settle(0).await?;
+            self.settle().await?;
             // Looked at now so that a key that stays is not sent at all; what counts is the answer to `RENAMENX`.
-            if let Some(connection) = &mut self.connection {
-                let reply = connection.ask(&[b"EXISTS", &key]).await?;
-                skipping = connection.accepted(reply, at(&key, offset))? != Reply::Integer(0);
+            if let Some(fleet) = &mut self.fleet {
+                let reply = fleet.ask(&key, &[b"EXISTS", &key]).await?;
+                skipping = accepted(reply, at(&key, offset))? != Reply::Integer(0);
             }
             repeated = before;
             if before && !own {
@@ -93,9 +93,9 @@ impl Loader {
         let adds = self.on_conflict == OnConflict::Replace && self.group.as_ref().is_some_and(|group| !group.own);
         let fresh = self.group.as_ref().is_some_and(|group| !group.skipping && group.target.is_none());
         if fresh {
-            self.settle(0).await?;
+            self.settle().await?;
             self.built = Some(0);
-            let target = if adds { key } else { self.temporary().await? };
+            let target = if adds { key } else { self.temporary(&key).await? };
             if let Some(group) = &mut self.group {
                 group.target = Some(target);
             }
@@ -137,26 +137,16 @@ impl Loader {
             Some(target) if *target != group.key => target,
             _ => return Ok(whole),
         };
-        self.settle(0).await?;
+        self.settle().await?;
         self.hold_together(group, target).await?;
-        let Some(connection) = &mut self.connection else { return Ok(whole) };
+        let Some(fleet) = &mut self.fleet else { return Ok(whole) };
         let (key, writing) = (&group.key, at(&group.key, group.offset));
         let renamed = if self.on_conflict == OnConflict::Replace {
             // `RENAME` alone would free a big older value while others wait.
-            connection.push(&[b"MULTI"]);
-            connection.push(&[b"UNLINK", key]);
-            connection.push(&[b"RENAME", target, key]);
-            connection.push(&[b"EXEC"]);
-            connection.flush().await?;
-            for _ in 0..3 {
-                let queued = connection.reply().await?;
-                connection.accepted(queued, &writing)?;
-            }
-            let replies = connection.reply().await?;
-            let mut replies = connection.accepted(replies, &writing)?.items().unwrap_or_default();
+            let mut replies = fleet.transaction(key, &[&[b"UNLINK", key], &[b"RENAME", target, key]]).await?;
             replies.pop().unwrap_or(Reply::Nil)
         } else {
-            connection.ask(&[b"RENAMENX", target, key]).await?
+            fleet.ask(key, &[b"RENAMENX", target, key]).await?
         };
         match renamed {
             Reply::Integer(0) => {
@@ -171,7 +161,7 @@ impl Loader {
                 Err(interfered(&writing, "what was written under a temporary name has gone"))
             }
             Reply::Error(error) => Err(refusal::failure(&error, writing)),
-            reply => Err(connection.unexpected("`RENAME`", &reply)),
+            reply => Err(fleet.unexpected(key, "`RENAME`", &reply)),
         }
     }
 
@@ -185,16 +175,16 @@ impl Loader {
             Some(Kind::SortedSet) => b"ZCARD",
             _ => return Ok(()),
         };
-        let (Some(connection), Some(built)) = (&mut self.connection, self.built) else { return Ok(()) };
+        let (Some(fleet), Some(built)) = (&mut self.fleet, self.built) else { return Ok(()) };
         let writing = at(&group.key, group.offset);
-        match connection.ask(&[length, target]).await? {
+        match fleet.ask(&group.key, &[length, target]).await? {
             Reply::Integer(found) if found.unsigned_abs() == built => Ok(()),
             // Its expiry may have passed; whether it has shows when it is to get its name.
             Reply::Integer(0) if group.timed => Ok(()),
             Reply::Integer(found) => {
                 Err(interfered(&writing, format_args!("of {built} elements under a temporary name {found} are left")))
             }
-            reply => connection.accepted(reply, writing).map(drop),
+            reply => accepted(reply, writing).map(drop),
         }
     }
 
@@ -224,7 +214,7 @@ impl Loader {
             }
             _ => {
                 // Whether the key before was left as it was is known once everything is answered.
-                self.settle(0).await?;
+                self.settle().await?;
                 match &self.last {
                     Some((last, skipped)) if *last == key => {
                         if *skipped {
@@ -242,7 +232,7 @@ impl Loader {
                 }
             }
         }
-        self.send(&renamed(command, 1, &target), key, command.offset, What::Plain).await
+        self.send_to(command, 1, &target, key, What::Plain).await
     }
 }
 
@@ -257,16 +247,6 @@ pub(super) fn counted(command: &Command, kind: Kind) -> What {
     // With an option such as `CH` the answer to `ZADD` counts something else.
     let plain = kind != Kind::SortedSet || command.arg(2).first().is_some_and(|byte| !byte.is_ascii_alphabetic());
     What::Part { kind, elements: Some(command.len() as u64 - 2).filter(|_| plain) }
-}
-
-/// A command with another key at this place.
-pub(super) fn renamed(command: &Command, place: usize, key: &[u8]) -> BytesMut {
-    let mut out = BytesMut::with_capacity(command.raw().len() + key.len());
-    resp::arguments(&mut out, command.len() as u64);
-    for at in 0..command.len() {
-        resp::argument(&mut out, if at == place { key } else { command.arg(at) });
-    }
-    out
 }
 
 /// The type that a command adds to, and the place of its key.
