@@ -249,6 +249,8 @@ async fn it_goes_over_tls_a_socket_and_with_a_password() {
     let outcome = run_alone(RedisDump, secure, Input::None).await;
     assert_eq!(outcome.result.expect("over TLS")["keys"], 20_000);
     assert!(outcome.stdout == there);
+    let third = json!({"source": "replication", "protocol": 3});
+    assert!(dump_by(&server, third).await.stdout == there, "in version 3 of the protocol");
     for url in [locked.url(), locked.socket_url()] {
         let params = json!({"url": url, "password": "hunter2", "source": "replication"});
         run_alone(RedisDump, params, Input::None).await.result.expect("with the password");
