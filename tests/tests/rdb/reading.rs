@@ -37,7 +37,8 @@ pub(crate) async fn is_what_a_server_loads(name: &str, rdb: &[u8], loaded: &Redi
         // Redis 5 did not say how much a group has read: a server guesses it where it loads the file or a `RESTORE`, and the
         // commands that any server takes do not say it.
         let estimated = form == "logical" && name.starts_with("stream_listpacks_1");
-        let seen = |server: &RedisServer| if estimated { without_estimates(portrait(server)) } else { portrait(server) };
+        let seen =
+            |server: &RedisServer| if estimated { without_estimates(portrait(server)) } else { portrait(server) };
         let mut expected = if estimated { without_estimates(whole.clone()) } else { whole.clone() };
         if let Some(trim) = expected.get_mut("0 trim").filter(|_| estimated) {
             // This stream says in the file that it has 120 entries, and has 118 (`XRANGE` says so too).

@@ -9,5 +9,7 @@ mod interrupted;
 mod losses;
 mod options;
 mod refusals;
+mod replication;
+mod replication_fails;
 mod rig;
 mod round_trip;
