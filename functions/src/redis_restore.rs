@@ -14,16 +14,17 @@ use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::redis::connection::Connection;
 use crate::redis::fleet::Fleet;
 use crate::redis::form::{HEAD, StreamHead, TRAILER, Trailer, VERSION, stream_type};
 use crate::redis::load::Loader;
 use crate::redis::parser::{Command, Next, Parser};
 use crate::redis::tally::thousands;
 use crate::redis::target::with_server;
+use crate::redis::topology::{self, Servers};
 
 pub use crate::redis::load::{Before, OnConflict};
 pub use crate::redis::tally::PerType;
+pub use crate::redis::target::SentinelLogin;
 pub use crate::redis::tls::Tls;
 
 /// How often progress is noted.
@@ -37,7 +38,9 @@ with_server! {
     /// Its params.
     pub struct RedisRestoreParams {
         /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
-        /// a password in front of the host. Each key goes into the database that it came from.
+        /// a password in front of the host. Each key goes into the database that it came from. A node of a cluster stands for
+        /// the whole cluster (`redis+cluster://host:7000,host:7001` names several), whatever shape it has; `redis+sentinel://host:26379,host:26379/NAME`
+        /// asks sentinels for the master (`rediss+…` with TLS).
         url,
         /// What to do with a key that is already there: `fail` (unless said), `skip` or `replace`. The same for functions.
         #[serde(default)]
@@ -123,11 +126,16 @@ impl Function for RedisRestore {
 
     async fn run(&self, params: RedisRestoreParams, ports: Sink, call: &Call) -> Result<RedisRestoreOutputs, Failure> {
         let target = params.server().checked()?;
-        let connection = Connection::open(&target, call).await?;
-        let fleet = Fleet::single(connection).await?;
+        let (fleet, watch) = match topology::to_write(&target, call).await? {
+            Servers::One { connection, watch } => (Fleet::single(connection).await?, watch),
+            Servers::Cluster(cluster) => (Fleet::cluster(cluster, call).await?, None),
+        };
         let mut loader = Loader::new(fleet, params.on_conflict, params.before, params.dry_run).await?;
         let mut parser = Parser::new(ports.stdin);
-        let read = read(&mut parser, &mut loader, params.require_trailer, call).await;
+        let mut read = read(&mut parser, &mut loader, params.require_trailer, call).await;
+        if let (Ok(_), Some(watch)) = (&read, watch.filter(|_| !params.dry_run)) {
+            read = watch.still(call).await.and(read);
+        }
         let trailer = match read {
             Ok(trailer) => trailer,
             Err(failure) => return Err(loader.after(failure).await),
@@ -170,12 +178,17 @@ async fn read(
                 .with_help("two dumps in one stream are no dump; restore them one by one"));
         }
         if offset == 0 {
-            headed = matches!(&next, Next::Command(command) if head(command)?);
+            let head = match &next {
+                Next::Command(command) => head(command)?,
+                _ => None,
+            };
+            headed = head.is_some();
             if !headed && require_trailer {
                 return Err(Failure::corrupt("at byte 0 of the stream: it does not begin with the head of a dump")
                     .with_help("without head and trailer nobody can tell whether a stream is whole; to restore one all the same, say `requireTrailer: false`"));
             }
-            if headed {
+            if let Some(head) = head {
+                loader.has_databases(&head.databases)?;
                 loader.begin().await?;
             }
         }
@@ -241,14 +254,13 @@ fn damaged(offset: u64) -> Failure {
         .with_help("take another copy of the dump; this one is not whole")
 }
 
-/// True where a stream begins with its head.
-fn head(command: &Command) -> Result<bool, Failure> {
+/// The head of a stream, if it begins with one.
+fn head(command: &Command) -> Result<Option<StreamHead>, Failure> {
     if !command.arg(0).eq_ignore_ascii_case(b"ECHO") {
-        return Ok(false);
+        return Ok(None);
     }
-    let Some(json) = said(command, HEAD)? else { return Ok(false) };
-    serde_json::from_str::<StreamHead>(&json).map_err(|_| damaged(command.offset))?;
-    Ok(true)
+    let Some(json) = said(command, HEAD)? else { return Ok(None) };
+    serde_json::from_str(&json).map(Some).map_err(|_| damaged(command.offset))
 }
 
 /// Holds the stream to what its trailer promises.

@@ -3,6 +3,9 @@
 pub mod case_functions;
 pub mod doubles;
 pub mod flaky;
+pub mod gate;
+pub mod redis_cluster;
+pub mod redis_sentinels;
 pub mod redis_server;
 pub mod s3_server;
 pub mod simulation;

@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 use super::chunks::{Ends, Parts};
 use super::connection::{Connection, Reply};
 use super::expiry::Expiry;
+use super::facts::Facts;
+use super::libraries;
 use super::refusal;
 use super::resp::Head;
 use super::scan::reading;
@@ -294,10 +296,11 @@ pub(crate) fn hex(digest: u128) -> String {
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
-pub(crate) async fn functions(connection: &mut Connection) -> Result<Sum, Failure> {
+pub(crate) async fn functions(connection: &mut Connection, facts: &Facts) -> Result<Sum, Failure> {
     let mut sum = Sum::default();
     let reply = match connection.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"]).await? {
-        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(sum),
+        Reply::Error(error) if refusal::is_unknown(&error) && !facts.has_functions() => return Ok(sum),
+        Reply::Error(error) => return Err(libraries::unreadable(&error)),
         reply => connection.accepted(reply, "reading the functions")?,
     };
     for library in reply.items().unwrap_or_default() {

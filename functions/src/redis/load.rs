@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::connection::Reply;
 use super::expiry;
+use super::facts;
 use super::fleet::Fleet;
 use super::parser::Command;
 use super::parts::{Group, counted, part};
@@ -209,8 +210,11 @@ impl Loader {
         if !self.cluster || others.is_empty() {
             return Ok(());
         }
-        Err(Failure::rejected(format!("a cluster has no database but 0, and the stream has keys of {}", others.join(", ")))
-            .with_help("dump the databases one by one, or map them to database 0 where their keys are different ones"))
+        Err(Failure::rejected(format!(
+            "a cluster has no database but 0, and the stream has keys of {}",
+            others.join(", ")
+        ))
+        .with_help("dump the databases one by one, or map them to database 0 where their keys are different ones"))
     }
 
     /// Empties what is to be emptied before the first key of a database, or before the functions.
@@ -222,7 +226,8 @@ impl Loader {
                 for node in self.fleet.iter_mut().flat_map(|fleet| &mut fleet.nodes) {
                     match node.connection.ask(&[b"FUNCTION", b"FLUSH", b"ASYNC"]).await? {
                         // Before 7.0 there are none.
-                        Reply::Error(error) if refusal::is_unknown(&error) => {}
+                        Reply::Error(error)
+                            if refusal::is_unknown(&error) && !facts::is_new(&mut node.connection).await? => {}
                         reply => node.connection.accepted(reply, "removing all functions").map(drop)?,
                     }
                 }
