@@ -153,6 +153,7 @@ async fn whole_cluster(
     for shard in &whole.shards {
         let mut connection = whole.open(shard, call).await?;
         let facts = Facts::ask(&mut connection).await?;
+        facts.only_first_database(connection.server())?;
         if params.functions {
             let found = digest::functions(&mut connection, &facts).await?;
             if *functions.get_or_insert(found) != found {

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::redis_server::{RedisServer, free_port};
+use crate::redis_server::{Certificates, RedisServer, free_port};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,13 +36,22 @@ pub fn wait(what: &str, mut is: impl FnMut() -> bool) {
 impl RedisCluster {
     /// Masters that share the slots evenly, and a replica of each where wanted.
     pub fn start(masters: usize, replicas: bool, settings: &[&str]) -> Self {
+        Self::of(masters, replicas, |more| RedisServer::with(&[more, settings].concat()))
+    }
+
+    /// The same, speaking TLS with everybody.
+    pub fn tls(masters: usize, replicas: bool, certificates: &Certificates) -> Self {
+        let settings = ["--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "optional"];
+        Self::of(masters, replicas, |more| RedisServer::tls(certificates, &[more, &settings].concat()))
+    }
+
+    fn of(masters: usize, replicas: bool, server: impl Fn(&[&str]) -> RedisServer) -> Self {
         let node = || {
             // By itself it would be the port and 10000, which may not be a port.
             let bus = free_port().to_string();
             let mut all = vec!["--cluster-enabled", "yes", "--cluster-port", &bus, "--repl-diskless-sync-delay", "0"];
             all.extend(["--repl-ping-replica-period", "1", "--cluster-node-timeout", "3000"]);
-            all.extend(settings);
-            (RedisServer::with(&all), bus)
+            (server(&all), bus)
         };
         let nodes: Vec<(RedisServer, String)> = (0..masters * if replicas { 2 } else { 1 }).map(|_| node()).collect();
         for (number, (node, _)) in nodes.iter().enumerate() {
@@ -159,9 +168,9 @@ pub fn id(node: &RedisServer) -> String {
     node.cli(&["CLUSTER", "MYID"]).trim().to_owned()
 }
 
-/// One field of `INFO`.
+/// One field of `INFO`; nothing where the server does not answer, as while it changes its role.
 pub fn info(node: &RedisServer, name: &str) -> String {
-    let all = node.cli(&["INFO", "all"]);
+    let all = node.asked(&["INFO", "all"]).unwrap_or_default();
     let found = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     found.unwrap_or_default().trim().to_owned()
 }

@@ -149,6 +149,13 @@ impl RedisServer {
         String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
+    /// Runs `redis-cli`; gives what it prints, if it could ask the server.
+    pub fn asked(&self, args: &[&str]) -> Option<String> {
+        let done = Command::new("redis-cli").arg("-s").arg(self.socket()).args(args).output();
+        let done = done.expect("redis-cli must be installed");
+        done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
+    }
+
     /// Loads a stream with `redis-cli --pipe`; gives what it prints.
     pub fn pipe(&self, stream: &[u8]) -> String {
         let mut child = Command::new("redis-cli")

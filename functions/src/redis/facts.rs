@@ -57,6 +57,11 @@ fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
+/// Valkey says it under another name.
+fn said_mode(info: &str) -> Option<&str> {
+    field(info, "redis_mode").or_else(|| field(info, "server_mode"))
+}
+
 fn version(text: &str) -> (u32, u32) {
     let mut parts = text.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
@@ -104,7 +109,7 @@ pub(crate) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, 
 /// The connection is lost.
 pub(crate) async fn mode(connection: &mut Connection) -> Result<Option<String>, Failure> {
     match connection.ask(&[b"INFO", b"server"]).await? {
-        Reply::Bulk(text) => Ok(field(&String::from_utf8_lossy(&text), "redis_mode").map(str::to_owned)),
+        Reply::Bulk(text) => Ok(said_mode(&String::from_utf8_lossy(&text)).map(str::to_owned)),
         // Not allowed to whoever restores, which may be meant so.
         _ => Ok(None),
     }
@@ -157,7 +162,7 @@ impl Facts {
     pub(crate) async fn ask(connection: &mut Connection) -> Result<Self, Failure> {
         let server = info(connection, "server").await?;
         let keyspace = keyspace(&info(connection, "keyspace").await?);
-        let mode = field(&server, "redis_mode").unwrap_or("standalone");
+        let mode = said_mode(&server).unwrap_or("standalone");
         if !["standalone", "cluster"].contains(&mode) {
             return Err(Failure::rejected(format!("`{}` runs in {mode} mode", connection.server()))
                 .with_help("to read what sentinels watch, write `redis+sentinel://host:26379/NAME`"));
@@ -194,6 +199,23 @@ impl Facts {
 }
 
 impl Facts {
+    /// Refuses a cluster with more than one database (Valkey 9), of which only the first would be read.
+    ///
+    /// # Errors
+    /// There are keys in another one.
+    pub(crate) fn only_first_database(&self, server: &str) -> Result<(), Failure> {
+        let others = self.databases.iter().filter(|database| database.index != 0);
+        let others: Vec<String> = others.map(|database| database.index.to_string()).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::rejected(format!(
+            "the node `{server}` of a cluster holds keys in the databases {}",
+            others.join(", ")
+        ))
+        .with_help("of a cluster, only database 0 can be read, and a part of it is no backup"))
+    }
+
     async fn still_stands(&self, connection: &mut Connection) -> Result<(), Failure> {
         let now = standing(connection).await?;
         let (shown, was, is) = match (self.standing, now) {

@@ -194,6 +194,7 @@ pub(crate) async fn dump(
 async fn one(connection: Connection, form: Form, limits: Limits, compare: bool, call: &Call) -> Result<Shard, Failure> {
     let mut connection = connection;
     let facts = Facts::ask(&mut connection).await?;
+    facts.only_first_database(connection.server())?;
     let functions = if compare { Some(digest::functions(&mut connection, &facts).await?) } else { None };
     let mut dump = Dump { connection, form, facts, limits, call, written: Written::default(), noted: Instant::now() };
     dump.database(0).await?;

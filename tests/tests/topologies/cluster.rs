@@ -7,7 +7,7 @@ use aquifer_functions::redis_dump::RedisDump;
 use aquifer_functions::redis_restore::RedisRestore;
 use aquifer_tests::gate::{Direction, gate};
 use aquifer_tests::redis_cluster::RedisCluster;
-use aquifer_tests::redis_server::{RedisServer, free_port};
+use aquifer_tests::redis_server::{Certificates, RedisServer, free_port};
 use bytes::Bytes;
 use redis::cmd;
 use serde_json::{Value as Json, json};
@@ -208,6 +208,19 @@ async fn nodes_are_reached_where_they_are_said_to_be() {
     assert!(failure.help.as_ref().is_some_and(|help| help.contains("`nodes`")), "{failure:?}");
     restore(&url, &rig::dumped(&single).await, json!({"nodes": nodes})).await.expect("a restore");
     assert_eq!(digest(&url, json!({"nodes": nodes})).await, rig::digest(&single).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_speaks_tls_is_read_and_written() {
+    let (single, certificates) = (filled(), Certificates::new());
+    let cluster = RedisCluster::tls(2, true, &certificates);
+    let url = cluster.url().replace("redis://", "rediss://");
+    let tls = json!({"tls": {"caFile": certificates.path("ca.crt")}});
+    restore(&url, &rig::dumped(&single).await, tls.clone()).await.expect("a restore");
+    assert_eq!(digest(&url, tls.clone()).await, rig::digest(&single).await);
+    assert_eq!(dump(&url, tls).await.result.expect("a dump")["shards"], 2);
+    let failure = dump(&url, json!({})).await.result.expect_err("a certificate of nobody that is trusted");
+    assert_eq!(failure.kind, FailureKind::Rejected, "{failure:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
