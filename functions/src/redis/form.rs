@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::facts::Facts;
 use super::resp;
 use super::tally::PerType;
 
@@ -43,9 +44,16 @@ pub(crate) fn stream_type() -> StreamType {
 pub(crate) struct StreamHead {
     /// The version of the server that was read.
     pub(crate) redis: String,
-    /// How it was read: `scan`.
+    /// How it was read: `replication`, `scan`, `rdb`.
     pub(crate) source: String,
-    /// The databases that follow, in order.
+    /// What the keys have in common: `point-in-time` or `per-key`. Empty where nobody said, as `role` is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) consistency: String,
+    /// What the server was to others: `master` or `replica`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) role: String,
+    /// The databases that follow, in order; empty where that was not known beforehand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) databases: Vec<u32>,
     /// Of a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +68,20 @@ pub(crate) struct ClusterHead {
     /// Which of them was read, where it was only one: 1 has the lowest slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) shard: Option<u32>,
+}
+
+impl StreamHead {
+    /// The head of a dump that is made now.
+    pub(crate) fn new(facts: &Facts, source: &str, consistency: &str, role: &str, databases: Vec<u32>) -> Self {
+        Self {
+            redis: facts.version.clone(),
+            source: source.to_owned(),
+            consistency: consistency.to_owned(),
+            role: role.to_owned(),
+            databases,
+            cluster: None,
+        }
+    }
 }
 
 /// What the trailer says.
@@ -145,6 +167,12 @@ impl Form {
     pub(crate) fn command(&mut self, args: &[&[u8]]) {
         self.commands += 1;
         resp::command(&mut self.out, args);
+    }
+
+    /// Writes commands that were made already, so many of them.
+    pub(crate) fn raw(&mut self, commands: &[u8], count: u64) {
+        self.commands += count;
+        self.out.extend_from_slice(commands);
     }
 
     /// Begins a command of so many arguments, to be written into what this gives.

@@ -12,6 +12,7 @@ use super::address::Found;
 use super::cluster::Cluster;
 use super::connection::Connection;
 use super::facts::{self, Standing};
+use super::role;
 use super::sentinel::{self, Watch};
 use super::target::{Role, Target};
 
@@ -24,6 +25,8 @@ pub(crate) enum Servers {
     /// One server.
     One {
         connection: Connection,
+        /// How to reach it again.
+        target: Target,
         /// What to hold it against in the end, where sentinels named it.
         watch: Option<Watch>,
     },
@@ -38,19 +41,28 @@ pub(crate) enum Servers {
 pub(crate) async fn to_read(target: &Target, role: Option<Role>, call: &Call) -> Result<Servers, Failure> {
     let Found::Sentinels(name) = &target.address.found else {
         let servers = ask_first(target, call).await?;
-        let Servers::One { mut connection, watch } = servers else { return Ok(servers) };
-        if let Some(role) = role {
-            let standing = facts::standing(&mut connection).await?;
-            fits(&connection, standing, role)?;
+        let Servers::One { mut connection, target, watch } = servers else { return Ok(servers) };
+        match role {
+            None => {}
+            Some(Role::Master) => {
+                let standing = facts::standing(&mut connection).await?;
+                fits(&connection, standing, Role::Master)?;
+            }
+            Some(Role::Replica) => {
+                let (target, connection) = role::spare(target, connection, call).await?;
+                return Ok(Servers::One { connection, target, watch });
+            }
         }
-        return Ok(Servers::One { connection, watch });
+        return Ok(Servers::One { connection, target, watch });
     };
     let known = sentinel::ask(target, name, call).await?;
     let mut unfit = Vec::new();
     if role != Some(Role::Master) {
         for place in &known.replicas {
             match replica(&target.at(place.clone()), &target.at(known.master.clone()), call).await {
-                Ok(connection) => return Ok(Servers::One { connection, watch: None }),
+                Ok(connection) => {
+                    return Ok(Servers::One { connection, target: target.at(place.clone()), watch: None });
+                }
                 Err(failure) => unfit.push(failure.message),
             }
             call.check_cancelled()?;
@@ -64,7 +76,8 @@ pub(crate) async fn to_read(target: &Target, role: Option<Role>, call: &Call) ->
     if role.is_none() {
         call.info(format!("the master of `{name}` is read, for no replica can be: {reasons}"));
     }
-    Ok(Servers::One { connection: master(target, name, &known, call).await?, watch: None })
+    let connection = master(target, name, &known, call).await?;
+    Ok(Servers::One { connection, target: target.at(known.master), watch: None })
 }
 
 /// Connects to what is to be written to: masters.
@@ -75,7 +88,8 @@ pub(crate) async fn to_write(target: &Target, call: &Call) -> Result<Servers, Fa
     let Found::Sentinels(name) = &target.address.found else { return ask_first(target, call).await };
     let known = sentinel::ask(target, name, call).await?;
     let connection = master(target, name, &known, call).await?;
-    Ok(Servers::One { connection, watch: Some(Watch::new(target, name, &known)) })
+    let watch = Some(Watch::new(target, name, &known));
+    Ok(Servers::One { connection, target: target.at(known.master), watch })
 }
 
 /// The first server of the url that answers, or the cluster that it belongs to.
@@ -93,7 +107,7 @@ async fn ask_first(target: &Target, call: &Call) -> Result<Servers, Failure> {
                     }
                     return Cluster::ask(&mut connection, target).await.map(Servers::Cluster);
                 }
-                return Ok(Servers::One { connection, watch: None });
+                return Ok(Servers::One { connection, target, watch: None });
             }
             Err(failure) => {
                 causes.push(failure.message.clone());
