@@ -13,7 +13,6 @@ use aquifer_engine::stream::Streams;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::redis::connection::Connection;
 use crate::redis::databases::Databases;
 use crate::redis::diff::Rules;
 use crate::redis::diff::servers::{Servers, Side};
@@ -22,6 +21,7 @@ use crate::redis::digest_stream::Counters;
 use crate::redis::facts::{Clock, Facts};
 use crate::redis::tally::thousands;
 use crate::redis::target::{Target, with_server};
+use crate::redis::topology;
 use crate::units::Period;
 
 pub use crate::redis::diff::{Differences, Example};
@@ -179,8 +179,8 @@ impl Function for RedisDiff {
         }
         let Servers { mut left, mut right, mut found, .. } = servers;
         if params.functions {
-            let there = digest::functions_by_name(&mut right.connection).await?;
-            let here = digest::functions_by_name(&mut left.connection).await?;
+            let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
+            let here = digest::functions_by_name(&mut left.connection, &left.facts).await?;
             let names: BTreeSet<_> = here.keys().chain(there.keys()).collect();
             found.differences.different_functions =
                 names.iter().filter(|name| here.get(**name) != there.get(**name)).count() as u64;
@@ -210,7 +210,10 @@ fn at(side: &str, target: Result<Target, ParamError>) -> Result<Target, ParamErr
 }
 
 async fn side(target: &Target, call: &Call) -> Result<Side, Failure> {
-    let mut connection = Connection::open(target, call).await?;
+    let topology::Servers::One { mut connection, .. } = topology::to_read(target, None, call).await? else {
+        return Err(Failure::rejected(format!("`{}` is a node of a cluster", target.shown()))
+            .with_help("clusters are not compared key by key; `redis-digest` covers a whole one, and is the same for the same keys in any shape"));
+    };
     let facts = Facts::ask(&mut connection).await?;
     Ok(Side { connection, facts })
 }
