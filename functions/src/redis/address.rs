@@ -166,8 +166,9 @@ fn sentinels(url: &SecretUrl, scheme: &str, rest: &str) -> Result<Address, Param
     };
     let name = decoded(name)?;
     if name.is_empty() {
-        return Err(wrong(format!("`{url}` does not say which master is meant"))
-            .with_help("sentinels watch masters under names, often `mymaster`: `redis+sentinel://host:26379/mymaster`"));
+        return Err(wrong(format!("`{url}` does not say which master is meant")).with_help(
+            "sentinels watch masters under names, often `mymaster`: `redis+sentinel://host:26379/mymaster`",
+        ));
     }
     Ok(Address { found: Found::Sentinels(name), database: number, ..address })
 }

@@ -27,8 +27,9 @@ pub(crate) struct Cluster {
 pub(crate) async fn view(connection: &mut Connection) -> Result<View, Failure> {
     let reply = connection.ask(&[b"CLUSTER", b"NODES"]).await?;
     match connection.accepted(reply, "asking `CLUSTER NODES`")? {
-        Reply::Bulk(text) => View::read(&String::from_utf8_lossy(&text))
-            .map_err(|line| connection.unexpected("`CLUSTER NODES`", &line)),
+        Reply::Bulk(text) => {
+            View::read(&String::from_utf8_lossy(&text)).map_err(|line| connection.unexpected("`CLUSTER NODES`", &line))
+        }
         reply => Err(connection.unexpected("`CLUSTER NODES`", &reply)),
     }
 }
@@ -46,12 +47,15 @@ impl Cluster {
                 "the master {} of the cluster is down, and its slots with it",
                 cluster.shown(down)
             ))
-            .with_help("wait until a replica has taken over, or start it again; `redis-cli --cluster check` says more"));
+            .with_help(
+                "wait until a replica has taken over, or start it again; `redis-cli --cluster check` says more",
+            ));
         }
         let uncovered = cluster.view.uncovered();
         if !uncovered.is_empty() {
-            return Err(Failure::unavailable(format!("nobody in the cluster has the slots {uncovered}"))
-                .with_help("give these slots to a master (`redis-cli --cluster fix`); a part of a cluster is no backup"));
+            return Err(Failure::unavailable(format!("nobody in the cluster has the slots {uncovered}")).with_help(
+                "give these slots to a master (`redis-cli --cluster fix`); a part of a cluster is no backup",
+            ));
         }
         Ok(cluster)
     }

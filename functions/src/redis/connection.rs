@@ -94,11 +94,12 @@ impl Connection {
     /// Nobody answers there, TLS fails, or the server refuses the credentials.
     pub(crate) async fn open(target: &Target, call: &Call) -> Result<Self, Failure> {
         let shown = target.shown();
-        let wire = call.or_cancelled(timeout(target.connect_timeout, dial::connect(target))).await?.map_err(|_| {
-            let after = humantime::format_duration(target.connect_timeout);
-            Failure::unavailable(format!("`{shown}` could not be reached within {after}"))
-                .with_help("check the address and what stands between, or raise `connectTimeout`")
-        })??;
+        let wire =
+            call.or_cancelled(timeout(target.connect_timeout, dial::connect(target))).await?.map_err(|_| {
+                let after = humantime::format_duration(target.connect_timeout);
+                Failure::unavailable(format!("`{shown}` could not be reached within {after}"))
+                    .with_help("check the address and what stands between, or raise `connectTimeout`")
+            })??;
         let mut connection = Self {
             wire,
             input: BytesMut::new(),

@@ -116,7 +116,8 @@ impl Fleet {
     /// Makes the connections and the table fit what is known of the cluster.
     async fn lay_out(&mut self) -> Result<(), Failure> {
         let Some(routes) = &self.routes else { return Ok(()) };
-        let masters: Vec<Entry> = routes.cluster.view.masters().into_iter().filter(|node| !node.down).cloned().collect();
+        let masters: Vec<Entry> =
+            routes.cluster.view.masters().into_iter().filter(|node| !node.down).cloned().collect();
         for master in masters {
             let at = self.node_of(&master).await?;
             let Some(routes) = &mut self.routes else { continue };
@@ -183,7 +184,9 @@ impl Fleet {
         node.pending.push_back(pending);
         if node.pending.len() >= MOST_COMMANDS || node.unanswered >= MOST_BYTES {
             Full::This
-        } else if self.nodes.len() > 1 && self.nodes.iter().map(|node| node.unanswered).sum::<usize>() >= MOST_BYTES_OF_ALL {
+        } else if self.nodes.len() > 1
+            && self.nodes.iter().map(|node| node.unanswered).sum::<usize>() >= MOST_BYTES_OF_ALL
+        {
             Full::All
         } else {
             Full::No
@@ -402,8 +405,10 @@ impl Fleet {
 
 /// A master has become a replica, or is gone.
 fn failed_over(server: &str) -> Failure {
-    Failure::unavailable(format!("`{server}` was a master when the restore began and is none any more: what it had confirmed may be lost"))
-        .with_help("restore again once the cluster has come to rest, with `onConflict: replace` or into an empty cluster")
+    Failure::unavailable(format!(
+        "`{server}` was a master when the restore began and is none any more: what it had confirmed may be lost"
+    ))
+    .with_help("restore again once the cluster has come to rest, with `onConflict: replace` or into an empty cluster")
 }
 
 /// Gives a connection a name that has the mark in it.
@@ -414,9 +419,7 @@ async fn name(connection: &mut Connection, mark: &str) -> Result<(), Failure> {
     };
     let marked = format!("{before}:{mark}");
     let reply = connection.ask(&[b"CLIENT", b"SETNAME", marked.as_bytes()]).await?;
-    connection
-        .accepted(reply, "naming the connection, by which others know whose temporary keys are in use")
-        .map(drop)
+    connection.accepted(reply, "naming the connection, by which others know whose temporary keys are in use").map(drop)
 }
 
 fn error(reply: &Reply) -> Option<&str> {

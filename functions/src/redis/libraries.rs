@@ -70,9 +70,7 @@ impl Loader {
         let word = args.get(1).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
         let (args, all): (Vec<&[u8]>, _) = match (&word[..], &args[2..]) {
             (b"LOAD", [code]) => (vec![code], false),
-            (b"LOAD", [option, code]) if option.eq_ignore_ascii_case(b"REPLACE") => {
-                (vec![code], false)
-            }
+            (b"LOAD", [option, code]) if option.eq_ignore_ascii_case(b"REPLACE") => (vec![code], false),
             (b"RESTORE", [payload] | [payload, _]) => (vec![payload], true),
             _ => return Err(refused(offset, b"FUNCTION")),
         };

@@ -209,8 +209,11 @@ impl Loader {
         if !self.cluster || others.is_empty() {
             return Ok(());
         }
-        Err(Failure::rejected(format!("a cluster has no database but 0, and the stream has keys of {}", others.join(", ")))
-            .with_help("dump the databases one by one, or map them to database 0 where their keys are different ones"))
+        Err(Failure::rejected(format!(
+            "a cluster has no database but 0, and the stream has keys of {}",
+            others.join(", ")
+        ))
+        .with_help("dump the databases one by one, or map them to database 0 where their keys are different ones"))
     }
 
     /// Empties what is to be emptied before the first key of a database, or before the functions.

@@ -59,12 +59,15 @@ pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
         "MISCONF" => {
             (FailureKind::Rejected, Some("the server cannot save to its disk, and takes no writes until it can"))
         }
-        "MOVED" | "ASK" => {
-            (FailureKind::Unavailable, Some("a slot of the cluster moved in the middle of it; another attempt finds out where it is"))
-        }
+        "MOVED" | "ASK" => (
+            FailureKind::Unavailable,
+            Some("a slot of the cluster moved in the middle of it; another attempt finds out where it is"),
+        ),
         _ if is_unknown(cause) => (
             FailureKind::Rejected,
-            Some("the server may be too old for it, or have it under another name (`rename-command`): say so in `commands`"),
+            Some(
+                "the server may be too old for it, or have it under another name (`rename-command`): say so in `commands`",
+            ),
         ),
         _ if error.contains("invalid password") || error.contains("without any password configured") => {
             (FailureKind::Unauthorized, Some("check `username` and `password`"))

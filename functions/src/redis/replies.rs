@@ -116,7 +116,9 @@ impl Loader {
         if let Some(fleet) = &mut self.fleet {
             fleet.nodes[at].connection.flush().await?;
         }
-        while let Some(before) = self.fleet.as_ref().map(|fleet| fleet.nodes[at].pending.len()).filter(|left| *left > down_to) {
+        while let Some(before) =
+            self.fleet.as_ref().map(|fleet| fleet.nodes[at].pending.len()).filter(|left| *left > down_to)
+        {
             if let Err(failure) = self.answer(at).await {
                 // Where no answer was read at all, there are no others either.
                 let read = self.fleet.as_ref().is_some_and(|fleet| fleet.nodes[at].pending.len() < before);
@@ -242,7 +244,9 @@ impl Loader {
         let mut kinds: BTreeMap<String, (u64, String)> = BTreeMap::new();
         let servers = self.fleet.as_ref().map_or(0, |fleet| fleet.nodes.len());
         for at in 0..servers {
-            while let Some(left) = self.fleet.as_ref().map(|fleet| fleet.nodes[at].pending.len()).filter(|left| *left > 0) {
+            while let Some(left) =
+                self.fleet.as_ref().map(|fleet| fleet.nodes[at].pending.len()).filter(|left| *left > 0)
+            {
                 if let Err(other) = self.answer(at).await {
                     if self.fleet.as_ref().is_some_and(|fleet| fleet.nodes[at].pending.len() == left) {
                         break;

@@ -6,7 +6,6 @@
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 
-use super::address::Place;
 use super::connection::Connection;
 use super::facts;
 use super::target::Target;
@@ -90,9 +89,7 @@ impl Role {
             (Self::Replica { follows: true }, _) => Ok(None),
             (Self::Replica { follows: false }, _) => Err(lost(&shown)),
             (Self::Master(_), Some(replica)) => {
-                let mut other = target.clone();
-                other.address.place = Place::Tcp(replica.host.clone(), replica.port);
-                Ok(Some(other))
+                Ok(Some(target.at(target.announced(&replica.host, replica.port, &target.address.place))))
             }
             (Self::Master(_), None) => Err(Failure::unavailable(format!("`{shown}` has no replica that is online"))
                 .with_help("read from the server itself: `from: given`")),
@@ -110,7 +107,9 @@ pub(crate) async fn reach(target: Target, replica: bool, call: &Call) -> Result<
     let other = if replica { role.replica(&target)? } else { None };
     let Some(other) = other else { return Ok((target, connection, role)) };
     let mut connection = Connection::open(&other, call).await.map_err(|failure| {
-        failure.with_help("that is where its master says this replica is; `from: given` reads the master itself")
+        failure.with_help(
+            "that is where its master says this replica is: say in `nodes` where it is reached from here, or read the master itself (`from: given`)",
+        )
     })?;
     let role = Role::ask(&mut connection).await?;
     if role != (Role::Replica { follows: true }) {

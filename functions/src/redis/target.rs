@@ -218,7 +218,8 @@ impl Written<'_> {
                 .with_help("write `redis+sentinel://host:26379/NAME`, or leave `sentinel` out"));
         }
         if login.username.is_some() && login.password.is_none() {
-            return Err(ParamError::new("sentinel.username", "a user needs a password").with_help("give `sentinel.password` too"));
+            return Err(ParamError::new("sentinel.username", "a user needs a password")
+                .with_help("give `sentinel.password` too"));
         }
         Ok(login.clone())
     }
@@ -287,7 +288,8 @@ impl Target {
 }
 
 fn is_here(host: &str) -> bool {
-    host.is_empty() || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback() || address.is_unspecified())
+    host.is_empty()
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 /// An address as it is written.

@@ -136,7 +136,9 @@ mod tests {
     #[test]
     fn names_are_reserved_and_never_the_same() {
         let (one, two) = (Temporary::new(), Temporary::new());
-        assert!(one.name(b"k", false) != two.name(b"k", false) && is_reserved(&one.name(b"k", false)) && is_reserved(LIST));
+        assert!(
+            one.name(b"k", false) != two.name(b"k", false) && is_reserved(&one.name(b"k", false)) && is_reserved(LIST)
+        );
         assert!(!is_reserved(b"aquifer:restore:") && !is_reserved(b"part"));
     }
 

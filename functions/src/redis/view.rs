@@ -157,7 +157,13 @@ mod tests {
 
     #[test]
     fn what_is_no_view_is_an_error() {
-        for line in ["a", "a x y - 0 0 0 connected", "a h:1 master - 0 0 0 connected 5-x", "a h:1 master - 0 0 0 connected 9-5", "a h:1 master - 0 0 0 connected 16384"] {
+        for line in [
+            "a",
+            "a x y - 0 0 0 connected",
+            "a h:1 master - 0 0 0 connected 5-x",
+            "a h:1 master - 0 0 0 connected 9-5",
+            "a h:1 master - 0 0 0 connected 16384",
+        ] {
             assert!(View::read(line).is_err(), "{line}");
         }
     }

@@ -57,6 +57,10 @@ async fn what_is_refused_is_read_by_scan_and_said() {
     let renamed = RedisServer::with(&["--rename-command", "PSYNC", ""]);
     many_strings(&renamed, 1000);
     falls_back(json!({"url": renamed.url()}), "unknown command", FailureKind::Rejected).await;
+    let renamed = RedisServer::with(&["--rename-command", "PSYNC", "xyz"]);
+    many_strings(&renamed, 1000);
+    let outcome = dump_by(&renamed, json!({"source": "replication", "commands": {"PSYNC": "xyz"}})).await;
+    assert_eq!(outcome.result.expect("under its other name")["keys"], 1000);
     // `REPLCONF` is only good manners.
     let renamed = RedisServer::with(&["--rename-command", "REPLCONF", ""]);
     many_strings(&renamed, 1000);
