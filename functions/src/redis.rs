@@ -7,30 +7,38 @@
 //! [`Failure`]: aquifer_engine::failure::Failure
 
 pub(crate) mod address;
+pub(crate) mod census;
 pub(crate) mod chunks;
 pub(crate) mod cluster;
 pub(crate) mod connection;
+pub(crate) mod databases;
 pub(crate) mod dial;
+pub(crate) mod diff;
 pub(crate) mod digest;
 pub(crate) mod digest_stream;
 pub(crate) mod expiry;
 pub(crate) mod facts;
-#[allow(dead_code, unreachable_pub, reason = "the functions that filter come next")]
 pub(crate) mod filter;
 pub(crate) mod fleet;
 pub(crate) mod form;
 pub(crate) mod framing;
+pub(crate) mod hashes;
 pub(crate) mod large;
 pub(crate) mod libraries;
+pub(crate) mod lifetimes;
 pub(crate) mod load;
+pub(crate) mod look;
 pub(crate) mod outgoing;
 pub(crate) mod parser;
 pub(crate) mod parts;
 pub(crate) mod refusal;
+pub(crate) mod refused;
+pub(crate) mod rename;
 pub(crate) mod replicated;
 pub(crate) mod replication;
 pub(crate) mod replies;
 pub(crate) mod resp;
+pub(crate) mod rewrite;
 pub(crate) mod role;
 pub(crate) mod scan;
 pub(crate) mod slots;
@@ -38,5 +46,6 @@ pub(crate) mod tally;
 pub(crate) mod target;
 pub(crate) mod temporary;
 pub(crate) mod tls;
+pub(crate) mod trailer;
 pub(crate) mod values;
 pub(crate) mod view;

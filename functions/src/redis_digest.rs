@@ -13,21 +13,16 @@ use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Action;
 use aquifer_engine::stream::Streams;
-use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::redis::chunks::Parts;
 use crate::redis::connection::{Connection, Reply};
-use crate::redis::digest::{self, Sum, Value};
-use crate::redis::digest_stream;
-use crate::redis::expiry::{self, Expiry};
+use crate::redis::digest::{self, Sum};
+use crate::redis::digest_stream::Counters;
 use crate::redis::facts::{Clock, Facts};
-use crate::redis::scan::{BIG, reading};
-use crate::redis::tally::{Kind, thousands};
+use crate::redis::hashes::{self, Walk};
+use crate::redis::tally::thousands;
 use crate::redis::target::with_server;
-use crate::redis::temporary::is_reserved;
-use crate::redis::values;
 use crate::redis_dump;
 
 pub use crate::redis::digest::ExpiryIn;
@@ -145,20 +140,12 @@ struct Reading<'a> {
     before: u64,
 }
 
-/// A key of which everything but the value is known.
-struct Found {
-    key: Bytes,
-    kind: Kind,
-    expiry: Expiry,
-    size: u64,
-}
-
 impl Reading<'_> {
     async fn database(&mut self, index: u32) -> Result<(Sum, PerType), Failure> {
         let reply = self.connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await?;
         self.connection.accepted(reply, format_args!("selecting database {index}"))?;
         for _ in 0..ATTEMPTS {
-            let (sum, types, found) = self.pass(index).await?;
+            let (sum, types, found) = self.pass().await?;
             // `SCAN` shows each key, and some of them twice where the server's table has shrunk meanwhile.
             match self.connection.ask(&[b"DBSIZE"]).await? {
                 Reply::Integer(size) if found > size.unsigned_abs() => {}
@@ -173,115 +160,21 @@ impl Reading<'_> {
     }
 
     /// Reads a database once; gives how many keys it showed, too.
-    async fn pass(&mut self, index: u32) -> Result<(Sum, PerType, u64), Failure> {
-        let (mut sum, mut types, mut shown) = (Sum::default(), PerType::default(), 0);
-        let (mut cursor, mut count) = (Bytes::from_static(b"0"), 16);
-        loop {
-            let text = count.to_string();
-            let reply = self.connection.ask(&[b"SCAN", &cursor, b"COUNT", text.as_bytes()]).await?;
-            let reply = self.connection.accepted(reply, format_args!("scanning database {index}"))?;
-            let Some([Reply::Bulk(next), Reply::Array(keys)]) =
-                reply.items().and_then(|items| <[Reply; 2]>::try_from(items).ok())
-            else {
-                return Err(self.connection.unexpected("`SCAN`", &"something else"));
-            };
-            shown += keys.len() as u64;
-            let keys: Vec<Bytes> =
-                keys.iter().filter_map(Reply::bytes).filter(|key| !is_reserved(key)).cloned().collect();
-            let bytes: usize = keys.iter().map(Bytes::len).sum();
-            count = if bytes > 128 << 10 { (count / 2).max(1) } else { (count * 4).min(512) };
-            for (hash, kind) in self.page(keys).await? {
-                sum.add(hash);
-                types.add(kind);
+    async fn pass(&mut self) -> Result<(Sum, PerType, u64), Failure> {
+        let (mut sum, mut types) = (Sum::default(), PerType::default());
+        let mut walk = Walk::new();
+        while let Some(keys) = walk.next(&mut self.connection, None).await? {
+            let hashes = hashes::page(&mut self.connection, self.clock, Counters::All, &keys).await?;
+            for (key, found) in keys.iter().zip(hashes) {
+                let Some(found) = found else { continue };
+                sum.add(digest::key(key, found.kind, found.value, found.expiry, self.expiry));
+                types.add(found.kind);
             }
             if self.noted.elapsed() >= NOTE_EVERY {
                 self.noted = Instant::now();
                 self.call.note(format!("{} keys", thousands(self.before + types.total())));
             }
-            if &next[..] == b"0" {
-                return Ok((sum, types, shown));
-            }
-            cursor = next;
         }
-    }
-
-    /// The hashes and types of these keys; those that are gone are left out.
-    async fn page(&mut self, keys: Vec<Bytes>) -> Result<Vec<(u128, Kind)>, Failure> {
-        let connection = &mut self.connection;
-        for key in &keys {
-            connection.push(&[b"TYPE", key]);
-            connection.push(&[b"MEMORY", b"USAGE", key]);
-            if self.clock == Clock::Left {
-                connection.push(&[b"MULTI"]);
-                connection.push(&[b"TIME"]);
-            }
-            expiry::ask_expiry(connection.output(), self.clock, key);
-            if self.clock == Clock::Left {
-                connection.push(&[b"EXEC"]);
-            }
-        }
-        connection.flush().await?;
-        let mut found = Vec::with_capacity(keys.len());
-        for key in keys {
-            let reply = connection.reply().await?;
-            let kind = connection.accepted(reply, reading(&key))?;
-            let size = connection.reply().await?;
-            let size = match connection.accepted(size, reading(&key))? {
-                Reply::Integer(size) => size.unsigned_abs(),
-                _ => 0,
-            };
-            let now = match self.clock {
-                Clock::At => None,
-                Clock::Left => {
-                    values::begin(connection, 2, |_| reading(&key)).await?;
-                    Some(expiry::time(connection).await?)
-                }
-            };
-            let expiry = expiry::read_expiry(connection, &key, now).await?;
-            if expiry != Expiry::Gone {
-                let kind = Kind::of_name(kind.bytes().map_or(&b""[..], |name| name));
-                found.push(Found { key, kind, expiry, size });
-            }
-        }
-        let small = |found: &Found| {
-            found.kind == Kind::Other || found.kind != Kind::Stream && (found.kind == Kind::String || found.size <= BIG)
-        };
-        let mut hashes = Vec::with_capacity(found.len());
-        // Several small values at once, but never more than about as many bytes as one big one has.
-        let mut rest = &found[..];
-        while !rest.is_empty() {
-            let mut size = 0;
-            let some = rest.iter().take_while(|found| {
-                size += found.size;
-                size <= BIG || size == found.size
-            });
-            let (now, later) = rest.split_at(some.count());
-            now.iter().filter(|found| small(found)).for_each(|found| digest::ask(connection, found.kind, &found.key));
-            connection.flush().await?;
-            for found in now.iter().filter(|found| small(found)) {
-                if let Value::Is(value) = digest::answer(connection, found.kind, &found.key).await? {
-                    hashes.push((digest::key(&found.key, found.kind, value, found.expiry, self.expiry), found.kind));
-                }
-            }
-            rest = later;
-        }
-        for found in found.iter().filter(|found| !small(found)) {
-            let value = if found.kind == Kind::Stream {
-                digest_stream::stream(connection, &found.key).await?
-            } else {
-                match Parts::of(connection, &found.key, found.size, self.clock).await? {
-                    Some(parts) => digest::big(connection, &parts).await?,
-                    None => {
-                        digest::ask(connection, found.kind, &found.key);
-                        connection.flush().await?;
-                        digest::answer(connection, found.kind, &found.key).await?
-                    }
-                }
-            };
-            if let Value::Is(value) = value {
-                hashes.push((digest::key(&found.key, found.kind, value, found.expiry, self.expiry), found.kind));
-            }
-        }
-        Ok(hashes)
+        Ok((sum, types, walk.shown))
     }
 }

@@ -6,6 +6,8 @@
 //! way inside a value. Always holds: every text is hashed behind its length, so no two different keyspaces are written the
 //! same way; a value's parts are hashed in pieces, so none is held whole.
 
+use std::collections::BTreeMap;
+
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -290,21 +292,31 @@ pub(crate) fn hex(digest: u128) -> String {
     format!("{digest:032x}")
 }
 
-/// The functions' libraries: name, engine and code of each.
+/// The functions' libraries: the hash of each one's name, engine and code, by name.
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
-pub(crate) async fn functions(connection: &mut Connection) -> Result<Sum, Failure> {
-    let mut sum = Sum::default();
+pub(crate) async fn functions_by_name(connection: &mut Connection) -> Result<BTreeMap<Bytes, u128>, Failure> {
     let reply = match connection.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"]).await? {
-        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(sum),
+        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(BTreeMap::new()),
         reply => connection.accepted(reply, "reading the functions")?,
     };
-    for library in reply.items().unwrap_or_default() {
+    let hash = |library: Reply| {
         let library = fields(library);
         let names = ["library_name", "engine", "library_code"];
-        sum.add(names.iter().fold(Hasher::default(), |hasher, name| hasher.text(&field(&library, name))).finish());
-    }
+        let hasher = names.iter().fold(Hasher::default(), |hasher, name| hasher.text(&field(&library, name)));
+        (field(&library, names[0]), hasher.finish())
+    };
+    Ok(reply.items().unwrap_or_default().into_iter().map(hash).collect())
+}
+
+/// The sum of the hashes of all libraries.
+///
+/// # Errors
+/// As [`functions_by_name`].
+pub(crate) async fn functions(connection: &mut Connection) -> Result<Sum, Failure> {
+    let mut sum = Sum::default();
+    functions_by_name(connection).await?.into_values().for_each(|hash| sum.add(hash));
     Ok(sum)
 }
 

@@ -7,26 +7,55 @@ use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
 use super::connection::{Connection, Reply};
-use super::digest::{Hasher, Sum, Value, field, fields};
+use super::digest::{Hasher, Sum, field, fields};
 use super::scan::reading;
 
 /// Entries of a stream, or pending ones of a group, that are asked for at once.
 const ENTRIES: &[u8] = b"500";
 
-/// The hash of a stream: its entries, last id, counters, groups, consumers and what is pending with whom. When a consumer
+/// Which of a stream's numbers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counters {
+    /// All of them.
+    All,
+    /// Those that servers before 7.0 have, too.
+    Old,
+}
+
+impl Counters {
+    /// Those of these names that count: the first one is as old as streams are.
+    fn of<const N: usize>(self, names: [&'static str; N]) -> impl Iterator<Item = &'static str> {
+        names.into_iter().take(if self == Self::All { N } else { 1 })
+    }
+}
+
+/// What a stream is hashed to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamHash {
+    /// Everything.
+    pub(crate) whole: u128,
+    /// Everything but its groups.
+    pub(crate) entries: u128,
+}
+
+/// The hash of a stream, `None` where there is none: its entries, last id, counters, groups, consumers and what is pending with whom. When a consumer
 /// was last seen and when an entry was delivered are left out: these are ages, and no two readings agree about them.
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
-pub(crate) async fn stream(connection: &mut Connection, key: &[u8]) -> Result<Value, Failure> {
+pub(crate) async fn stream(
+    connection: &mut Connection,
+    key: &[u8],
+    counters: Counters,
+) -> Result<Option<StreamHash>, Failure> {
     let info = match connection.ask(&[b"XINFO", b"STREAM", key]).await? {
         Reply::Error(error) if error.contains("no such key") || error.starts_with("WRONGTYPE") => {
-            return Ok(Value::Gone);
+            return Ok(None);
         }
         reply => fields(connection.accepted(reply, reading(key))?),
     };
     let mut hasher = Hasher::default();
-    for name in ["last-generated-id", "max-deleted-entry-id", "entries-added"] {
+    for name in counters.of(["last-generated-id", "max-deleted-entry-id", "entries-added"]) {
         hasher = hasher.text(&field(&info, name));
     }
     let mut count = 0;
@@ -45,7 +74,7 @@ pub(crate) async fn stream(connection: &mut Connection, key: &[u8]) -> Result<Va
         let group = fields(Reply::Array(group));
         let name = field(&group, "name");
         let mut one = Hasher::default().text(&name);
-        for name in ["last-delivered-id", "entries-read"] {
+        for name in counters.of(["last-delivered-id", "entries-read"]) {
             one = one.text(&field(&group, name));
         }
         let mut consumers = Sum::default();
@@ -70,7 +99,7 @@ pub(crate) async fn stream(connection: &mut Connection, key: &[u8]) -> Result<Va
         one.number(pending);
         groups.add(one.finish());
     }
-    Ok(Value::Is(hasher.sum(groups).finish()))
+    Ok(Some(StreamHash { entries: hasher.clone().finish(), whole: hasher.sum(groups).finish() }))
 }
 
 /// An array of arrays.

@@ -118,6 +118,11 @@ impl Facts {
         })
     }
 
+    /// True where the server is at least as new as this version of Redis.
+    pub(crate) fn at_least(&self, wanted: (u32, u32)) -> bool {
+        version(&self.version) >= wanted
+    }
+
     /// Asks again whether it is still the same server.
     ///
     /// # Errors

@@ -93,6 +93,11 @@ impl KeyFilter {
         (self.matching.is_empty() || fits(&self.matching)) && !fits(&self.exclude)
     }
 
+    /// True where it depends on a key's type whether it is wanted.
+    pub(crate) fn by_kind(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
     /// True where a value of this type may be wanted.
     pub(crate) fn kind(&self, kind: Kind) -> bool {
         self.kinds.is_empty() || self.kinds.contains(&kind)

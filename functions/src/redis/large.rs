@@ -30,7 +30,7 @@ impl Loader {
         let name = name.to_ascii_uppercase();
         match (&name[..], large.count) {
             (b"SET", 3 | 5) => self.large_set(&large, first, parser).await,
-            (b"RESTORE", 6) => self.large_restore(&large, first, parser).await,
+            (b"RESTORE", 6 | 8) => self.large_restore(&large, first, parser).await,
             (b"FUNCTION", 3..=4) => self.large_functions(&large, parser).await,
             _ => match part(&name, &first) {
                 Some((kind, 1)) => {
@@ -41,12 +41,20 @@ impl Loader {
                     {
                         resp::argument(out, &target);
                     }
+                    let mut elements = Some(large.count - 2);
+                    if kind == Kind::Stream {
+                        // An id, or an option that may take entries away again.
+                        let id = parser.short(SHORT).await?;
+                        let plain = id.first().is_some_and(u8::is_ascii_digit) && name == b"XADD"[..];
+                        elements = Some(1).filter(|_| plain);
+                        parser.give_back(id);
+                    }
                     while let Some(length) = parser.argument().await? {
                         self.pass(length, wanted, parser).await?;
                     }
                     if wanted {
                         // What options a `ZADD` has was not looked at.
-                        let elements = Some(large.count - 2).filter(|_| kind != Kind::SortedSet);
+                        let elements = elements.filter(|_| kind != Kind::SortedSet);
                         self.sent_large(first, large.offset, What::Part { kind, elements }).await?;
                     }
                     Ok(())
@@ -59,7 +67,9 @@ impl Loader {
     async fn large_set(&mut self, large: &Large, key: Bytes, parser: &mut Parser) -> Result<(), Failure> {
         let Some(mut what) = self.begin_value(&key, Kind::String, None, large.offset).await? else { return Ok(()) };
         let nx = self.on_conflict != OnConflict::Replace;
-        if let Some(out) = self.begin_large(large.count + u64::from(nx), b"SET", &key, large.offset).await? {
+        let dropped = if large.lifetimes.drops() { large.count - 3 } else { 0 };
+        let count = large.count - dropped + u64::from(nx);
+        if let Some(out) = self.begin_large(count, b"SET", &key, large.offset).await? {
             resp::argument(out, &key);
         }
         let length = parser.argument().await?.unwrap_or(0);
@@ -70,13 +80,15 @@ impl Loader {
             let (true, Some(expiry)) = (word.eq_ignore_ascii_case(b"PXAT"), number_read) else {
                 return Err(wrong(large.offset, format_args!("`SET` of a long value with {}", show(&word))));
             };
-            // Sent all the same: the server drops it, and its answer keeps the count of answers right.
-            if let What::Value { expired, .. } = &mut what {
-                *expired = self.has_passed(expiry);
-            }
-            if let Some(connection) = self.large_goes_to() {
-                resp::argument(connection.output().rest(), &word);
-                resp::argument(connection.output().rest(), &number);
+            if let Some(expiry) = large.lifetimes.moment(expiry) {
+                // Sent all the same: the server drops it, and its answer keeps the count of answers right.
+                if let What::Value { expired, .. } = &mut what {
+                    *expired = self.has_passed(expiry);
+                }
+                if let Some(connection) = self.large_goes_to() {
+                    resp::argument(connection.output().rest(), &word);
+                    resp::number_argument(connection.output().rest(), expiry);
+                }
             }
         }
         if nx && let Some(connection) = self.large_goes_to() {
@@ -90,31 +102,50 @@ impl Loader {
         let Some(expiry) = resp::number(&ttl).and_then(|ttl| u64::try_from(ttl).ok()) else {
             return Err(wrong(large.offset, format_args!("{} is no expiry", show(&ttl))));
         };
+        let expiry = if expiry == 0 { 0 } else { large.lifetimes.moment(expiry).unwrap_or(0) };
         let mut left = parser.argument().await?.unwrap_or(0);
         let piece = parser.piece(&mut left).await?;
         let kind = Kind::of_payload(piece.first().copied().unwrap_or(u8::MAX));
         let what = self.begin_value(&key, kind, Some(expiry).filter(|at| *at > 0), large.offset).await?;
         let replace = self.on_conflict == OnConflict::Replace;
         if what.is_some()
-            && let Some(out) = self.begin_large(5 + u64::from(replace), b"RESTORE", &key, large.offset).await?
+            && let Some(out) =
+                self.begin_large(large.count - 1 + u64::from(replace), b"RESTORE", &key, large.offset).await?
         {
             resp::argument(out, &key);
-            resp::argument(out, &ttl);
+            resp::number_argument(out, expiry);
             resp::length(out, piece.len() as u64 + left);
             out.extend_from_slice(&piece);
         }
         self.pieces(left, what.is_some(), parser).await?;
-        let mut words =
-            [parser.short(SHORT).await?.to_ascii_uppercase(), parser.short(SHORT).await?.to_ascii_uppercase()];
+        let (mut words, mut hint) = (Vec::new(), None);
+        for _ in 4..large.count {
+            let word = parser.short(SHORT).await?.to_ascii_uppercase();
+            if hint.as_ref().is_some_and(|(_, number)| *number == b""[..]) {
+                hint = hint.map(|(name, _)| (name, word));
+            } else if word == b"IDLETIME" || word == b"FREQ" {
+                hint = Some((word, Vec::new()));
+            } else {
+                words.push(word);
+            }
+        }
         words.sort_unstable();
-        if words != [&b"ABSTTL"[..], b"REPLACE"] {
-            return Err(wrong(large.offset, "`RESTORE` of a long value without `REPLACE` and `ABSTTL`"));
+        let hinted = hint.as_ref().is_none_or(|(_, number)| resp::number(number).is_some());
+        if words != [&b"ABSTTL"[..], b"REPLACE"] || !hinted {
+            return Err(wrong(
+                large.offset,
+                "`RESTORE` of a long value without `REPLACE` and `ABSTTL`, or with more than these and one hint",
+            ));
         }
         let Some(what) = what else { return Ok(()) };
         if let Some(connection) = self.large_goes_to() {
             resp::argument(connection.output().rest(), b"ABSTTL");
             if replace {
                 resp::argument(connection.output().rest(), b"REPLACE");
+            }
+            if let Some((name, number)) = hint {
+                resp::argument(connection.output().rest(), &name);
+                resp::argument(connection.output().rest(), &number);
             }
         }
         self.sent_large(key, large.offset, what).await

@@ -66,7 +66,7 @@ fn unreadable(error: &str) -> Failure {
 impl Loader {
     /// Carries out a `FUNCTION` command.
     pub(super) async fn function(&mut self, args: &[&[u8]], offset: u64) -> Result<(), Failure> {
-        let replace = self.on_conflict == OnConflict::Replace;
+        let replace = self.on_functions == OnConflict::Replace;
         let word = args.get(1).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
         let (args, all): (Vec<&[u8]>, _) = match (&word[..], &args[2..]) {
             (b"LOAD", [code]) => (vec![code], false),
@@ -84,7 +84,6 @@ impl Loader {
             whole.extend(args);
             whole.push(if replace { b"REPLACE" } else { b"APPEND" });
         } else {
-            self.done.libraries_in_stream += 1;
             whole.extend(replace.then_some(&b"REPLACE"[..]));
             whole.extend(args);
         }

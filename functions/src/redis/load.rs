@@ -20,6 +20,7 @@ use super::fleet::Fleet;
 use super::parser::Command;
 use super::parts::{Group, counted, part};
 use super::refusal;
+use super::refused::Refusals;
 use super::replies::{Pending, What};
 use super::resp::{self, show};
 use super::tally::{Kind, PerType};
@@ -66,14 +67,8 @@ pub(crate) struct Done {
     pub(crate) expired: u64,
     /// Keys that the stream held twice, which `SCAN` may cause; the first one stands.
     pub(crate) repeated: u64,
-    /// Keys in the stream.
-    pub(crate) in_stream: PerType,
-    /// Commands in the stream.
-    pub(crate) commands: u64,
     /// Libraries loaded one by one.
     pub(crate) libraries: u64,
-    /// Libraries in the stream that stand there one by one.
-    pub(crate) libraries_in_stream: u64,
     /// A stream had all libraries in one `FUNCTION RESTORE`, and they were loaded.
     pub(crate) functions: bool,
 }
@@ -85,6 +80,10 @@ pub(crate) struct Loader {
     pub(super) fleet: Option<Fleet>,
     cluster: bool,
     pub(super) on_conflict: OnConflict,
+    /// What to do with functions that are already there.
+    pub(crate) on_functions: OnConflict,
+    /// Where the restore goes on at refusals: those so far.
+    pub(crate) refusals: Option<Refusals>,
     pub(super) before: Before,
     /// Commands that a node of a cluster sent elsewhere, in their order.
     pub(super) redirected: VecDeque<Pending>,
@@ -95,6 +94,8 @@ pub(crate) struct Loader {
     pub(super) temporary: Temporary,
     /// How many elements the key that is being built must have by the server's answers; `None` where that cannot be told.
     pub(super) built: Option<u64>,
+    /// A part of the key that is being built was refused.
+    pub(super) spoiled: bool,
     /// The server to which a long command is sent in part, so that nothing but its rest may follow.
     pub(super) sending: Option<usize>,
     /// The server's clock in milliseconds at an instant of ours.
@@ -124,6 +125,8 @@ impl Loader {
             cluster: fleet.is_cluster(),
             fleet: Some(fleet).filter(|_| !dry_run),
             on_conflict,
+            on_functions: on_conflict,
+            refusals: None,
             before,
             redirected: VecDeque::new(),
             database: 0,
@@ -132,6 +135,7 @@ impl Loader {
             group: None,
             temporary: Temporary::new(),
             built: None,
+            spoiled: false,
             sending: None,
             clock,
             remembered: HashSet::new(),
@@ -140,7 +144,8 @@ impl Loader {
         })
     }
 
-    fn now(&self) -> u64 {
+    /// The server's clock, in milliseconds.
+    pub(crate) fn now(&self) -> u64 {
         self.clock.0 + self.clock.1.elapsed().as_millis() as u64
     }
 
@@ -161,6 +166,7 @@ impl Loader {
             (b"RESTORE", 4..) => self.restore(command).await,
             (b"DEL", 2) => self.begin_key(command.bytes(1), command.offset, true).await,
             (b"PEXPIREAT" | b"EXPIREAT" | b"PEXPIRE" | b"EXPIRE", 3) => self.expire(command, &name).await,
+            (b"HPEXPIREAT" | b"HEXPIREAT" | b"HPEXPIRE" | b"HEXPIRE", 6..) => self.expire_fields(command).await,
             (b"FUNCTION", 3..=4) => {
                 let args: Vec<&[u8]> = (0..command.len()).map(|place| command.arg(place)).collect();
                 self.function(&args, command.offset).await
@@ -253,6 +259,9 @@ impl Loader {
     /// The server refuses, has thrown keys away meanwhile, or the connection is lost.
     pub(crate) async fn finish(&mut self) -> Result<(), Failure> {
         self.done_with_temporary().await?;
+        if let Some(failure) = self.refusals.as_ref().and_then(Refusals::failure) {
+            return Err(failure);
+        }
         match &mut self.fleet {
             Some(fleet) => fleet.hold_together().await,
             None => Ok(()),
@@ -333,7 +342,6 @@ impl Loader {
         refuse_reserved(key, offset)?;
         self.close_key().await?;
         self.first_write().await?;
-        self.done.in_stream.add(kind);
         if expiry.is_some_and(|at| self.has_passed(at)) {
             self.done.expired += 1;
             self.last = Some((key.clone(), true));

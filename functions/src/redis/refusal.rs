@@ -12,6 +12,11 @@ pub(crate) fn word(error: &str) -> &str {
     error.split_ascii_whitespace().next().unwrap_or("ERR")
 }
 
+/// True where the server would refuse whatever comes next for the same reason.
+pub(crate) fn concerns_all(word: &str) -> bool {
+    ["NOAUTH", "READONLY", "LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"].contains(&word)
+}
+
 /// True where the server does not know a command or one of its words: too old, or renamed away.
 pub(crate) fn is_unknown(error: &str) -> bool {
     let lower = error.to_ascii_lowercase();

@@ -40,6 +40,8 @@ pub(super) enum What {
     Part { kind: Kind, elements: Option<u64> },
     /// A key with its whole value.
     Value { kind: Kind, repeated: bool, expired: bool },
+    /// Expiries of fields.
+    Fields,
     /// Functions; those on the other masters of a cluster do not count.
     Functions { all: bool, counts: bool },
     /// Nothing: the next command is to be taken though its slot is on its way.
@@ -50,7 +52,7 @@ impl Loader {
     /// Counts what was written, or would have been.
     pub(super) fn count(&mut self, what: What) -> Result<(), Failure> {
         match what {
-            What::Plain | What::Asking | What::Part { .. } | What::Functions { counts: false, .. } => {}
+            What::Plain | What::Asking | What::Fields | What::Part { .. } | What::Functions { counts: false, .. } => {}
             What::Value { expired: true, .. } => self.done.expired += 1,
             What::Value { kind, .. } => self.done.written.add(kind),
             What::Functions { all: true, .. } => self.done.functions = true,
@@ -142,8 +144,16 @@ impl Loader {
     /// What an answer means.
     fn account(&mut self, pending: Pending, reply: Reply) -> Result<(), Failure> {
         match (pending.what, reply) {
-            (What::Plain, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
+            (What::Plain, Reply::Error(error)) => self.refused(&pending, &error),
             (What::Plain, _) => Ok(()),
+            (What::Part { kind: Kind::Stream, elements }, reply) if !matches!(reply, Reply::Error(_) | Reply::Nil) => {
+                self.built = self.built.zip(elements).map(|(built, added)| built + added);
+                Ok(())
+            }
+            (What::Fields, Reply::Array(codes)) if codes.contains(&Reply::Integer(-2)) => {
+                let what = format!("{}: a field that is to expire is not there", at(&pending.key, pending.offset));
+                self.refuse("LOST", Failure::rejected(what), true)
+            }
             (What::Part { kind, elements }, Reply::Integer(added)) => {
                 // `RPUSH` answers with the length, the others with how many were new.
                 let added = if kind == Kind::List { elements } else { elements.map(|_| added.unsigned_abs()) };
@@ -155,7 +165,7 @@ impl Loader {
                 self.there(&pending, repeated)
             }
             (What::Functions { .. }, Reply::Error(error))
-                if self.on_conflict == OnConflict::Skip && error.contains("already exists") =>
+                if self.on_functions == OnConflict::Skip && error.contains("already exists") =>
             {
                 self.done.skipped += 1;
                 Ok(())
@@ -163,13 +173,14 @@ impl Loader {
             (What::Functions { .. }, Reply::Error(error)) => {
                 let failure =
                     refusal::failure(&error, format_args!("loading the functions at byte {}", pending.offset));
-                Err(if error.to_string().contains("already exists") {
-                    failure.with_help("FLUSHALL keeps functions: FUNCTION FLUSH removes them; or choose `onConflict: skip` or `replace`")
+                let failure = if error.contains("already exists") {
+                    failure.with_help("FLUSHALL keeps functions: FUNCTION FLUSH removes them; or choose `functions: skip`, `replace` or `leave`")
                 } else {
                     failure
-                })
+                };
+                self.refuse(refusal::word(&error), failure, false)
             }
-            (_, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
+            (_, Reply::Error(error)) => self.refused(&pending, &error),
             (What::Part { .. }, _) => {
                 self.built = None;
                 Ok(())
@@ -185,9 +196,33 @@ impl Loader {
         }
         match self.on_conflict {
             OnConflict::Fail if repeated => self.done.repeated += 1,
-            OnConflict::Fail => return Err(self.conflict(&pending.key, pending.offset)),
+            OnConflict::Fail => return self.refuse("BUSYKEY", self.conflict(&pending.key, pending.offset), false),
             OnConflict::Skip | OnConflict::Replace => self.done.skipped += 1,
         }
+        Ok(())
+    }
+
+    /// A command was refused.
+    fn refused(&mut self, pending: &Pending, error: &str) -> Result<(), Failure> {
+        let failure = refusal::failure(error, at(&pending.key, pending.offset));
+        let failure = if pending.what == What::Fields && refusal::is_unknown(error) {
+            failure.with_help("this server's hashes have no fields that expire (Redis 7.4, Valkey 9): restore with `expiry: drop`, or into a newer one")
+        } else {
+            failure
+        };
+        let part = matches!(pending.what, What::Plain | What::Part { .. } | What::Fields);
+        self.refuse(refusal::word(error), failure, part)
+    }
+
+    /// Counts a refusal where the restore goes on. `part`: of a key that takes several commands, which counts once.
+    pub(super) fn refuse(&mut self, word: &str, failure: Failure, part: bool) -> Result<(), Failure> {
+        let Some(refusals) = self.refusals.as_mut().filter(|_| !refusal::concerns_all(word)) else {
+            return Err(failure);
+        };
+        if !part || !self.spoiled {
+            refusals.add(word, failure);
+        }
+        self.spoiled |= part;
         Ok(())
     }
 
@@ -212,6 +247,9 @@ impl Loader {
             && under_way == 0
         {
             failure.causes.push(other.message);
+        }
+        if let Some(refusals) = &self.refusals {
+            failure.causes.extend(refusals.lines());
         }
         let under_way = under_way + self.redirected.len();
         if under_way == 0 && self.sending.is_none() {

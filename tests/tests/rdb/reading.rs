@@ -90,3 +90,30 @@ pub(crate) fn same(found: &BTreeMap<String, String>, expected: &BTreeMap<String,
     }
     assert_eq!(found.len(), expected.len(), "{what}");
 }
+
+/// The commands of a stream as lines, without head and trailer; what is no text is escaped.
+pub(crate) fn lines(stream: &[u8]) -> Vec<String> {
+    fn number(rest: &mut &[u8], mark: u8) -> usize {
+        assert_eq!(rest[0], mark);
+        let end = rest.iter().position(|byte| *byte == b'\n').expect("a line");
+        let number = std::str::from_utf8(&rest[1..end - 1]).expect("ASCII").parse().expect("a number");
+        *rest = &rest[end + 1..];
+        number
+    }
+    let mut rest = stream;
+    let mut lines = Vec::new();
+    while !rest.is_empty() {
+        let words: Vec<String> = (0..number(&mut rest, b'*'))
+            .map(|_| {
+                let length = number(&mut rest, b'$');
+                let word = rest[..length].escape_ascii().to_string();
+                assert_eq!(&rest[length..length + 2], b"\r\n");
+                rest = &rest[length + 2..];
+                word
+            })
+            .collect();
+        lines.push(words.join(" "));
+    }
+    lines.retain(|line| !line.starts_with("ECHO "));
+    lines
+}
