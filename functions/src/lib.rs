@@ -20,6 +20,7 @@ pub mod redis_diff;
 pub mod redis_digest;
 pub mod redis_dump;
 pub mod redis_restore;
+pub mod redis_verify;
 pub mod restic_check;
 pub mod restic_forget;
 pub mod restic_pull;
@@ -43,6 +44,7 @@ pub fn builtins() -> Registry {
         .with(redis_dump::RedisDump)
         .with(redis_restore::RedisRestore)
         .with(redis_digest::RedisDigest)
+        .with(redis_verify::RedisVerify)
         .with(redis_diff::RedisDiff)
         .with(rdb_read::RdbRead)
         .with(restic_push::ResticPush)

@@ -184,10 +184,8 @@ async fn parts<S: Source>(
     copied: &mut Copied,
 ) -> Result<bool, Failure> {
     let kind = entry.layout.kind();
-    let timed = matches!(
-        entry.layout,
-        Layout::HashExpiring { .. } | Layout::HashListpackExpiring { .. } | Layout::HashValkey
-    );
+    let timed =
+        matches!(entry.layout, Layout::HashExpiring { .. } | Layout::HashListpackExpiring { .. } | Layout::HashValkey);
     let mut commands = Commands::new(form, &rdb.key, kind, timed, entry.expires);
     rdb.values.tell(entry.layout, &mut rdb.input, &mut commands).await?;
     let written = commands.end().await?;

@@ -33,7 +33,8 @@ pub(crate) async fn is_what_a_server_loads(name: &str, rdb: &[u8], loaded: &Redi
     for form in ["native", "logical"] {
         let (stream, outputs) = sound(rdb, json!({"form": form})).await;
         let to = RedisServer::with(&["--databases", "300"]);
-        let restored = restore(&to, &stream, json!({})).await.unwrap_or_else(|failure| panic!("{name} {form}: {failure}"));
+        let restored =
+            restore(&to, &stream, json!({})).await.unwrap_or_else(|failure| panic!("{name} {form}: {failure}"));
         assert_eq!(portrait(&to), expected, "{name} {form}");
         let counted = restored["keys"].as_u64().zip(restored["expired"].as_u64()).map(|(keys, expired)| keys + expired);
         assert_eq!(counted, outputs["keys"].as_u64(), "{name} {form}");

@@ -11,3 +11,4 @@ mod options;
 mod refusals;
 mod rig;
 mod round_trip;
+mod verify;
