@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::redis::connection::Connection;
 use crate::redis::databases::Databases;
+use crate::redis::fleet::Fleet;
 use crate::redis::form::{TRAILER, Trailer, VERSION, stream_type};
 use crate::redis::load::Loader;
 use crate::redis::look::Look;
@@ -195,7 +196,8 @@ impl Function for RedisRestore {
     async fn run(&self, params: RedisRestoreParams, ports: Sink, call: &Call) -> Result<RedisRestoreOutputs, Failure> {
         let target = params.server().checked()?;
         let connection = Connection::open(&target, call).await?;
-        let mut loader = Loader::new(connection, params.on_conflict, params.before, params.dry_run).await?;
+        let fleet = Fleet::single(connection).await?;
+        let mut loader = Loader::new(fleet, params.on_conflict, params.before, params.dry_run).await?;
         loader.on_functions = match params.functions {
             None | Some(OnFunctions::Leave) => params.on_conflict,
             Some(OnFunctions::Fail) => OnConflict::Fail,
@@ -340,7 +342,7 @@ impl Restore<'_> {
         }
         self.rewriter.close();
         self.loader.close_key().await?;
-        self.loader.settle(0).await?;
+        self.loader.settle().await?;
         self.loader.finish().await?;
         if let Some(look) = &mut self.look {
             look.settle().await?;

@@ -8,13 +8,14 @@
 //! another value's expiry.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::connection::{Connection, Reply};
 use super::expiry::{self, Expiry};
 use super::facts::Clock;
 use super::form::Form;
+use super::outgoing::Outgoing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::{Dump, reading};
@@ -120,11 +121,11 @@ impl Parts {
     }
 
     /// Asks for a chunk.
-    pub(crate) fn ask(&self, out: &mut BytesMut, at: &[u8]) {
+    pub(crate) fn ask(&self, out: &mut Outgoing, at: &[u8]) {
         let key = &self.key[..];
-        resp::command(out, &[b"MULTI"]);
+        out.command(&[b"MULTI"]);
         if self.clock == Clock::Left {
-            resp::command(out, &[b"TIME"]);
+            out.command(&[b"TIME"]);
         }
         expiry::ask_expiry(out, self.clock, key);
         let count = self.count.to_string();
@@ -133,20 +134,20 @@ impl Parts {
             Kind::Set => b"SSCAN",
             Kind::SortedSet => b"ZSCAN",
             _ => {
-                resp::command(out, &[b"LLEN", key]);
+                out.command(&[b"LLEN", key]);
                 let first = resp::number(at).unwrap_or(0);
                 if self.asks_ends(first.unsigned_abs()) {
-                    resp::command(out, &[b"LINDEX", key, b"0"]);
-                    resp::command(out, &[b"LINDEX", key, b"-1"]);
+                    out.command(&[b"LINDEX", key, b"0"]);
+                    out.command(&[b"LINDEX", key, b"-1"]);
                 }
                 let last = first.saturating_add_unsigned(self.count - 1).to_string();
-                resp::command(out, &[b"LRANGE", key, at, last.as_bytes()]);
-                resp::command(out, &[b"EXEC"]);
+                out.command(&[b"LRANGE", key, at, last.as_bytes()]);
+                out.command(&[b"EXEC"]);
                 return;
             }
         };
-        resp::command(out, &[scan, key, at, b"COUNT", count.as_bytes()]);
-        resp::command(out, &[b"EXEC"]);
+        out.command(&[scan, key, at, b"COUNT", count.as_bytes()]);
+        out.command(&[b"EXEC"]);
     }
 
     fn asks_ends(&self, first: u64) -> bool {

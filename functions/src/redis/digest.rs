@@ -143,6 +143,7 @@ pub(crate) async fn answer(connection: &mut Connection, kind: Kind, key: &[u8]) 
             Ok(Value::Is(Hasher::default().text(value).finish()))
         }
         (Head::Array(replies), _) => {
+            let replies = if kind == Kind::SortedSet && connection.pairs() { replies * 2 } else { replies };
             let mut parts = PartsHash::new(kind);
             parts.read(connection, replies).await?;
             Ok(Value::Is(parts.finish()))
@@ -168,8 +169,13 @@ impl PartsHash {
         let pairs = matches!(self.kind, Kind::Hash | Kind::SortedSet);
         for _ in 0..if pairs { replies / 2 } else { replies } {
             let mut own = Hasher::default();
+            let mut head = connection.head().await?;
+            if self.kind == Kind::SortedSet && head == Head::Array(2) {
+                // A member and its score, in version 3 of the protocol.
+                head = connection.head().await?;
+            }
             let hasher = if self.kind == Kind::List { &mut self.ordered } else { &mut own };
-            match connection.head().await? {
+            match head {
                 Head::Bulk(length) => hasher.read(connection, length).await?,
                 head => return Err(connection.unexpected("reading parts", &head)),
             }

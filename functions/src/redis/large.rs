@@ -5,8 +5,10 @@
 //! what was sent before it; where it turns out to be another, the connection is given up with the command half sent.
 
 use aquifer_engine::failure::Failure;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use super::connection::Connection;
+use super::fleet::Fleet;
 use super::libraries::LONGEST_LIBRARY;
 use super::load::{Loader, OnConflict, refused, wrong};
 use super::parser::{Large, Parser};
@@ -34,11 +36,9 @@ impl Loader {
                 Some((kind, 1)) => {
                     let target = self.begin_part(first.clone(), kind, large.offset).await?;
                     let wanted = target.is_some();
-                    if let (Some(target), Some(connection)) = (target, &mut self.connection) {
-                        self.half_sent = true;
-                        let out = connection.output();
-                        resp::arguments(out, large.count);
-                        resp::argument(out, &name);
+                    if let Some(target) = target
+                        && let Some(out) = self.begin_large(large.count, &name, &first, large.offset).await?
+                    {
                         resp::argument(out, &target);
                     }
                     let mut elements = Some(large.count - 2);
@@ -68,11 +68,8 @@ impl Loader {
         let Some(mut what) = self.begin_value(&key, Kind::String, None, large.offset).await? else { return Ok(()) };
         let nx = self.on_conflict != OnConflict::Replace;
         let dropped = if large.lifetimes.drops() { large.count - 3 } else { 0 };
-        if let Some(connection) = &mut self.connection {
-            self.half_sent = true;
-            let out = connection.output();
-            resp::arguments(out, large.count - dropped + u64::from(nx));
-            resp::argument(out, b"SET");
+        let count = large.count - dropped + u64::from(nx);
+        if let Some(out) = self.begin_large(count, b"SET", &key, large.offset).await? {
             resp::argument(out, &key);
         }
         let length = parser.argument().await?.unwrap_or(0);
@@ -88,14 +85,14 @@ impl Loader {
                 if let What::Value { expired, .. } = &mut what {
                     *expired = self.has_passed(expiry);
                 }
-                if let Some(connection) = &mut self.connection {
-                    resp::argument(connection.output(), &word);
-                    resp::number_argument(connection.output(), expiry);
+                if let Some(connection) = self.large_goes_to() {
+                    resp::argument(connection.output().rest(), &word);
+                    resp::number_argument(connection.output().rest(), expiry);
                 }
             }
         }
-        if nx && let Some(connection) = &mut self.connection {
-            resp::argument(connection.output(), b"NX");
+        if nx && let Some(connection) = self.large_goes_to() {
+            resp::argument(connection.output().rest(), b"NX");
         }
         self.sent_large(key, large.offset, what).await
     }
@@ -112,12 +109,9 @@ impl Loader {
         let what = self.begin_value(&key, kind, Some(expiry).filter(|at| *at > 0), large.offset).await?;
         let replace = self.on_conflict == OnConflict::Replace;
         if what.is_some()
-            && let Some(connection) = &mut self.connection
+            && let Some(out) =
+                self.begin_large(large.count - 1 + u64::from(replace), b"RESTORE", &key, large.offset).await?
         {
-            self.half_sent = true;
-            let out = connection.output();
-            resp::arguments(out, large.count - 1 + u64::from(replace));
-            resp::argument(out, b"RESTORE");
             resp::argument(out, &key);
             resp::number_argument(out, expiry);
             resp::length(out, piece.len() as u64 + left);
@@ -144,14 +138,14 @@ impl Loader {
             ));
         }
         let Some(what) = what else { return Ok(()) };
-        if let Some(connection) = &mut self.connection {
-            resp::argument(connection.output(), b"ABSTTL");
+        if let Some(connection) = self.large_goes_to() {
+            resp::argument(connection.output().rest(), b"ABSTTL");
             if replace {
-                resp::argument(connection.output(), b"REPLACE");
+                resp::argument(connection.output().rest(), b"REPLACE");
             }
             if let Some((name, number)) = hint {
-                resp::argument(connection.output(), &name);
-                resp::argument(connection.output(), &number);
+                resp::argument(connection.output().rest(), &name);
+                resp::argument(connection.output().rest(), &number);
             }
         }
         self.sent_large(key, large.offset, what).await
@@ -170,14 +164,14 @@ impl Loader {
 
     /// Passes one argument on, its length first.
     async fn pass(&mut self, length: u64, wanted: bool, parser: &mut Parser) -> Result<(), Failure> {
-        if wanted && let Some(connection) = &mut self.connection {
-            resp::length(connection.output(), length);
+        if wanted && let Some(connection) = self.large_goes_to() {
+            resp::length(connection.output().rest(), length);
         }
         if length == 0 {
             // The line end is taken with the last piece, and nothing is a piece too.
             parser.piece(&mut 0).await?;
-            if wanted && let Some(connection) = &mut self.connection {
-                connection.output().extend_from_slice(b"\r\n");
+            if wanted && let Some(connection) = self.large_goes_to() {
+                connection.output().rest().extend_from_slice(b"\r\n");
             }
             return Ok(());
         }
@@ -188,24 +182,53 @@ impl Loader {
     async fn pieces(&mut self, mut left: u64, wanted: bool, parser: &mut Parser) -> Result<(), Failure> {
         while left > 0 {
             let piece = parser.piece(&mut left).await?;
-            if wanted && let Some(connection) = &mut self.connection {
-                connection.output().extend_from_slice(&piece);
+            if wanted && let Some(connection) = self.large_goes_to() {
+                connection.output().rest().extend_from_slice(&piece);
                 connection.send_some().await?;
             }
         }
-        if wanted && let Some(connection) = &mut self.connection {
-            connection.output().extend_from_slice(b"\r\n");
+        if wanted && let Some(connection) = self.large_goes_to() {
+            connection.output().rest().extend_from_slice(b"\r\n");
         }
         Ok(())
     }
 
-    async fn sent_large(&mut self, key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
-        if self.connection.is_none() {
-            return self.count(what);
+    /// Begins a long command, its key to follow; `None` in a dry run. In a cluster, the server that takes the key is asked for
+    /// before, because the command cannot be sent twice.
+    async fn begin_large(
+        &mut self,
+        count: u64,
+        name: &[u8],
+        key: &Bytes,
+        offset: u64,
+    ) -> Result<Option<&mut BytesMut>, Failure> {
+        let mut at = 0;
+        if self.fleet.as_ref().is_some_and(Fleet::is_cluster) {
+            self.settle().await?;
+            let Some(fleet) = &mut self.fleet else { return Ok(None) };
+            let asking;
+            (at, asking) = fleet.locate(key).await?;
+            if asking {
+                fleet.nodes[at].connection.push(&[b"ASKING"]);
+                let pending = Pending { key: key.clone(), offset, size: 0, again: None, what: What::Asking };
+                self.sent(at, pending).await?;
+            }
         }
-        self.half_sent = false;
-        self.sent(Pending { key, offset, size: 0, what }).await?;
+        let Some(fleet) = &mut self.fleet else { return Ok(None) };
+        self.sending = Some(at);
+        Ok(Some(fleet.nodes[at].connection.output().begin(count, name)))
+    }
+
+    /// Where the long command that was begun goes.
+    fn large_goes_to(&mut self) -> Option<&mut Connection> {
+        let at = self.sending?;
+        self.fleet.as_mut().map(|fleet| &mut fleet.nodes[at].connection)
+    }
+
+    async fn sent_large(&mut self, key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
+        let Some(at) = self.sending.take() else { return self.count(what) };
+        self.sent(at, Pending { key, offset, size: 0, again: None, what }).await?;
         // A long command keeps the server busy for long enough; the next one waits for it.
-        self.settle(0).await
+        self.settle().await
     }
 }

@@ -5,15 +5,15 @@
 //! terms, so that one that is already there keeps none of the others out; a whole library is held, no two of them.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::connection::{Connection, Reply};
 use super::digest::{field, fields};
 use super::form::Form;
 use super::load::{Before, Loader, OnConflict, refused};
 use super::refusal;
-use super::replies::What;
-use super::resp::{self, show};
+use super::replies::{Pending, What};
+use super::resp::show;
 
 /// A library is code and is held whole; nobody writes as much of it.
 pub(crate) const LONGEST_LIBRARY: u64 = 16 << 20;
@@ -68,12 +68,10 @@ impl Loader {
     pub(super) async fn function(&mut self, args: &[&[u8]], offset: u64) -> Result<(), Failure> {
         let replace = self.on_functions == OnConflict::Replace;
         let word = args.get(1).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
-        let (args, what): (Vec<&[u8]>, _) = match (&word[..], &args[2..]) {
-            (b"LOAD", [code]) => (vec![code], What::Functions { all: false }),
-            (b"LOAD", [option, code]) if option.eq_ignore_ascii_case(b"REPLACE") => {
-                (vec![code], What::Functions { all: false })
-            }
-            (b"RESTORE", [payload] | [payload, _]) => (vec![payload], What::Functions { all: true }),
+        let (args, all): (Vec<&[u8]>, _) = match (&word[..], &args[2..]) {
+            (b"LOAD", [code]) => (vec![code], false),
+            (b"LOAD", [option, code]) if option.eq_ignore_ascii_case(b"REPLACE") => (vec![code], false),
+            (b"RESTORE", [payload] | [payload, _]) => (vec![payload], true),
             _ => return Err(refused(offset, b"FUNCTION")),
         };
         self.close_key().await?;
@@ -82,15 +80,23 @@ impl Loader {
             self.empty().await?;
         }
         let mut whole: Vec<&[u8]> = vec![b"FUNCTION", &word];
-        if what == (What::Functions { all: true }) {
+        if all {
             whole.extend(args);
             whole.push(if replace { b"REPLACE" } else { b"APPEND" });
         } else {
             whole.extend(replace.then_some(&b"REPLACE"[..]));
             whole.extend(args);
         }
-        let mut out = BytesMut::new();
-        resp::command(&mut out, &whole);
-        self.send(&out, Bytes::new(), offset, what).await
+        let Some(servers) = self.fleet.as_ref().map(|fleet| fleet.nodes.len()) else {
+            return self.count(What::Functions { all, counts: true });
+        };
+        // Functions belong to no slot: each master of a cluster has them.
+        for at in 0..servers {
+            let Some(fleet) = &mut self.fleet else { continue };
+            let (size, again) = fleet.write(at, whole.len() as u64, whole.iter().copied());
+            let what = What::Functions { all, counts: at == 0 };
+            self.sent(at, Pending { key: Bytes::new(), offset, size, again, what }).await?;
+        }
+        Ok(())
     }
 }

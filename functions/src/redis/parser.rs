@@ -61,6 +61,11 @@ impl Command {
         self.args.get(place).map_or(&[], |range| &self.raw[range.clone()])
     }
 
+    /// All arguments, its name first.
+    pub(crate) fn args(&self) -> impl Iterator<Item = &[u8]> {
+        self.args.iter().map(|range| &self.raw[range.clone()])
+    }
+
     /// An argument that may be kept.
     pub(crate) fn bytes(&self, place: usize) -> Bytes {
         self.args.get(place).map_or_else(Bytes::new, |range| self.raw.slice(range.clone()))

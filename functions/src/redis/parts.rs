@@ -7,7 +7,7 @@
 //! that adds to keys without a `DEL` before, with `replace`: that adds to what is there.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::connection::Reply;
 use super::load::{Loader, OnConflict, at, refuse_reserved, wrong};
@@ -55,7 +55,7 @@ impl Loader {
             // What was written so far is taken back; it is begun again, or has gone.
             (group.kind, group.timed, group.expired, group.timed_fields) = (None, false, false, 0);
             let Some(target) = group.target.clone().filter(|_| !group.skipping) else { return Ok(()) };
-            self.settle(0).await?;
+            self.settle().await?;
             (self.built, self.spoiled) = (Some(0), false);
             return self.remove(target, key, offset).await;
         }
@@ -65,10 +65,10 @@ impl Loader {
         let (mut skipping, mut repeated, mut refused) = (false, false, false);
         if self.on_conflict != OnConflict::Replace {
             let before = self.remember(&key);
-            self.settle(0).await?;
+            self.settle().await?;
             // Looked at now so that a key that stays is not sent at all; what counts is the answer to `RENAMENX`.
-            if let Some(connection) = &mut self.connection {
-                skipping = match connection.ask(&[b"EXISTS", &key]).await? {
+            if let Some(fleet) = &mut self.fleet {
+                skipping = match fleet.ask(&key, &[b"EXISTS", &key]).await? {
                     Reply::Error(error) => {
                         let failure = refusal::failure(&error, at(&key, offset));
                         self.refuse(refusal::word(&error), failure, false)?;
@@ -106,9 +106,9 @@ impl Loader {
         let adds = self.on_conflict == OnConflict::Replace && self.group.as_ref().is_some_and(|group| !group.own);
         let fresh = self.group.as_ref().is_some_and(|group| !group.skipping && group.target.is_none());
         if fresh {
-            self.settle(0).await?;
+            self.settle().await?;
             (self.built, self.spoiled) = (Some(0), false);
-            let target = if adds { key } else { self.temporary().await? };
+            let target = if adds { key } else { self.temporary(&key).await? };
             if let Some(group) = &mut self.group {
                 group.target = Some(target);
             }
@@ -147,12 +147,13 @@ impl Loader {
     /// Gives a complete key its own name.
     async fn complete(&mut self, group: &Group) -> Result<Outcome, Failure> {
         let whole = if group.expired { Outcome::Expired } else { Outcome::Written };
-        self.settle(0).await?;
+        self.settle().await?;
         let target = match &group.target {
             _ if self.spoiled && group.target.as_ref() == Some(&group.key) => return Ok(Outcome::Refused),
             Some(target) if *target != group.key => target,
             _ => return Ok(whole),
         };
+        self.settle().await?;
         if !self.spoiled {
             self.hold_together(group, target).await?;
         }
@@ -160,27 +161,14 @@ impl Loader {
             self.remove(target.clone(), group.key.clone(), group.offset).await?;
             return Ok(Outcome::Refused);
         }
-        let Some(connection) = &mut self.connection else { return Ok(whole) };
+        let Some(fleet) = &mut self.fleet else { return Ok(whole) };
         let (key, writing) = (&group.key, at(&group.key, group.offset));
         let renamed = if self.on_conflict == OnConflict::Replace {
             // `RENAME` alone would free a big older value while others wait.
-            connection.push(&[b"MULTI"]);
-            connection.push(&[b"UNLINK", key]);
-            connection.push(&[b"RENAME", target, key]);
-            connection.push(&[b"EXEC"]);
-            connection.flush().await?;
-            let mut refused = None;
-            for _ in 0..3 {
-                let queued = connection.reply().await?;
-                refused = refused.or(Some(queued).filter(|queued| matches!(queued, Reply::Error(_))));
-            }
-            match (refused, connection.reply().await?) {
-                (Some(error), _) => error,
-                (None, Reply::Array(mut replies)) => replies.pop().unwrap_or(Reply::Nil),
-                (None, reply) => reply,
-            }
+            let mut replies = fleet.transaction(key, &[&[b"UNLINK", key], &[b"RENAME", target, key]]).await?;
+            replies.pop().unwrap_or(Reply::Nil)
         } else {
-            connection.ask(&[b"RENAMENX", target, key]).await?
+            fleet.ask(key, &[b"RENAMENX", target, key]).await?
         };
         match renamed {
             Reply::Integer(0) => {
@@ -203,7 +191,7 @@ impl Loader {
                 self.remove(target.clone(), group.key.clone(), group.offset).await?;
                 Ok(Outcome::Refused)
             }
-            reply => Err(connection.unexpected("`RENAME`", &reply)),
+            reply => Err(fleet.unexpected(key, "`RENAME`", &reply)),
         }
     }
 
@@ -218,9 +206,9 @@ impl Loader {
             Some(Kind::Stream) => b"XLEN",
             _ => return Ok(()),
         };
-        let (Some(connection), Some(built)) = (&mut self.connection, self.built) else { return Ok(()) };
+        let (Some(fleet), Some(built)) = (&mut self.fleet, self.built) else { return Ok(()) };
         let writing = at(&group.key, group.offset);
-        match connection.ask(&[length, target]).await? {
+        match fleet.ask(&group.key, &[length, target]).await? {
             Reply::Integer(found) if found.unsigned_abs() == built => Ok(()),
             // Fields that have an expiry go by themselves.
             Reply::Integer(found)
@@ -235,7 +223,7 @@ impl Loader {
                 self.refuse("LOST", interfered(&writing, what), true)
             }
             Reply::Error(error) => self.refuse(refusal::word(&error), refusal::failure(&error, writing), true),
-            reply => Err(connection.unexpected("a question for a length", &reply)),
+            reply => Err(fleet.unexpected(&group.key, "a question for a length", &reply)),
         }
     }
 
@@ -258,7 +246,7 @@ impl Loader {
             group.expired |= passed;
         }
         let Some(target) = self.written_before(&key, command.offset).await? else { return Ok(()) };
-        self.send(&renamed(command, 1, &target), key, command.offset, What::Plain).await
+        self.send_to(command, 1, &target, key, What::Plain).await
     }
 
     /// Sets expiries of fields of the hash that was written just before.
@@ -277,7 +265,7 @@ impl Loader {
             group.timed_fields += fields.unsigned_abs();
         }
         let Some(target) = self.written_before(&key, command.offset).await? else { return Ok(()) };
-        self.send(&renamed(command, 1, &target), key, command.offset, What::Fields).await
+        self.send_to(command, 1, &target, key, What::Fields).await
     }
 
     /// Under which name the key stands that was written just before; nothing where it was left as it was.
@@ -286,7 +274,7 @@ impl Loader {
             return Ok((!group.skipping).then(|| group.target.clone().unwrap_or_else(|| key.clone())));
         }
         // Whether the key before was left as it was is known once everything is answered.
-        self.settle(0).await?;
+        self.settle().await?;
         match &self.last {
             Some((last, skipped)) if last == key => Ok((!skipped).then(|| key.clone())),
             _ if self.on_conflict == OnConflict::Replace => Ok(Some(key.clone())),
@@ -316,16 +304,6 @@ pub(super) fn counted(command: &Command, kind: Kind) -> What {
         _ => Some(command.len() as u64 - 2),
     };
     What::Part { kind, elements }
-}
-
-/// A command with another key at this place.
-pub(super) fn renamed(command: &Command, place: usize, key: &[u8]) -> BytesMut {
-    let mut out = BytesMut::with_capacity(command.raw().len() + key.len());
-    resp::arguments(&mut out, command.len() as u64);
-    for at in 0..command.len() {
-        resp::argument(&mut out, if at == place { key } else { command.arg(at) });
-    }
-    out
 }
 
 /// The type that a command adds to, and the place of its key.

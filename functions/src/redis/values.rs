@@ -5,12 +5,13 @@
 //! there is still none is part of the same transaction, and one command for all takes the place of one for each.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::connection::{Connection, Reply};
 use super::expiry::{Expiry, ask_expiry, read_expiry, time};
 use super::facts::{self, Clock};
 use super::form::{Form, LONGEST_ARGUMENT};
+use super::outgoing::Outgoing;
 use super::refusal;
 use super::resp::{self, Head, show};
 use super::scan::{Written, reading};
@@ -75,24 +76,23 @@ impl Batch {
     }
 
     /// Writes the transaction.
-    pub(crate) fn ask(&self, out: &mut BytesMut) {
-        resp::command(out, &[b"MULTI"]);
+    pub(crate) fn ask(&self, out: &mut Outgoing) {
+        out.command(&[b"MULTI"]);
         match self.expiries {
-            Expiries::NoneHere(_) => resp::command(out, &[b"INFO", b"keyspace"]),
+            Expiries::NoneHere(_) => out.command(&[b"INFO", b"keyspace"]),
             Expiries::Asked(clock) => {
                 if clock == Clock::Left {
-                    resp::command(out, &[b"TIME"]);
+                    out.command(&[b"TIME"]);
                 }
                 self.keys().for_each(|key| ask_expiry(out, clock, key));
             }
         }
         if !self.strings.is_empty() {
-            resp::arguments(out, 1 + self.strings.len() as u64);
-            resp::argument(out, b"MGET");
+            let out = out.begin(1 + self.strings.len() as u64, b"MGET");
             self.strings.iter().for_each(|key| resp::argument(out, key));
         }
-        self.others.iter().for_each(|key| resp::command(out, &[b"DUMP", key]));
-        resp::command(out, &[b"EXEC"]);
+        self.others.iter().for_each(|key| out.command(&[b"DUMP", key]));
+        out.command(&[b"EXEC"]);
     }
 
     /// What the request at this place inside the transaction was about, for messages.
