@@ -79,6 +79,7 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
         ("repository.yaml", include_str!("../../tasks/repository.yaml")),
         ("redis-copy.yaml", include_str!("../../tasks/redis-copy.yaml")),
         ("redis-digest.yaml", include_str!("../../tasks/redis-digest.yaml")),
+        ("redis-verify.yaml", include_str!("../../tasks/redis-verify.yaml")),
         ("redis-diff.yaml", include_str!("../../tasks/redis-diff.yaml")),
         ("postgres.yaml", include_str!("../../tasks/postgres.yaml")),
     ]

@@ -90,7 +90,7 @@ async fn a_restore_is_rehearsed_and_leaves_nothing() {
     assert_eq!(report.status, Status::Failed);
     let first = report.first_failure.clone().expect("a difference");
     assert_eq!(first.step, "compare");
-    assert!(format!("{first:?}").contains("differs"), "{first:?}");
+    assert!(format!("{first:?}").contains("differ: 1 with another value"), "{first:?}");
     let folder = output(&report, "folder", "stdout");
     assert!(!std::path::Path::new(folder.as_str().expect("a path")).exists());
 }
