@@ -30,6 +30,9 @@ pub mod throttle;
 pub mod upload;
 
 mod codec;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod location;
 mod metrics;
 mod objects;

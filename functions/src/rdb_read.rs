@@ -116,6 +116,8 @@ impl Function for RdbRead {
         let head = StreamHead {
             redis: rdb.about.server.clone().unwrap_or_default(),
             source: "rdb".to_owned(),
+            consistency: "point-in-time".to_owned(),
+            role: String::new(),
             databases: Vec::new(),
         };
         let mut form = Form::begin(ports.stdout, &head)?;

@@ -3,9 +3,10 @@
 //! Takes a server's address. Gives a stream of RESP commands with a head and a trailer, as described in
 //! `docs/reference/redis-stream.md`; `redis-restore` and `redis-cli --pipe` load it. Always holds: success means that
 //! every key that was there from beginning to end is in the stream, with an expiry if it has one; any key that the server
-//! would not show fails the step. It is no snapshot of one moment: what is written to the server meanwhile may or may not
-//! be in the stream, but each small value is whole and of one moment.
+//! would not show fails the step. Read by replication, all of it is of one moment. Read by scan, it is not: what is written
+//! to the server meanwhile may or may not be in the stream, but each small value is whole and of one moment.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
@@ -15,13 +16,16 @@ use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rdb::copy::Options;
 use crate::redis::connection::Connection;
 use crate::redis::facts::Facts;
 use crate::redis::form::{Form, StreamHead, stream_type};
 use crate::redis::libraries;
+use crate::redis::replicated::Arriving;
+use crate::redis::role::{self, Role};
 use crate::redis::scan::{Dump, Limits, Written};
 use crate::redis::tally::thousands;
-use crate::redis::target::with_server;
+use crate::redis::target::{Target, with_server};
 use crate::units::Size;
 
 pub use crate::redis::tally::PerType;
@@ -43,10 +47,49 @@ with_server! {
         /// Whether to read the server's functions (Redis 7.0) too; true unless said.
         #[serde(default = "yes")]
         pub functions: bool,
+        /// How to read: `replication` (all of one moment: the server sends what a new replica gets, made by a process that it
+        /// forks; needs the rights to `PSYNC` and `REPLCONF`), `scan` (key by key, while the server goes on), or `auto` (unless
+        /// said): by replication, or by scan, with a warning, where the server does not do that.
+        #[serde(default)]
+        pub source: SourceKind,
+        /// With replication, whether the server may write what it sends to its own disk first; false unless said. Without its disk it
+        /// first waits for other replicas (`repl-diskless-sync-delay`, 5 seconds unless changed). With it there is no wait, but the
+        /// disk needs room for the data; a server that runs out of it may refuse all writes (`MISCONF`). A server whose
+        /// `repl-diskless-sync` is off (before Redis 7.0 it is unless changed) uses its disk in any case.
+        #[serde(default)]
+        pub server_disk: bool,
+        /// Which server to read: `given` (unless said), the one of `url`; or `replica`, of its replicas the one that is the least
+        /// behind, which spares the master. Where `url` is a replica's, that one is read. One that has lost its master is refused.
+        #[serde(default)]
+        pub from: From,
         /// How much to ask of the server at once.
         #[serde(default)]
         pub batch: BatchParams,
     }
+}
+
+/// How to read a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// By replication where the server does that, else by scan.
+    #[default]
+    Auto,
+    /// By replication.
+    Replication,
+    /// By scan.
+    Scan,
+}
+
+/// Which server to read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum From {
+    /// The one that the url names.
+    #[default]
+    Given,
+    /// Its replica that is the least behind.
+    Replica,
 }
 
 /// How much to ask of the server at once: more is faster, less leaves it more time for others.
@@ -89,6 +132,18 @@ pub struct RedisDumpOutputs {
     pub bytes: u64,
     /// The server's version.
     pub server_version: String,
+    /// How the server was read: `replication` or `scan`.
+    pub source: &'static str,
+    /// What the keys have in common: `point-in-time` where all are of one moment, `per-key` where only each is.
+    pub consistency: &'static str,
+    /// What the server that was read is to others: `master` or `replica`.
+    pub role: &'static str,
+    /// With replication: the history of writes (`master_replid`) in which that moment is; else null.
+    pub replication_id: Option<String>,
+    /// With replication: the moment, as an offset in that history; else null.
+    pub replication_offset: Option<u64>,
+    /// With replication: whether the server wrote what it sent to its disk first; else false.
+    pub server_disk: bool,
 }
 
 impl Function for RedisDump {
@@ -119,47 +174,121 @@ impl Function for RedisDump {
 
     async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
         let target = params.server().checked()?;
-        let mut connection = Connection::open(&target, call).await?;
+        let (target, mut connection, role) = role::reach(target, params.from == From::Replica, call).await?;
         let facts = Facts::ask(&mut connection).await?;
-        let databases = databases(params.databases, target.address.database, &facts, call);
-        let head = StreamHead { redis: facts.version.clone(), source: "scan".to_owned(), databases: databases.clone() };
-        let mut form = Form::begin(ports.stdout, &head)?;
-        let functions = if params.functions { libraries::write(&mut connection, &mut form).await? } else { 0 };
-        let server_version = facts.version.clone();
-        let mut dump = Dump {
-            connection,
-            form,
-            facts,
-            limits: Limits { keys: params.batch.keys as usize, bytes: params.batch.bytes.0 },
-            call,
-            written: Written::default(),
-            noted: Instant::now(),
-        };
-        for index in &databases {
-            let text = index.to_string();
-            let reply = dump.connection.ask(&[b"SELECT", text.as_bytes()]).await?;
-            dump.connection.accepted(reply, format_args!("selecting database {index}"))?;
-            dump.form.command(&[b"SELECT", text.as_bytes()]);
-            dump.database(*index).await?;
+        if params.source != SourceKind::Scan {
+            match Arriving::begin(connection, params.server_disk).await? {
+                Ok(arriving) => return replicated(arriving, &params, ports, &target, &facts, &role, call).await,
+                Err(failure) if params.source == SourceKind::Replication => return Err(failure),
+                Err(failure) => call.warn(format!(
+                    "read by scan, so that not all is of one moment, for {}; `source: scan` says that this is meant",
+                    failure.message
+                )),
+            }
+            connection = Connection::open(&target, call).await?;
         }
-        dump.facts.still(&mut dump.connection).await?;
-        let written = dump.written;
-        if written.reserved > 0 {
-            call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
+        if role.is_lost() {
+            call.warn("this replica has lost its master: what it holds may be old");
         }
-        let bytes = dump.form.finish(written.types, functions).await?;
-        call.note(format!("{} keys", thousands(written.types.total())));
-        Ok(RedisDumpOutputs {
-            keys: written.types.total(),
-            per_type: written.types,
-            databases,
-            expires: written.expires,
-            vanished: written.vanished,
-            functions,
-            bytes,
-            server_version,
-        })
+        scanned(connection, &params, ports, &target, facts, &role, call).await
     }
+}
+
+async fn replicated(
+    arriving: Arriving,
+    params: &RedisDumpParams,
+    ports: Source,
+    target: &Target,
+    facts: &Facts,
+    role: &Role,
+    call: &Call,
+) -> Result<RedisDumpOutputs, Failure> {
+    let listed = databases(params.databases.clone(), target.address.database, facts, call);
+    // Else all that there are: one that has got its first key since the server was asked is read too.
+    let only = params.databases.is_some() || target.address.database.is_some();
+    let options = Options {
+        databases: only.then(|| listed.clone()),
+        no_functions: !params.functions,
+        no_hints: true,
+        ..Options::default()
+    };
+    let head = StreamHead::new(facts, "replication", "point-in-time", role.name(), listed.clone());
+    let done = arriving.write(ports.stdout, &head, &options, call).await?;
+    let copied = done.copied;
+    call.note(format!("{} keys", thousands(copied.types.total())));
+    let databases: BTreeSet<u32> = copied.databases.into_keys().chain(listed).collect();
+    Ok(RedisDumpOutputs {
+        keys: copied.types.total(),
+        per_type: copied.types,
+        databases: databases.into_iter().collect(),
+        expires: copied.expires,
+        vanished: 0,
+        functions: copied.functions,
+        bytes: done.bytes,
+        server_version: facts.version.clone(),
+        source: "replication",
+        consistency: "point-in-time",
+        role: role.name(),
+        replication_id: Some(done.id),
+        replication_offset: Some(done.offset),
+        server_disk: done.from_disk,
+    })
+}
+
+async fn scanned(
+    connection: Connection,
+    params: &RedisDumpParams,
+    ports: Source,
+    target: &Target,
+    facts: Facts,
+    role: &Role,
+    call: &Call,
+) -> Result<RedisDumpOutputs, Failure> {
+    let mut connection = connection;
+    let databases = databases(params.databases.clone(), target.address.database, &facts, call);
+    let head = StreamHead::new(&facts, "scan", "per-key", role.name(), databases.clone());
+    let mut form = Form::begin(ports.stdout, &head)?;
+    let functions = if params.functions { libraries::write(&mut connection, &mut form).await? } else { 0 };
+    let server_version = facts.version.clone();
+    let mut dump = Dump {
+        connection,
+        form,
+        facts,
+        limits: Limits { keys: params.batch.keys as usize, bytes: params.batch.bytes.0 },
+        call,
+        written: Written::default(),
+        noted: Instant::now(),
+    };
+    for index in &databases {
+        let text = index.to_string();
+        let reply = dump.connection.ask(&[b"SELECT", text.as_bytes()]).await?;
+        dump.connection.accepted(reply, format_args!("selecting database {index}"))?;
+        dump.form.command(&[b"SELECT", text.as_bytes()]);
+        dump.database(*index).await?;
+    }
+    dump.facts.still(&mut dump.connection).await?;
+    let written = dump.written;
+    if written.reserved > 0 {
+        call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
+    }
+    let bytes = dump.form.finish(written.types, functions).await?;
+    call.note(format!("{} keys", thousands(written.types.total())));
+    Ok(RedisDumpOutputs {
+        keys: written.types.total(),
+        per_type: written.types,
+        databases,
+        expires: written.expires,
+        vanished: written.vanished,
+        functions,
+        bytes,
+        server_version,
+        source: "scan",
+        consistency: "per-key",
+        role: role.name(),
+        replication_id: None,
+        replication_offset: None,
+        server_disk: false,
+    })
 }
 
 /// The databases to read, in order. Says so where others that hold keys are left out because of the url.

@@ -1,5 +1,6 @@
 //! What tests across the workspace share: doubles that misbehave, random tasks, and the rig that starts real servers.
 
+pub mod between;
 pub mod case_functions;
 pub mod doubles;
 pub mod flaky;

@@ -33,7 +33,10 @@ pub(crate) const WHOLE: usize = 1 << 20;
 pub(crate) const WHOLE_STREAM: usize = 16 << 20;
 
 /// The same of modules' values, which nobody else can take apart: longer ones are refused.
-pub(crate) const WHOLE_MODULE: usize = 32 << 20;
+pub(crate) const WHOLE_MODULE: usize = 24 << 20;
+
+/// A value that is passed on whole may be so many times as long without its compression.
+const UNPACKED: usize = 4;
 
 /// What is written in one step of a value that is passed on whole.
 const STEP: usize = 64 << 10;
@@ -146,11 +149,11 @@ async fn key<S: Source>(
         string(rdb, form, entry).await?
     } else {
         match whole(rdb, entry, options.form).await? {
-            Some(Skimmed { length, empty: true }) => {
+            Some(Skimmed { length, empty: true, .. }) => {
                 rdb.input.skip(length);
                 false
             }
-            Some(Skimmed { length, empty: false }) => {
+            Some(Skimmed { length, empty: false, .. }) => {
                 restore(rdb, form, entry, length, !options.no_hints).await?;
                 true
             }
@@ -197,7 +200,8 @@ async fn parts<S: Source>(
 /// The length of a value that is to be passed on whole, once all of it has come.
 async fn whole<S: Source>(rdb: &mut Rdb<S>, entry: Entry, form: ValueForm) -> Result<Option<Skimmed>, Failure> {
     let module = entry.layout == Layout::Module;
-    if form == ValueForm::Logical {
+    // Of the oldest of all encodings servers check more than those did that wrote it: they would refuse to restore some.
+    if form == ValueForm::Logical || entry.layout == Layout::Zipmap {
         if module {
             return Err(Failure::rejected(format!(
                 "the key {} is a module's value, and there are no plain commands for it",
@@ -212,14 +216,20 @@ async fn whole<S: Source>(rdb: &mut Rdb<S>, entry: Entry, form: ValueForm) -> Re
         Layout::Module => WHOLE_MODULE,
         _ => WHOLE,
     };
+    let unpacked = (most * UNPACKED) as u64;
     let mut wanted = 0;
     loop {
         let input = &mut rdb.input;
         match skim(entry.layout, input.rest()) {
-            Ok(skimmed) if skimmed.length <= most => return Ok(Some(skimmed)),
+            Ok(skimmed) if skimmed.length <= most && (module || skimmed.unpacked <= unpacked) => {
+                return Ok(Some(skimmed));
+            }
             Err(Stop::More(at_least)) if at_least <= most as u64 => {
                 // Twice as much as before, so that however the bytes arrive none is looked at more than a few times.
                 wanted = (input.rest().len() * 2).max(at_least as usize).max(wanted).min(most + 1);
+                if wanted > WHOLE {
+                    input.make_room(most + 1);
+                }
                 while input.rest().len() < wanted && input.more().await? {}
                 if (input.rest().len() as u64) < at_least {
                     return Err(input.cut());

@@ -32,7 +32,7 @@ pub(crate) fn layout(payload: &[u8]) -> Result<Layout, Failure> {
         return Err(wrong(NAME, 0, "it is too short"));
     };
     let sum = u64::from_le_bytes(*sum);
-    if sum != 0 && sum != checksum(CrcAlgorithm::Crc64Redis, body) {
+    if sum != checksum(CrcAlgorithm::Crc64Redis, body) {
         return Err(wrong(NAME, payload.len() as u64 - 8, "its checksum does not fit"));
     }
     let valkey = VALKEY.contains(&u32::from(u16::from_le_bytes(*version)));

@@ -19,6 +19,8 @@ pub(crate) enum Stop {
 pub(crate) struct Skimmed {
     /// In bytes.
     pub(crate) length: usize,
+    /// How much its texts are without compression.
+    pub(crate) unpacked: u64,
     /// It has no elements: a server drops it when it loads it, and refuses to restore it.
     pub(crate) empty: bool,
 }
@@ -26,6 +28,7 @@ pub(crate) struct Skimmed {
 struct Skim<'a> {
     bytes: &'a [u8],
     at: usize,
+    unpacked: u64,
 }
 
 enum Head {
@@ -72,13 +75,17 @@ impl Skim<'_> {
 
     fn text(&mut self) -> Result<(), Stop> {
         match self.head()? {
-            Head::Plain(length) => self.over(length),
+            Head::Plain(length) => {
+                self.unpacked = self.unpacked.saturating_add(length);
+                self.over(length)
+            }
             Head::Encoded(0) => self.over(1),
             Head::Encoded(1) => self.over(2),
             Head::Encoded(2) => self.over(4),
             Head::Encoded(3) => {
                 let packed = self.number()?;
-                self.number()?;
+                let length = self.number()?;
+                self.unpacked = self.unpacked.saturating_add(length);
                 self.over(packed)
             }
             Head::Encoded(_) => Err(Stop::Wrong(self.at - 1, "no text is written in this way")),
@@ -196,7 +203,7 @@ impl Skim<'_> {
 /// # Errors
 /// More of it has to come, or it is none.
 pub(crate) fn skim(layout: Layout, bytes: &[u8]) -> Result<Skimmed, Stop> {
-    let mut skim = Skim { bytes, at: 0 };
+    let mut skim = Skim { bytes, at: 0, unpacked: 0 };
     let empty = skim.value(layout)?;
-    Ok(Skimmed { length: skim.at, empty })
+    Ok(Skimmed { length: skim.at, unpacked: skim.unpacked, empty })
 }

@@ -96,10 +96,10 @@ impl Values {
             let id = (milliseconds, base.1.wrapping_add_signed(packed.number(input).await?));
             let same = marks & SAME_FIELDS != 0;
             let fields = if same { names } else { packed.number(input).await? };
-            let Ok(fields) = u64::try_from(fields) else {
+            let deleted = marks & DELETED != 0;
+            let Some(fields) = u64::try_from(fields).ok().filter(|fields| *fields > 0 || deleted) else {
                 return Err(input.wrong(format_args!("an entry of {fields} fields")));
             };
-            let deleted = marks & DELETED != 0;
             present.add(id, std::mem::take(&mut first), deleted);
             if deleted {
                 entry(packed, fields, same.then_some((&held[..], &ends[..])), input, &mut super::visit::Nobody).await?;

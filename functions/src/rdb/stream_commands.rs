@@ -35,12 +35,6 @@ impl Commands<'_> {
     pub(super) async fn part(&mut self, part: Stream<'_>) -> Result<(), Failure> {
         match part {
             Stream::Entry { id, fields } => {
-                if fields == 0 {
-                    return Err(Failure::corrupt(format!(
-                        "the stream {} has an entry without fields",
-                        resp::show(self.key)
-                    )));
-                }
                 self.begin();
                 self.elements += 1;
                 let out = self.form.begin_command(3 + 2 * fields);

@@ -218,7 +218,16 @@ impl Connection {
         }
     }
 
-    async fn fill(&mut self) -> Result<(), Failure> {
+    /// What was read and not taken yet, for a reader of something else than replies.
+    pub(super) fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// Reads once from the socket.
+    ///
+    /// # Errors
+    /// The connection is lost, the server is silent for too long, or the step has to stop.
+    pub(super) async fn fill(&mut self) -> Result<(), Failure> {
         self.input.reserve(READ);
         let reading = timeout(self.patience, self.wire.read_buf(&mut self.input));
         let read = tokio::select! {
@@ -246,7 +255,8 @@ impl Connection {
             .with_help("look at what the server is doing, or raise `answerTimeout`")
     }
 
-    fn strange(&self, what: impl std::fmt::Display) -> Failure {
+    /// A failure of what no Redis server answers.
+    pub(super) fn strange(&self, what: impl std::fmt::Display) -> Failure {
         Failure::corrupt(format!("`{}` answered {what}", self.server)).with_help("is it a Redis server?")
     }
 

@@ -40,7 +40,8 @@ pub(crate) struct Facts {
     pub(crate) databases: Vec<Database>,
 }
 
-fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
+/// A field of `INFO`.
+pub(crate) fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
@@ -64,7 +65,11 @@ pub(crate) fn keyspace(info: &str) -> Vec<Database> {
     found
 }
 
-async fn info(connection: &mut Connection, section: &str) -> Result<String, Failure> {
+/// A section of `INFO`.
+///
+/// # Errors
+/// It is not allowed, or the connection is lost.
+pub(crate) async fn info(connection: &mut Connection, section: &str) -> Result<String, Failure> {
     let reply = connection.ask(&[b"INFO", section.as_bytes()]).await?;
     match connection.accepted(reply, format_args!("asking `INFO {section}`"))? {
         Reply::Bulk(text) => Ok(String::from_utf8_lossy(&text).into_owned()),

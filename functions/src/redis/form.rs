@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::facts::Facts;
 use super::resp;
 use super::tally::PerType;
 
@@ -42,11 +43,30 @@ pub(crate) fn stream_type() -> StreamType {
 pub(crate) struct StreamHead {
     /// The version of the server that was read.
     pub(crate) redis: String,
-    /// How it was read: `scan`, `rdb`.
+    /// How it was read: `replication`, `scan`, `rdb`.
     pub(crate) source: String,
+    /// What the keys have in common: `point-in-time` or `per-key`. Empty where nobody said, as `role` is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) consistency: String,
+    /// What the server was to others: `master` or `replica`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) role: String,
     /// The databases that follow, in order; empty where that was not known beforehand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) databases: Vec<u32>,
+}
+
+impl StreamHead {
+    /// The head of a dump that is made now.
+    pub(crate) fn new(facts: &Facts, source: &str, consistency: &str, role: &str, databases: Vec<u32>) -> Self {
+        Self {
+            redis: facts.version.clone(),
+            source: source.to_owned(),
+            consistency: consistency.to_owned(),
+            role: role.to_owned(),
+            databases,
+        }
+    }
 }
 
 /// What the trailer says.

@@ -9,6 +9,8 @@ mod interrupted;
 mod losses;
 mod options;
 mod refusals;
+mod replication;
+mod replication_fails;
 mod rig;
 mod round_trip;
 mod verify;

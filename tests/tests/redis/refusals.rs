@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{dump, dumped, fill, fill_database, many_strings, restore, run};
+use super::rig::{dump, dumped, fill, fill_database, many_strings, restore, run, scanned};
 
 async fn dump_with(params: Json) -> Result<Json, Failure> {
     run_alone(RedisDump, params, Input::None).await.result
@@ -74,7 +74,7 @@ async fn what_an_acl_forbids_fails_the_dump() {
     ] {
         run(&mut server.client(), "ACL DELUSER reader");
         run(&mut server.client(), all);
-        let params = json!({"url": server.url(), "username": "reader", "password": "word"});
+        let params = json!({"url": server.url(), "username": "reader", "password": "word", "source": "scan"});
         assert_eq!(dump_with(params.clone()).await.expect("all that is needed")["keys"], 2005);
         run(&mut server.client(), &format!("ACL SETUSER reader {rule}"));
         let failure = dump_with(params).await.expect_err(rule);
@@ -88,7 +88,7 @@ async fn what_an_acl_forbids_fails_the_dump() {
 async fn the_rights_that_are_documented_are_enough_to_restore() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
-    let stream = dumped(&from).await;
+    let stream = scanned(&from).await;
     let stored =
         "+select +echo +set +restore +del +rpush +hset +sadd +zadd +pexpireat +function|load +time +unlink +exists";
     let parts = "+client|getname +client|setname +sadd +srem +llen +hlen +scard +zcard";
@@ -236,7 +236,7 @@ fn wait_for_dump(server: &RedisServer) {
 }
 
 async fn dump_slowly(url: String) -> Result<Json, Failure> {
-    run_alone(RedisDump, json!({"url": url, "batch": {"keys": 1}}), Input::None).await.result
+    run_alone(RedisDump, json!({"url": url, "source": "scan", "batch": {"keys": 1}}), Input::None).await.result
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +262,7 @@ async fn a_server_that_hangs_holds_nothing_up() {
     hang(&to, nix::sys::signal::Signal::SIGSTOP);
     let dumping = tokio::spawn(run_alone_until(
         RedisDump,
-        json!({"url": from.socket_url(), "batch": {"keys": 1}}),
+        json!({"url": from.socket_url(), "source": "scan", "batch": {"keys": 1}}),
         Input::None,
         cancel.clone(),
     ));

@@ -17,6 +17,18 @@ pub(crate) async fn dump(server: &RedisServer) -> Outcome {
     run_alone(RedisDump, json!({"url": server.socket_url()}), Input::None).await
 }
 
+/// A dump by scan.
+pub(crate) async fn scan(server: &RedisServer) -> Outcome {
+    run_alone(RedisDump, json!({"url": server.socket_url(), "source": "scan"}), Input::None).await
+}
+
+/// A dump by scan that must succeed; gives the stream.
+pub(crate) async fn scanned(server: &RedisServer) -> Vec<u8> {
+    let outcome = scan(server).await;
+    outcome.result.expect("a dump by scan");
+    outcome.stdout
+}
+
 /// A dump that must succeed; gives the stream.
 pub(crate) async fn dumped(server: &RedisServer) -> Vec<u8> {
     let outcome = dump(server).await;

@@ -5,7 +5,7 @@ use aquifer_functions::redis_dump::RedisDump;
 use aquifer_tests::redis_server::{Certificates, RedisServer};
 use serde_json::json;
 
-use super::rig::{digest, dump, dumped, fill, fill_database, functions, portrait, restore, run};
+use super::rig::{digest, dumped, fill, fill_database, functions, portrait, restore, run, scan, scanned};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_comes_back() {
@@ -14,7 +14,7 @@ async fn everything_comes_back() {
     fill_database(&from, 7);
     fill_database(&from, 299);
     let before = portrait(&from);
-    let outcome = dump(&from).await;
+    let outcome = scan(&from).await;
     let outputs = outcome.result.expect("a dump");
     assert_eq!(outputs["keys"], before.len() - 2, "{outputs}");
     assert_eq!(outputs["databases"], json!([0, 7, 299]));
@@ -43,7 +43,7 @@ async fn redis_cli_loads_it_too() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
     fill_database(&from, 7);
-    let stream = dumped(&from).await;
+    let stream = scanned(&from).await;
     for _ in 0..2 {
         let said = to.pipe(&stream);
         assert!(said.contains("errors: 0"), "{said}");
@@ -59,7 +59,8 @@ async fn an_unchanged_server_gives_the_same_bytes() {
     fill_database(&from, 3);
     let stream = dumped(&from).await;
     assert!(stream == dumped(&from).await);
-    let small = json!({"url": from.url(), "batch": {"keys": 1, "bytes": 1}});
+    assert!(scanned(&from).await == scanned(&from).await);
+    let small = json!({"url": from.url(), "source": "scan", "batch": {"keys": 1, "bytes": 1}});
     let slow = run_alone(RedisDump, small, Input::None).await;
     slow.result.expect("a dump in small steps");
     let to = RedisServer::start();
@@ -255,7 +256,7 @@ async fn a_server_without_the_new_commands_is_read_by_the_old_ones() {
     let to = RedisServer::start();
     fill_database(&from, 0);
     super::rig::many_strings(&from, 3000);
-    let stream = dumped(&from).await;
+    let stream = scanned(&from).await;
     restore(&to, &stream, json!({})).await.expect("a restore");
     assert_eq!(to.cli(&["DEBUG", "DIGEST"]), from.cli(&["DEBUG", "DIGEST"]));
     let left = |server: &RedisServer| server.cli(&["PTTL", "timed"]).trim().parse::<i64>().expect("an expiry");

@@ -1,0 +1,152 @@
+//! A server's data as it sends it to a replica: the handshake, then an RDB of one moment.
+//!
+//! Takes a [`Connection`] that is signed in and has nothing under way. Gives the RDB's bytes as they come, and where they
+//! end. Always holds: the server is asked for an RDB alone, and is never told that anything was taken over, so it counts
+//! on no replica here; what is held is one read of the socket; a line feed that it sends while it prepares the RDB is a
+//! sign of life; a connection that ends before the RDB does is a failure.
+
+use aquifer_engine::failure::{Failure, FailureKind};
+use bytes::Bytes;
+
+use super::connection::{Connection, Reply};
+use super::framing::{self, Framing, Next};
+use super::refusal;
+use super::resp::Head;
+
+/// An RDB being received.
+#[derive(Debug)]
+pub(crate) struct Replication {
+    connection: Connection,
+    framing: Framing,
+    /// Bytes of the RDB that have come.
+    received: u64,
+    /// The history of writes that the server is at.
+    pub(crate) id: String,
+    /// How far in it.
+    pub(crate) offset: u64,
+    /// The server wrote the RDB to its disk first.
+    pub(crate) from_disk: bool,
+}
+
+impl Replication {
+    /// Asks for an RDB, and waits for its first byte. `disk` has the server write it to its disk.
+    ///
+    /// # Errors
+    /// The server does not do that, not for us, or not now; or it goes away.
+    pub(crate) async fn begin(mut connection: Connection, disk: bool) -> Result<Self, Failure> {
+        // Without `eof` the server knows no other way than a file. What it does not know or allow of these it leaves out:
+        // what counts is its answer to `PSYNC`. Each has to be answered before the next one is sent.
+        let options: &[&[&[u8]]] = &[&[b"capa", b"psync2"], &[b"rdb-only", b"1"], &[b"capa", b"eof"]];
+        for option in &options[..if disk { 2 } else { 3 }] {
+            let mut command: Vec<&[u8]> = vec![b"REPLCONF"];
+            command.extend_from_slice(option);
+            connection.ask(&command).await?;
+        }
+        connection.push(&[b"PSYNC", b"?", b"-1"]);
+        connection.flush().await?;
+        connection.skip_signs_of_life().await?;
+        let line = match connection.head().await? {
+            Head::Simple(line) => line,
+            Head::Error(error) => return Err(refused(&error)),
+            head => return Err(connection.unexpected("`PSYNC`", &head)),
+        };
+        let text = String::from_utf8_lossy(&line).into_owned();
+        let mut words = text.split_ascii_whitespace();
+        let (Some("FULLRESYNC"), Some(id), Some(offset)) = (words.next(), words.next(), words.next()) else {
+            return Err(connection.unexpected("`PSYNC`", &Reply::Simple(line)));
+        };
+        let offset = offset.parse().map_err(|_| connection.unexpected("`PSYNC`", &text))?;
+        let framing = connection.announced_rdb().await.map_err(not_made)?;
+        let from_disk = matches!(framing, Framing::Length(_));
+        let id = id.to_owned();
+        // A server that cannot make the RDB may find out only now: until here another way can still be taken.
+        if connection.input().is_empty() {
+            connection.fill().await.map_err(not_made)?;
+        }
+        Ok(Self { connection, framing, received: 0, id, offset, from_disk })
+    }
+
+    /// The next bytes of the RDB; nothing once it is complete.
+    ///
+    /// # Errors
+    /// The server went away or was silent for too long, or the step has to stop.
+    pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            match self.framing.next(self.connection.input()) {
+                Next::Piece(piece) => {
+                    self.received += piece.len() as u64;
+                    return Ok(Some(piece));
+                }
+                Next::End => return Ok(None),
+                Next::More => {
+                    let filled = self.connection.fill().await;
+                    filled.map_err(|failure| self.while_reading(failure))?;
+                }
+            }
+        }
+    }
+
+    fn while_reading(&self, failure: Failure) -> Failure {
+        if failure.kind == FailureKind::Cancelled {
+            return failure;
+        }
+        let message = format!("{}, {} bytes into its RDB", failure.message, self.received);
+        Failure { message, ..failure }
+    }
+}
+
+impl Connection {
+    /// Waits for something else than line feeds, which a server sends while it prepares for a replica.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    async fn skip_signs_of_life(&mut self) -> Result<(), Failure> {
+        loop {
+            framing::skip_signs_of_life(self.input());
+            if !self.input().is_empty() {
+                return Ok(());
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The line that announces an RDB.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    async fn announced_rdb(&mut self) -> Result<Framing, Failure> {
+        loop {
+            match Framing::announced(self.input()) {
+                Ok(Some(framing)) => return Ok(framing),
+                Ok(None) => self.fill().await?,
+                Err(what) => return Err(self.strange(what)),
+            }
+        }
+    }
+}
+
+fn refused(error: &str) -> Failure {
+    let failure = refusal::failure(error, "asking for replication (`PSYNC`)");
+    match refusal::word(error) {
+        "NOPERM" => {
+            failure.with_help("give this user `+psync +replconf` in the server's ACL, or read by `source: scan`")
+        }
+        "NOMASTERLINK" => Failure { kind: FailureKind::Unavailable, ..failure }
+            .with_help("this replica has lost its master, so what it holds may be old: name another server"),
+        _ if refusal::is_unknown(error) => {
+            failure.with_help("this server has no `PSYNC`, as is usual where others run it: read it by `source: scan`")
+        }
+        _ if failure.help.is_some() => failure,
+        _ => failure.with_help("the server's log says more; `source: scan` reads it without replication"),
+    }
+}
+
+/// The server said that it would send an RDB, and then did not.
+fn not_made(failure: Failure) -> Failure {
+    if failure.kind != FailureKind::Unavailable {
+        return failure;
+    }
+    Failure { message: format!("{} before its RDB began", failure.message), ..failure }.with_help(
+        "the server's log says why: it may have no memory for another process, or no room on its disk (`serverDisk`)",
+    )
+}
