@@ -73,6 +73,7 @@ pub struct RedisDiffParams {
     /// With which database of the right server each database of the left one is compared: `{"0": 3}`. One that is not named is
     /// compared with the one of its own number.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, u32>")]
     pub database_map: BTreeMap<u32, u32>,
     /// How expiries count: `exact` (unless said), `presence` or `ignore`.
     #[serde(default)]

@@ -99,7 +99,10 @@ async fn a_restore_is_rehearsed_and_leaves_nothing() {
 async fn a_restore_that_is_checked_first_writes_nothing_of_what_it_would_not_finish() {
     let place = Place::new();
     succeeded(played(&catalog(), "redis-backup", &place.inputs()).await);
-    let verified = succeeded(played(&catalog(), "redis-verify", &place.inputs()).await);
+    let inputs = Inputs::default()
+        .with_text("repository", place.folder.path().join("repository").display().to_string())
+        .with_text("password", "correct horse");
+    let verified = succeeded(played(&catalog(), "redis-verify", &inputs).await);
     assert_eq!(output(&verified, "verify", "digest"), place.digest().await);
     // All but one are gone, so a restore would write many before it meets that one.
     let mut client = place.server.client();
