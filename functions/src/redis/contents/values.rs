@@ -23,10 +23,10 @@ pub(super) fn part(to: &mut Elements, kind: Kind, command: &Command) -> Result<(
     let args = 2..command.len();
     match kind {
         Kind::List | Kind::Set => args.for_each(|at| to.whole(Role::Element, command.arg(at))),
-        Kind::Hash if command.len() % 2 == 0 => {
+        Kind::Hash if command.len().is_multiple_of(2) => {
             args.for_each(|at| to.whole(if at % 2 == 0 { Role::Field } else { Role::Value }, command.arg(at)));
         }
-        Kind::SortedSet if command.len() % 2 == 0 => {
+        Kind::SortedSet if command.len().is_multiple_of(2) => {
             for at in args.step_by(2) {
                 let score = score(command.arg(at)).ok_or_else(refused)?;
                 to.whole(Role::Member, command.arg(at + 1));

@@ -154,7 +154,8 @@ impl<'a> Streamed<'a> {
             }
             match how {
                 Some(how) if count => {
-                    if self.found.add(self.at.0, &key, how, self.rules) {
+                    let shown = self.found.add(self.at.0, &key, how, self.rules);
+                    if shown {
                         let sides = [Some(describe(&here)), self.right.describe(&key, there.as_ref()).await?];
                         self.found.example(self.at.0, &key, how, sides);
                     }
