@@ -7,26 +7,35 @@
 //! [`Failure`]: aquifer_engine::failure::Failure
 
 pub(crate) mod address;
+pub(crate) mod big;
 pub(crate) mod chunks;
 pub(crate) mod connection;
 pub(crate) mod digest;
 pub(crate) mod digest_stream;
 pub(crate) mod expiry;
 pub(crate) mod facts;
-#[allow(dead_code, unreachable_pub, reason = "the functions that filter come next")]
+pub(crate) mod fields;
 pub(crate) mod filter;
 pub(crate) mod form;
+pub(crate) mod groups;
+pub(crate) mod hints;
 pub(crate) mod large;
 pub(crate) mod libraries;
 pub(crate) mod load;
+pub(crate) mod pace;
 pub(crate) mod parser;
 pub(crate) mod parts;
 pub(crate) mod refusal;
 pub(crate) mod replies;
 pub(crate) mod resp;
 pub(crate) mod scan;
+pub(crate) mod shapes;
+pub(crate) mod stream_info;
+pub(crate) mod streams;
 pub(crate) mod tally;
 pub(crate) mod target;
 pub(crate) mod temporary;
 pub(crate) mod tls;
 pub(crate) mod values;
+pub(crate) mod watched;
+pub(crate) mod work;

@@ -13,16 +13,20 @@ use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Source;
 use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::redis::connection::Connection;
 use crate::redis::facts::Facts;
 use crate::redis::form::{Form, StreamHead, stream_type};
+use crate::redis::hints::Hints;
 use crate::redis::libraries;
-use crate::redis::scan::{Dump, Limits, Written};
+use crate::redis::pace::Pace;
+use crate::redis::scan::{Dump, Written};
 use crate::redis::tally::thousands;
 use crate::redis::target::with_server;
-use crate::units::Size;
+
+pub use crate::redis::filter::{Keep, TypeName};
+pub use crate::redis::pace::Impact;
 
 pub use crate::redis::tally::PerType;
 pub use crate::redis::tls::Tls;
@@ -43,25 +47,16 @@ with_server! {
         /// Whether to read the server's functions (Redis 7.0) too; true unless said.
         #[serde(default = "yes")]
         pub functions: bool,
-        /// How much to ask of the server at once.
+        /// How much others may notice of the reading: `gentle`, `normal` (unless said) or `full`.
         #[serde(default)]
-        pub batch: BatchParams,
-    }
-}
-
-/// How much to ask of the server at once: more is faster, less leaves it more time for others.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct BatchParams {
-    /// Keys in one request, 1 to 10000; 256 unless said.
-    pub keys: u32,
-    /// Bytes of values in one request; `512KiB` unless said. A value that is bigger makes a request of its own.
-    pub bytes: Size,
-}
-
-impl Default for BatchParams {
-    fn default() -> Self {
-        Self { keys: 256, bytes: Size(512 << 10) }
+        pub impact: Impact,
+        /// Which keys to read; all of them unless said.
+        #[serde(default)]
+        pub filter: Keep,
+        /// Whether to write how often or how long ago each key was used, which a server with `maxmemory` evicts by; false unless
+        /// said, since it changes from dump to dump. Values that are read in parts have no such hint.
+        #[serde(default)]
+        pub hints: bool,
     }
 }
 
@@ -83,6 +78,10 @@ pub struct RedisDumpOutputs {
     pub expires: u64,
     /// Keys that were found, and had expired or been deleted before they could be read.
     pub vanished: u64,
+    /// Keys that the filter left out; where the server itself filters, as far as it can be told from its count at the beginning.
+    pub left_out: u64,
+    /// Pending entries of big streams that no command can make again, because the entries themselves were deleted.
+    pub lost_pending: u64,
     /// Libraries of functions that were written.
     pub functions: u64,
     /// Bytes of the stream.
@@ -105,12 +104,7 @@ impl Function for RedisDump {
 
     fn check(params: &RedisDumpParams) -> Result<(), ParamError> {
         params.server().target()?;
-        if !(1..=10_000).contains(&params.batch.keys) {
-            return Err(ParamError::new("batch.keys", format!("`{}` is not from 1 to 10000", params.batch.keys)));
-        }
-        if params.batch.bytes.0 == 0 {
-            return Err(ParamError::new("batch.bytes", "a request of no bytes reads nothing"));
-        }
+        params.filter.filter("filter")?;
         if params.databases.as_ref().is_some_and(Vec::is_empty) {
             return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
         }
@@ -121,6 +115,8 @@ impl Function for RedisDump {
         let target = params.server().checked()?;
         let mut connection = Connection::open(&target, call).await?;
         let facts = Facts::ask(&mut connection).await?;
+        let filter = params.filter.filter("filter").map_err(|error| Failure::config(error.message))?;
+        let hints = if params.hints { Some(Hints::of(&mut connection).await?) } else { None };
         let databases = databases(params.databases, target.address.database, &facts, call);
         let head = StreamHead { redis: facts.version.clone(), source: "scan".to_owned(), databases: databases.clone() };
         let mut form = Form::begin(ports.stdout, &head)?;
@@ -130,7 +126,9 @@ impl Function for RedisDump {
             connection,
             form,
             facts,
-            limits: Limits { keys: params.batch.keys as usize, bytes: params.batch.bytes.0 },
+            pace: Pace::new(params.impact, &target, call),
+            filter,
+            hints,
             call,
             written: Written::default(),
             noted: Instant::now(),
@@ -143,10 +141,8 @@ impl Function for RedisDump {
             dump.database(*index).await?;
         }
         dump.facts.still(&mut dump.connection).await?;
+        dump.say();
         let written = dump.written;
-        if written.reserved > 0 {
-            call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
-        }
         let bytes = dump.form.finish(written.types, functions).await?;
         call.note(format!("{} keys", thousands(written.types.total())));
         Ok(RedisDumpOutputs {
@@ -155,6 +151,8 @@ impl Function for RedisDump {
             databases,
             expires: written.expires,
             vanished: written.vanished,
+            left_out: written.left_out,
+            lost_pending: written.lost_pending,
             functions,
             bytes,
             server_version,

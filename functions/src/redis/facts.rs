@@ -31,6 +31,8 @@ pub(crate) enum Clock {
 pub(crate) struct Facts {
     /// Its version as it says it: `7.0.15`.
     pub(crate) version: String,
+    /// The version of Redis, or that which a server that follows it names.
+    pub(crate) redis: (u32, u32),
     /// Changes with every start of the server.
     pub(crate) run_id: String,
     pub(crate) clock: Clock,
@@ -85,6 +87,15 @@ pub(crate) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, 
     }
 }
 
+/// What a server that is full evicts by; empty where it does not say.
+///
+/// # Errors
+/// `INFO` is not allowed.
+pub(crate) async fn eviction(connection: &mut Connection) -> Result<String, Failure> {
+    let memory = info(connection, "memory").await?;
+    Ok(field(&memory, "maxmemory_policy").unwrap_or_default().to_owned())
+}
+
 impl Facts {
     /// Asks.
     ///
@@ -105,6 +116,7 @@ impl Facts {
         let lacks = matches!(&probe, Reply::Error(error) if refusal::is_unknown(error));
         Ok(Self {
             version: text,
+            redis,
             run_id: field(&server, "run_id").unwrap_or_default().to_owned(),
             clock: if lacks { Clock::Left } else { Clock::At },
             // Valkey says 7.2.4 to those who ask for Redis's version.

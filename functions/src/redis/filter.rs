@@ -7,6 +7,7 @@ use aquifer_engine::function::ParamError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::facts::Facts;
 use super::tally::Kind;
 
 /// The most patterns that one filter has.
@@ -98,12 +99,27 @@ impl KeyFilter {
         self.kinds.is_empty() || self.kinds.contains(&kind)
     }
 
+    /// True where not every type is wanted.
+    pub(crate) fn has_types(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
     /// The one pattern, where there is just one and it can be left to the server (`SCAN … MATCH`).
     pub(crate) fn only_pattern(&self) -> Option<&[u8]> {
         match &self.matching[..] {
             [pattern] => Some(pattern),
             _ => None,
         }
+    }
+
+    /// What can be left to this server: the one pattern (`SCAN … MATCH`), and from 6.0 on the one type (`TYPE`).
+    pub(crate) fn by_server(&self, facts: &Facts) -> Option<(Option<&[u8]>, Option<&'static [u8]>)> {
+        let kind = match self.kinds[..] {
+            [kind] if facts.redis >= (6, 0) => kind.name(),
+            _ => None,
+        };
+        let pattern = self.only_pattern();
+        (kind.is_some() || pattern.is_some()).then_some((pattern, kind))
     }
 }
 

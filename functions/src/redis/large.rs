@@ -46,7 +46,7 @@ impl Loader {
                     }
                     if wanted {
                         // What options a `ZADD` has was not looked at.
-                        let elements = Some(large.count - 2).filter(|_| kind != Kind::SortedSet);
+                        let elements = Some(large.count - 2).filter(|_| !matches!(kind, Kind::SortedSet | Kind::String));
                         self.sent_large(first, large.offset, What::Part { kind, elements }).await?;
                     }
                     Ok(())

@@ -183,6 +183,7 @@ impl Loader {
             Some(Kind::Hash) => b"HLEN",
             Some(Kind::Set) => b"SCARD",
             Some(Kind::SortedSet) => b"ZCARD",
+            Some(Kind::String) => b"STRLEN",
             _ => return Ok(()),
         };
         let (Some(connection), Some(built)) = (&mut self.connection, self.built) else { return Ok(()) };
@@ -254,9 +255,15 @@ fn interfered(writing: &str, what: impl std::fmt::Display) -> Failure {
 
 /// What the answer to a part will mean.
 pub(super) fn counted(command: &Command, kind: Kind) -> What {
-    // With an option such as `CH` the answer to `ZADD` counts something else.
-    let plain = kind != Kind::SortedSet || command.arg(2).first().is_some_and(|byte| !byte.is_ascii_alphabetic());
-    What::Part { kind, elements: Some(command.len() as u64 - 2).filter(|_| plain) }
+    let elements = match kind {
+        // With an option such as `CH` the answer to `ZADD` counts something else.
+        Kind::SortedSet if command.arg(2).first().is_none_or(u8::is_ascii_alphabetic) => None,
+        // A field whose time has come goes, sooner or later.
+        Kind::Hash if command.arg(0).eq_ignore_ascii_case(b"HPEXPIREAT") => None,
+        Kind::String => Some(command.arg(2).len() as u64),
+        _ => Some(command.len() as u64 - 2),
+    };
+    What::Part { kind, elements }
 }
 
 /// A command with another key at this place.
@@ -274,7 +281,8 @@ pub(super) fn part(name: &[u8], first: &[u8]) -> Option<(Kind, usize)> {
     Some(match name {
         b"RPUSH" => (Kind::List, 1),
         b"SADD" => (Kind::Set, 1),
-        b"HSET" | b"HMSET" => (Kind::Hash, 1),
+        b"HSET" | b"HMSET" | b"HPEXPIREAT" => (Kind::Hash, 1),
+        b"APPEND" => (Kind::String, 1),
         b"ZADD" => (Kind::SortedSet, 1),
         b"XADD" | b"XCLAIM" | b"XSETID" => (Kind::Stream, 1),
         b"XGROUP" => match &first.to_ascii_uppercase()[..] {

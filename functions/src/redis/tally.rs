@@ -30,6 +30,19 @@ impl Kind {
         }
     }
 
+    /// How `TYPE` names it; modules' types have names of their own.
+    pub(crate) fn name(self) -> Option<&'static [u8]> {
+        Some(match self {
+            Self::String => b"string",
+            Self::List => b"list",
+            Self::Hash => b"hash",
+            Self::Set => b"set",
+            Self::SortedSet => b"zset",
+            Self::Stream => b"stream",
+            Self::Other => return None,
+        })
+    }
+
     /// The type that `TYPE` names.
     pub(crate) fn of_name(name: &[u8]) -> Self {
         match name {
