@@ -15,6 +15,7 @@ pub mod exec;
 pub mod file_read;
 pub mod file_write;
 pub mod metrics_push;
+pub mod rdb_read;
 pub mod redis_digest;
 pub mod redis_dump;
 pub mod redis_restore;
@@ -30,6 +31,7 @@ mod codec;
 pub mod location;
 mod metrics;
 mod objects;
+mod rdb;
 mod redis;
 mod restic;
 pub mod units;
@@ -40,6 +42,7 @@ pub fn builtins() -> Registry {
         .with(redis_dump::RedisDump)
         .with(redis_restore::RedisRestore)
         .with(redis_digest::RedisDigest)
+        .with(rdb_read::RdbRead)
         .with(restic_push::ResticPush)
         .with(restic_pull::ResticPull)
         .with(restic_forget::ResticForget)

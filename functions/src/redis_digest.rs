@@ -1,10 +1,10 @@
 //! Computes the digest of a keyspace: what proves that a restore brought everything back.
 //!
 //! Takes a server's address. Gives 32 hexadecimal digits for all of it and for each database. Always holds: the digest
-//! depends on the keys, their types, values and expiries, on streams' groups, consumers and pending entries, and on the
-//! functions' code; not on the order of anything unordered or on encodings. It depends on the server's version as far as
-//! an older one knows less: before 7.0 a stream has no `entries-added`, and a group no `entries-read`. A server that is
-//! written to meanwhile has no digest: what comes out then is that of no moment, and nothing says so.
+//! depends on the keys, their types, values and expiries (those of single hash fields too), on streams' groups, consumers and
+//! pending entries, and on the functions' code; not on the order of anything unordered, on encodings or on what only newer
+//! servers know of a stream. A server that is written to meanwhile has no digest: what comes out then is that of no moment,
+//! and nothing says so.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -23,14 +23,18 @@ use crate::redis::digest::{self, Sum, Value};
 use crate::redis::digest_stream;
 use crate::redis::expiry::{self, Expiry};
 use crate::redis::facts::{Clock, Facts};
-use crate::redis::scan::{BIG, reading};
+use crate::redis::fields::{self, Names};
+use crate::redis::pace::Pace;
+use crate::redis::scan::{BIG, LONG, reading};
 use crate::redis::tally::{Kind, thousands};
 use crate::redis::target::with_server;
 use crate::redis::temporary::is_reserved;
 use crate::redis::values;
+use crate::redis::work;
 use crate::redis_dump;
 
 pub use crate::redis::digest::ExpiryIn;
+pub use crate::redis::pace::Impact;
 pub use crate::redis::tally::PerType;
 pub use crate::redis::tls::Tls;
 
@@ -39,6 +43,9 @@ const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// How often a database is read where a scan showed keys twice.
 const ATTEMPTS: u32 = 3;
+
+/// More fields than any hash has that is read at once.
+const ALL_FIELDS: u64 = 1 << 20;
 
 /// `redis-digest`.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +66,9 @@ with_server! {
         /// Whether the server's functions (Redis 7.0) count too; true unless said.
         #[serde(default = "yes")]
         pub functions: bool,
+        /// How much others may notice of the reading: `gentle`, `normal` (unless said) or `full`.
+        #[serde(default)]
+        pub impact: Impact,
     }
 }
 
@@ -109,8 +119,16 @@ impl Function for RedisDigest {
         let facts = Facts::ask(&mut connection).await?;
         let databases = redis_dump::databases(params.databases, target.address.database, &facts, call);
         let functions = if params.functions { digest::functions(&mut connection).await? } else { Sum::default() };
-        let mut reading =
-            Reading { connection, clock: facts.clock, expiry: params.expiry, call, noted: Instant::now(), before: 0 };
+        let mut reading = Reading {
+            connection,
+            clock: facts.clock,
+            field_expiry: facts.field_expiry,
+            pace: Pace::new(params.impact, &target, call),
+            expiry: params.expiry,
+            call,
+            noted: Instant::now(),
+            before: 0,
+        };
         let (mut sums, mut per_type) = (Vec::new(), PerType::default());
         for index in databases {
             let (sum, types) = reading.database(index).await?;
@@ -138,6 +156,9 @@ impl Function for RedisDigest {
 struct Reading<'a> {
     connection: Connection,
     clock: Clock,
+    /// Fields of hashes may have an expiry of their own.
+    field_expiry: bool,
+    pace: Pace,
     expiry: ExpiryIn,
     call: &'a Call,
     noted: Instant,
@@ -175,9 +196,12 @@ impl Reading<'_> {
     /// Reads a database once; gives how many keys it showed, too.
     async fn pass(&mut self, index: u32) -> Result<(Sum, PerType, u64), Failure> {
         let (mut sum, mut types, mut shown) = (Sum::default(), PerType::default(), 0);
-        let (mut cursor, mut count) = (Bytes::from_static(b"0"), 16);
+        let (mut cursor, mut count) = (Bytes::from_static(b"0"), 16usize);
         loop {
-            let text = count.to_string();
+            self.pace.rest(self.call).await?;
+            let now = count.min(self.pace.fit(work::SCANNED + work::TYPE + work::SIZE + work::EXPIRY));
+            self.pace.asked(now as u64 * work::SCANNED);
+            let text = now.to_string();
             let reply = self.connection.ask(&[b"SCAN", &cursor, b"COUNT", text.as_bytes()]).await?;
             let reply = self.connection.accepted(reply, format_args!("scanning database {index}"))?;
             let Some([Reply::Bulk(next), Reply::Array(keys)]) =
@@ -220,6 +244,7 @@ impl Reading<'_> {
                 connection.push(&[b"EXEC"]);
             }
         }
+        self.pace.asked(keys.len() as u64 * (work::TYPE + work::SIZE + work::EXPIRY));
         connection.flush().await?;
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
@@ -243,45 +268,98 @@ impl Reading<'_> {
                 found.push(Found { key, kind, expiry, size });
             }
         }
-        let small = |found: &Found| {
-            found.kind == Kind::Other || found.kind != Kind::Stream && (found.kind == Kind::String || found.size <= BIG)
-        };
         let mut hashes = Vec::with_capacity(found.len());
-        // Several small values at once, but never more than about as many bytes as one big one has.
+        // Several small values at once, but never more than one request's work.
         let mut rest = &found[..];
         while !rest.is_empty() {
-            let mut size = 0;
+            self.pace.rest(self.call).await?;
+            let (mut work, most) = (0, self.pace.request());
             let some = rest.iter().take_while(|found| {
-                size += found.size;
-                size <= BIG || size == found.size
+                let first = work == 0;
+                work += if self.is_small(found) { work::dumped(found.size) } else { 1 };
+                work <= most || first
             });
             let (now, later) = rest.split_at(some.count());
-            now.iter().filter(|found| small(found)).for_each(|found| digest::ask(connection, found.kind, &found.key));
-            connection.flush().await?;
-            for found in now.iter().filter(|found| small(found)) {
-                if let Value::Is(value) = digest::answer(connection, found.kind, &found.key).await? {
-                    hashes.push((digest::key(&found.key, found.kind, value, found.expiry, self.expiry), found.kind));
-                }
-            }
+            self.pace.asked(work);
+            self.small(now, &mut hashes).await?;
             rest = later;
         }
-        for found in found.iter().filter(|found| !small(found)) {
-            let value = if found.kind == Kind::Stream {
-                digest_stream::stream(connection, &found.key).await?
-            } else {
-                match Parts::of(connection, &found.key, found.size, self.clock).await? {
-                    Some(parts) => digest::big(connection, &parts).await?,
-                    None => {
-                        digest::ask(connection, found.kind, &found.key);
-                        connection.flush().await?;
-                        digest::answer(connection, found.kind, &found.key).await?
-                    }
-                }
-            };
-            if let Value::Is(value) = value {
-                hashes.push((digest::key(&found.key, found.kind, value, found.expiry, self.expiry), found.kind));
+        for found in &found {
+            if !self.is_small(found) {
+                let value = self.big(found).await?;
+                self.add(found, value, &mut hashes);
             }
         }
         Ok(hashes)
+    }
+
+    fn is_small(&self, found: &Found) -> bool {
+        match found.kind {
+            Kind::Other => true,
+            Kind::String => found.size <= LONG,
+            Kind::Stream => false,
+            _ => found.size <= BIG,
+        }
+    }
+
+    fn has_fields(&self, found: &Found) -> bool {
+        self.field_expiry && found.kind == Kind::Hash
+    }
+
+    fn add(&self, found: &Found, value: Value, hashes: &mut Vec<(u128, Kind)>) {
+        if let Value::Is(value) = value {
+            hashes.push((digest::key(&found.key, found.kind, value, found.expiry, self.expiry), found.kind));
+        }
+    }
+
+    /// Reads those of these values that are small.
+    async fn small(&mut self, all: &[Found], hashes: &mut Vec<(u128, Kind)>) -> Result<(), Failure> {
+        let all: Vec<&Found> = all.iter().filter(|found| self.is_small(found)).collect();
+        for found in &all {
+            if self.has_fields(found) {
+                fields::ask_names(self.connection.output(), &found.key, b"0", ALL_FIELDS);
+            } else {
+                digest::ask(&mut self.connection, found.kind, &found.key);
+            }
+        }
+        self.connection.flush().await?;
+        let mut hashes_of_fields: Vec<(&Found, Names)> = Vec::new();
+        for found in all {
+            if self.has_fields(found) {
+                if let Some(names) = fields::read_names(&mut self.connection, &found.key).await? {
+                    hashes_of_fields.push((found, names));
+                }
+            } else {
+                let value = digest::answer(&mut self.connection, found.kind, &found.key).await?;
+                self.add(found, value, hashes);
+            }
+        }
+        for (found, names) in hashes_of_fields {
+            let how = (ALL_FIELDS, self.clock, self.expiry);
+            let value =
+                digest::fields_in(&mut self.connection, &found.key, names, how, (&mut self.pace, self.call)).await?;
+            self.add(found, value, hashes);
+        }
+        Ok(())
+    }
+
+    async fn big(&mut self, found: &Found) -> Result<Value, Failure> {
+        let (connection, pace) = (&mut self.connection, (&mut self.pace, self.call));
+        match found.kind {
+            Kind::Stream => return digest_stream::stream(connection, &found.key, found.size, pace).await,
+            Kind::String => return digest::long_string(connection, &found.key, pace).await,
+            _ => {}
+        }
+        match Parts::of(connection, &found.key, found.kind, found.size, self.clock).await? {
+            Some(parts) if found.kind == Kind::Hash && self.field_expiry => {
+                let Some(names) = fields::names(connection, &found.key, b"0", parts.count).await? else {
+                    return Ok(Value::Gone);
+                };
+                let how = (parts.count, self.clock, self.expiry);
+                digest::fields_in(connection, &found.key, names, how, pace).await
+            }
+            Some(parts) => digest::big(connection, &parts, pace).await,
+            None => Ok(Value::Gone),
+        }
     }
 }

@@ -24,7 +24,9 @@ use crate::redis::pace::Pace;
 use crate::redis::scan::{Dump, Written};
 use crate::redis::tally::thousands;
 use crate::redis::target::with_server;
+use crate::redis::values::Way;
 
+pub use crate::rdb::copy::ValueForm;
 pub use crate::redis::filter::{Keep, TypeName};
 pub use crate::redis::pace::Impact;
 
@@ -50,6 +52,10 @@ with_server! {
         /// How much others may notice of the reading: `gentle`, `normal` (unless said) or `full`.
         #[serde(default)]
         pub impact: Impact,
+        /// How values are written: `native` (the fastest mix) unless said, or `logical` (plain commands only, for servers that are
+        /// older than this one, or of another make).
+        #[serde(default)]
+        pub form: ValueForm,
         /// Which keys to read; all of them unless said.
         #[serde(default)]
         pub filter: Keep,
@@ -105,6 +111,9 @@ impl Function for RedisDump {
     fn check(params: &RedisDumpParams) -> Result<(), ParamError> {
         params.server().target()?;
         params.filter.filter("filter")?;
+        if params.hints && params.form == ValueForm::Logical {
+            return Err(ParamError::new("hints", "plain commands have no place for them").with_help("say `form: native`"));
+        }
         if params.databases.as_ref().is_some_and(Vec::is_empty) {
             return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
         }
@@ -128,7 +137,7 @@ impl Function for RedisDump {
             facts,
             pace: Pace::new(params.impact, &target, call),
             filter,
-            hints,
+            way: Way { form: params.form, hints },
             call,
             written: Written::default(),
             noted: Instant::now(),

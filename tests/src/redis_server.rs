@@ -81,6 +81,27 @@ impl RedisServer {
         panic!("redis-server does not start");
     }
 
+    /// A server that has loaded this RDB; nothing where it refuses to.
+    pub fn loading(rdb: &[u8], settings: &[&str]) -> Option<Self> {
+        // A port that was taken by another makes it end too.
+        for _ in 0..3 {
+            let (folder, port) = (tempfile::tempdir().expect("a temporary folder"), free_port());
+            std::fs::write(folder.path().join("dump.rdb"), rdb).expect("room");
+            let child = spawn(folder.path(), &["--port", &port.to_string(), "--bind", "127.0.0.1"], settings);
+            let mut server = Self { child, folder, port };
+            if server.answers() {
+                return Some(server);
+            }
+        }
+        None
+    }
+
+    /// Saves an RDB; gives its bytes.
+    pub fn saved(&self) -> Vec<u8> {
+        assert_eq!(self.cli(&["SAVE"]), "OK\n");
+        std::fs::read(self.folder.path().join("dump.rdb")).expect("it was written")
+    }
+
     /// A server that speaks TLS on its port, and not on its socket.
     pub fn tls(certificates: &Certificates, settings: &[&str]) -> Self {
         let port = free_port().to_string();

@@ -13,9 +13,10 @@ use super::chunks::{self, Parts};
 use super::connection::Reply;
 use super::expiry::Expiry;
 use super::resp::show;
-use super::scan::{Dump, LONG, reading};
+use super::scan::{Dump, LONG, no_commands, reading};
 use super::tally::Kind;
-use super::values::{self, Batch, Expiries, How, Wanted};
+use super::values::{self, Batch, Expiries, How, Wanted, Way};
+use crate::rdb::copy::ValueForm;
 
 /// How often a key is begun before it is read at one go.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -62,6 +63,7 @@ impl Dump<'_> {
                 return Ok(());
             }
             let done = match kind {
+                Kind::Other if self.way.form == ValueForm::Logical => return Err(no_commands(key)),
                 Kind::Other => self.at_one_go(key, How::Dump { known: true }, size).await?,
                 Kind::String if size <= LONG => self.at_one_go(key, How::Get, size).await?,
                 _ => self.in_parts(key, kind, size).await?,
@@ -76,7 +78,8 @@ impl Dump<'_> {
 
     /// Reads one key by one command; false where it turned out to be something else.
     pub(super) async fn at_one_go(&mut self, key: &Bytes, how: How, size: u64) -> Result<bool, Failure> {
-        let mut batch = Batch::new(Expiries::Asked(self.facts.clock), self.hints.filter(|_| how != How::Get));
+        let way = Way { hints: self.way.hints.filter(|_| how != How::Get), ..self.way };
+        let mut batch = Batch::new(Expiries::Asked(self.facts.clock), way);
         batch.add(Wanted { place: 0, key: key.clone(), how }, size);
         batch.ask(self.connection.output());
         self.pace.asked(batch.work);
@@ -121,12 +124,13 @@ impl Dump<'_> {
         if self.written.at_once.len() < NAMED {
             self.written.at_once.push(key.clone());
         }
-        let Some(parts) = parts.filter(|_| kind == Kind::List) else {
+        let fields = kind == Kind::Hash && self.facts.field_expiry;
+        let Some(parts) = parts.filter(|_| !fields) else {
             let how = if kind == Kind::String { How::Get } else { How::Dump { known: true } };
             return self.at_one_go(key, how, size).await;
         };
-        // As one long list rather than by `DUMP`, whose payload may be longer than a command can be.
-        let parts = Parts { count: u64::MAX, ..parts };
+        // All in one reply rather than by `DUMP`, whose payload may be longer than a command can be.
+        let parts = Parts { count: parts.length.saturating_mul(2).saturating_add(1 << 20), ..parts };
         match self.scanned(&parts).await? {
             Attempt::Done(expiry) => {
                 self.ended(key, kind, expiry);

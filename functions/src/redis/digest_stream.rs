@@ -1,122 +1,100 @@
 //! The hash of one stream, for the digest of a keyspace.
 //!
-//! Takes a key. Gives the hash of everything in the stream that is not an age: entries, ids and counters, groups,
-//! consumers, pending entries. Always holds: entries and pending ones are read a page at a time.
+//! Takes a key. Gives the hash of everything in the stream that is the same on every server that holds it: entries, the last
+//! id, groups, consumers, pending entries; neither ages nor the counters that came with 7.0. Always holds: entries and pending
+//! ones are read a page at a time, and entries are hashed while they arrive, so none is held.
 
 use aquifer_engine::failure::Failure;
+use aquifer_engine::function::Call;
 use bytes::Bytes;
 
-use super::connection::{Connection, Reply};
-use super::digest::{Hasher, Sum, Value, field, fields};
+use super::chunks::at_once;
+use super::connection::Connection;
+use super::digest::{Hasher, Sum, Value};
+use super::pace::Pace;
+use super::refusal;
+use super::resp::Head;
 use super::scan::reading;
+use super::stream_info::{self, PAGE, after};
+use super::work;
 
-/// Entries of a stream, or pending ones of a group, that are asked for at once.
-const ENTRIES: &[u8] = b"500";
+/// Entries that are asked for at once.
+const MOST: u64 = 100;
 
-/// The hash of a stream: its entries, last id, counters, groups, consumers and what is pending with whom. When a consumer
-/// was last seen and when an entry was delivered are left out: these are ages, and no two readings agree about them.
+/// The hash of a stream. When a consumer was last seen and when an entry was delivered are left out: these are ages, and no two
+/// readings agree about them.
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
-pub(crate) async fn stream(connection: &mut Connection, key: &[u8]) -> Result<Value, Failure> {
-    let info = match connection.ask(&[b"XINFO", b"STREAM", key]).await? {
-        Reply::Error(error) if error.contains("no such key") || error.starts_with("WRONGTYPE") => {
-            return Ok(Value::Gone);
-        }
-        reply => fields(connection.accepted(reply, reading(key))?),
-    };
-    let mut hasher = Hasher::default();
-    for name in ["last-generated-id", "max-deleted-entry-id", "entries-added"] {
-        hasher = hasher.text(&field(&info, name));
-    }
-    let mut count = 0;
-    let mut from = Some(Bytes::from_static(b"-"));
+pub(crate) async fn stream(
+    connection: &mut Connection,
+    key: &[u8],
+    size: u64,
+    (pace, call): (&mut Pace, &Call),
+) -> Result<Value, Failure> {
+    connection.push(&[b"XINFO", b"STREAM", key]);
+    connection.flush().await?;
+    let Some(info) = stream_info::read(connection, key).await? else { return Ok(Value::Gone) };
+    let mut hasher = Hasher::default().text(&info.last_text);
+    let count = at_once(size, info.length, MOST);
+    let text = count.to_string();
+    let (mut from, mut entries) = (Some(Bytes::from_static(b"-")), 0);
     while let Some(first) = from {
-        let entries = page(connection, &[b"XRANGE", key, &first, b"+", b"COUNT", ENTRIES], key).await?;
-        from = entries.last().and_then(|last| after(&text(last)));
-        count += entries.len() as u64;
-        for entry in entries {
-            hasher = whole(hasher, &Reply::Array(entry));
+        pace.rest(call).await?;
+        pace.asked(count * work::ENTRY);
+        connection.push(&[b"XRANGE", key, &first, b"+", b"COUNT", text.as_bytes()]);
+        connection.flush().await?;
+        let found = match connection.head().await? {
+            Head::Array(found) => found,
+            Head::Error(error) => return Err(refusal::failure(&error, reading(key))),
+            head => return Err(connection.unexpected("`XRANGE`", &head)),
+        };
+        let mut last = None;
+        for _ in 0..found {
+            let (Head::Array(2), Head::Bulk(length)) = (connection.head().await?, connection.head().await?) else {
+                return Err(connection.unexpected("`XRANGE`", &"no entry"));
+            };
+            let id = connection.text(length).await?;
+            hasher = hasher.text(&id);
+            let Head::Array(fields) = connection.head().await? else {
+                return Err(connection.unexpected("`XRANGE`", &"no fields"));
+            };
+            hasher.number(fields);
+            for _ in 0..fields {
+                match connection.head().await? {
+                    Head::Bulk(length) => hasher.read(connection, length).await?,
+                    head => return Err(connection.unexpected("`XRANGE`", &head)),
+                }
+            }
+            last = Some(id);
         }
+        entries += found;
+        from = last.filter(|_| found >= count).and_then(|id| after(&id));
     }
-    hasher.number(count);
+    hasher.number(entries);
     let mut groups = Sum::default();
-    for group in page(connection, &[b"XINFO", b"GROUPS", key], key).await? {
-        let group = fields(Reply::Array(group));
-        let name = field(&group, "name");
-        let mut one = Hasher::default().text(&name);
-        for name in ["last-delivered-id", "entries-read"] {
-            one = one.text(&field(&group, name));
-        }
+    for group in stream_info::groups(connection, key).await? {
+        let mut one = Hasher::default().text(&group.name).text(&group.last);
         let mut consumers = Sum::default();
-        for consumer in page(connection, &[b"XINFO", b"CONSUMERS", key, &name], key).await? {
-            let consumer = fields(Reply::Array(consumer));
-            consumers.add(Hasher::default().text(&field(&consumer, "name")).finish());
+        for consumer in stream_info::consumers(connection, key, &group.name).await? {
+            consumers.add(Hasher::default().text(&consumer).finish());
         }
         one = one.sum(consumers);
         let mut from = Some(Bytes::from_static(b"-"));
         let mut pending = 0;
         while let Some(first) = from {
-            let page = page(connection, &[b"XPENDING", key, &name, &first, b"+", ENTRIES], key).await?;
-            from = page.last().and_then(|last| after(&text(last)));
+            pace.rest(call).await?;
+            pace.asked(PAGE * work::PENDING);
+            let page = stream_info::pending(connection, key, &group.name, &first).await?;
+            from = page.last().filter(|_| page.len() as u64 >= PAGE).and_then(|entry| after(&entry.id));
+            pending += page.len() as u64;
             for entry in page {
-                // Id, consumer, milliseconds since it was delivered, how often it was.
-                for place in [0, 1, 3] {
-                    one = entry.get(place).into_iter().fold(one, whole);
-                }
-                pending += 1;
+                one = one.text(&entry.id).text(&entry.consumer);
+                one.number(entry.times);
             }
         }
         one.number(pending);
         groups.add(one.finish());
     }
     Ok(Value::Is(hasher.sum(groups).finish()))
-}
-
-/// An array of arrays.
-async fn page(connection: &mut Connection, args: &[&[u8]], key: &[u8]) -> Result<Vec<Vec<Reply>>, Failure> {
-    let reply = connection.ask(args).await?;
-    let reply = connection.accepted(reply, reading(key))?;
-    let items = reply.items().and_then(|items| items.into_iter().map(Reply::items).collect());
-    items.ok_or_else(|| connection.unexpected("reading a stream", &"no list of lists"))
-}
-
-fn text(entry: &[Reply]) -> Bytes {
-    entry.first().and_then(Reply::bytes).cloned().unwrap_or_default()
-}
-
-/// The id behind this one: where a page that ended with it goes on. `None` behind the very last one.
-fn after(id: &[u8]) -> Option<Bytes> {
-    let (milliseconds, sequence) = std::str::from_utf8(id).ok()?.split_once('-')?;
-    let (milliseconds, sequence): (u64, u64) = (milliseconds.parse().ok()?, sequence.parse().ok()?);
-    let (milliseconds, sequence) = match sequence.checked_add(1) {
-        Some(sequence) => (milliseconds, sequence),
-        None => (milliseconds.checked_add(1)?, 0),
-    };
-    Some(format!("{milliseconds}-{sequence}").into())
-}
-
-/// Everything in a reply, in its order.
-fn whole(hasher: Hasher, reply: &Reply) -> Hasher {
-    match reply {
-        Reply::Array(items) => {
-            let mut hasher = hasher;
-            hasher.number(items.len() as u64);
-            items.iter().fold(hasher, whole)
-        }
-        Reply::Integer(number) => hasher.text(number.to_string().as_bytes()),
-        reply => hasher.text(reply.bytes().map_or(&b""[..], |bytes| bytes)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_of_a_stream_goes_on_behind_its_last_id() {
-        assert_eq!(after(b"5-7").as_deref(), Some(&b"5-8"[..]));
-        assert_eq!(after(b"5-18446744073709551615").as_deref(), Some(&b"6-0"[..]));
-        assert_eq!(after(b"18446744073709551615-18446744073709551615"), None);
-    }
 }

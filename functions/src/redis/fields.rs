@@ -35,8 +35,22 @@ pub(crate) async fn names(
     at: &[u8],
     count: u64,
 ) -> Result<Option<Names>, Failure> {
-    let count = count.to_string();
-    let reply = connection.ask(&[b"HSCAN", key, at, b"COUNT", count.as_bytes(), b"NOVALUES"]).await?;
+    ask_names(connection.output(), key, at, count);
+    connection.flush().await?;
+    read_names(connection, key).await
+}
+
+/// Asks for the names of a chunk.
+pub(crate) fn ask_names(out: &mut BytesMut, key: &[u8], at: &[u8], count: u64) {
+    resp::command(out, &[b"HSCAN", key, at, b"COUNT", count.to_string().as_bytes(), b"NOVALUES"]);
+}
+
+/// Reads the reply to [`ask_names`].
+///
+/// # Errors
+/// The server refuses, or the connection is lost.
+pub(crate) async fn read_names(connection: &mut Connection, key: &[u8]) -> Result<Option<Names>, Failure> {
+    let reply = connection.reply().await?;
     if matches!(&reply, Reply::Error(error) if error.starts_with("WRONGTYPE")) {
         return Ok(None);
     }
@@ -128,7 +142,7 @@ impl Dump<'_> {
                     }
                     return Ok(if changed { Attempt::Changed } else { Attempt::Gone });
                 }
-                fields += self.values(key, &found.names, &expiries).await?;
+                fields += self.write_fields(key, &found.names, &expiries).await?;
                 self.note();
             }
             match found.next {
@@ -143,7 +157,7 @@ impl Dump<'_> {
     }
 
     /// Writes the fields that are there; gives how many.
-    async fn values(&mut self, key: &Bytes, names: &[Bytes], expiries: &[Expiry]) -> Result<u64, Failure> {
+    async fn write_fields(&mut self, key: &Bytes, names: &[Bytes], expiries: &[Expiry]) -> Result<u64, Failure> {
         let there = expiries.iter().filter(|expiry| **expiry != Expiry::Gone).count() as u64;
         if there > 0 {
             let out = self.form.begin_command(2 + 2 * there);

@@ -42,9 +42,10 @@ pub(crate) fn stream_type() -> StreamType {
 pub(crate) struct StreamHead {
     /// The version of the server that was read.
     pub(crate) redis: String,
-    /// How it was read: `scan`.
+    /// How it was read: `scan`, `rdb`.
     pub(crate) source: String,
-    /// The databases that follow, in order.
+    /// The databases that follow, in order; empty where that was not known beforehand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) databases: Vec<u32>,
 }
 
@@ -95,6 +96,12 @@ impl Form {
     pub(crate) fn command(&mut self, args: &[&[u8]]) {
         self.commands += 1;
         resp::command(&mut self.out, args);
+    }
+
+    /// Writes commands that were made already, so many of them.
+    pub(crate) fn raw(&mut self, commands: &[u8], count: u64) {
+        self.commands += count;
+        self.out.extend_from_slice(commands);
     }
 
     /// Begins a command of so many arguments, to be written into what this gives.

@@ -137,10 +137,11 @@ impl Groups {
     /// Goes on to the next step as long as there is nothing left to ask for in this one.
     pub(crate) fn advance(&mut self) {
         loop {
+            let ended = self.ended && !self.is_done();
             self.turn = match self.turn {
                 Turn::Short(number) => match self.get(number) {
                     Some(group) if group.has_types() && group.short.is_empty() => self.behind(number),
-                    None if self.ended && !self.is_done() => self.behind(number),
+                    None if ended => self.behind(number),
                     _ => return,
                 },
                 Turn::Items(number) => match self.get(number) {

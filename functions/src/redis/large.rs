@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::libraries::LONGEST_LIBRARY;
 use super::load::{Loader, OnConflict, refused, wrong};
 use super::parser::{Large, Parser};
-use super::parts::part;
+use super::parts::{is_field_expiry, part};
 use super::replies::{Pending, What};
 use super::resp::{self, show};
 use super::tally::Kind;
@@ -32,7 +32,7 @@ impl Loader {
             (b"FUNCTION", 3..=4) => self.large_functions(&large, parser).await,
             _ => match part(&name, &first) {
                 Some((kind, 1)) => {
-                    let target = self.begin_part(first.clone(), kind, large.offset).await?;
+                    let target = self.begin_part(first.clone(), kind, is_field_expiry(&name), large.offset).await?;
                     let wanted = target.is_some();
                     if let (Some(target), Some(connection)) = (target, &mut self.connection) {
                         self.half_sent = true;
@@ -46,7 +46,8 @@ impl Loader {
                     }
                     if wanted {
                         // What options a `ZADD` has was not looked at.
-                        let elements = Some(large.count - 2).filter(|_| !matches!(kind, Kind::SortedSet | Kind::String));
+                        let counts = !matches!(kind, Kind::SortedSet | Kind::String) && !is_field_expiry(&name);
+                        let elements = Some(large.count - 2).filter(|_| counts);
                         self.sent_large(first, large.offset, What::Part { kind, elements }).await?;
                     }
                     Ok(())

@@ -16,7 +16,7 @@ use super::replies::What;
 use super::resp::{self, show};
 
 /// A library is code and is held whole; nobody writes as much of it.
-pub(super) const LONGEST_LIBRARY: u64 = 16 << 20;
+pub(crate) const LONGEST_LIBRARY: u64 = 16 << 20;
 
 /// Writes the libraries, where the server has any, and gives how many they are.
 ///

@@ -18,7 +18,7 @@ use super::connection::{Connection, Reply};
 use super::expiry;
 use super::facts;
 use super::parser::Command;
-use super::parts::{Group, counted, part, renamed};
+use super::parts::{Group, counted, is_field_expiry, part, renamed};
 use super::refusal;
 use super::replies::{Pending, What};
 use super::resp::{self, show};
@@ -170,7 +170,7 @@ impl Loader {
             (_, 3..) => match part(&name, command.arg(1)) {
                 Some((kind, place)) => {
                     let key = command.bytes(place);
-                    match self.begin_part(key.clone(), kind, command.offset).await? {
+                    match self.begin_part(key.clone(), kind, is_field_expiry(&name), command.offset).await? {
                         Some(target) => {
                             let raw = renamed(command, place, &target);
                             self.send(&raw, key, command.offset, counted(command, kind)).await

@@ -85,8 +85,9 @@ impl Loader {
         Ok(())
     }
 
-    /// Goes on with a key; gives the name to write to, or nothing where the key is to be left as it is.
-    pub(super) async fn begin_part(&mut self, key: Bytes, kind: Kind, offset: u64) -> Result<Option<Bytes>, Failure> {
+    /// Goes on with a key; gives the name to write to, or nothing where the key is to be left as it is. What `fades` may take
+    /// all of it away.
+    pub(super) async fn begin_part(&mut self, key: Bytes, kind: Kind, fades: bool, offset: u64) -> Result<Option<Bytes>, Failure> {
         if self.group.as_ref().is_none_or(|group| group.key != key) {
             self.begin_key(key.clone(), offset, false).await?;
         }
@@ -102,6 +103,7 @@ impl Loader {
         }
         Ok(self.group.as_mut().and_then(|group| {
             group.kind = Some(kind);
+            group.timed |= fades;
             group.target.clone().filter(|_| !group.skipping)
         }))
     }
@@ -253,13 +255,18 @@ fn interfered(writing: &str, what: impl std::fmt::Display) -> Failure {
         .with_help("did the server evict it (`maxmemory-policy`), or was it deleted by somebody?")
 }
 
+/// True where a part sets the expiry of fields: the answer says nothing of how many a hash has, and where the expiry has
+/// passed the server takes the fields away.
+pub(super) fn is_field_expiry(name: &[u8]) -> bool {
+    name == b"HPEXPIREAT"
+}
+
 /// What the answer to a part will mean.
 pub(super) fn counted(command: &Command, kind: Kind) -> What {
     let elements = match kind {
         // With an option such as `CH` the answer to `ZADD` counts something else.
         Kind::SortedSet if command.arg(2).first().is_none_or(u8::is_ascii_alphabetic) => None,
-        // A field whose time has come goes, sooner or later.
-        Kind::Hash if command.arg(0).eq_ignore_ascii_case(b"HPEXPIREAT") => None,
+        Kind::Hash if is_field_expiry(&command.arg(0).to_ascii_uppercase()) => None,
         Kind::String => Some(command.arg(2).len() as u64),
         _ => Some(command.len() as u64 - 2),
     };

@@ -24,15 +24,15 @@ use super::facts::Facts;
 use super::filter::KeyFilter;
 use super::form::Form;
 use super::groups::{Groups, Sized, Turn};
-use super::hints::Hints;
 use super::pace::Pace;
 use super::refusal;
 use super::resp::show;
 use super::shapes::Shapes;
 use super::tally::{Kind, PerType, thousands};
 use super::temporary;
-use super::values::{Batch, Expiries, How, SHORT, Wanted};
+use super::values::{Batch, Expiries, How, Wanted, Way};
 use super::work;
+use crate::rdb::copy::ValueForm;
 
 /// Above so many bytes of the server's memory, a value with parts is read in chunks.
 pub(crate) const BIG: u64 = 512 << 10;
@@ -88,8 +88,7 @@ pub(crate) struct Dump<'a> {
     pub(crate) facts: Facts,
     pub(crate) pace: Pace,
     pub(crate) filter: KeyFilter,
-    /// `None` where they are not wanted.
-    pub(crate) hints: Option<Hints>,
+    pub(crate) way: Way,
     pub(crate) call: &'a Call,
     pub(crate) written: Written,
     pub(crate) noted: Instant,
@@ -224,6 +223,7 @@ impl Dump<'_> {
 
     fn ask_types(&mut self, pass: &mut Pass) -> Option<(Asked, u64)> {
         let most = self.pace.fit(work::TYPE).min(MOST_KEYS);
+        let certain = self.filter.has_types() || self.way.form == ValueForm::Logical;
         for (number, group) in pass.groups.each() {
             let mut places = Vec::new();
             while places.len() < most
@@ -231,8 +231,8 @@ impl Dump<'_> {
             {
                 let key = &group.keys[place];
                 // What must be known for certain is not guessed; what is read as a string shows whether it is one.
-                match pass.shapes.guess(key).filter(|string| *string || !self.filter.has_types()) {
-                    Some(true) if self.filter.kind(Kind::String) && self.hints.is_none() => {
+                match pass.shapes.guess(key).filter(|string| *string || !certain) {
+                    Some(true) if self.filter.kind(Kind::String) && self.way.plain_strings() => {
                         group.short.push_back(place);
                     }
                     Some(false) => group.unsized_.push_back((place, None)),
@@ -273,7 +273,7 @@ impl Dump<'_> {
     }
 
     fn ask_values(&mut self, pass: &mut Pass) -> Option<(Asked, u64)> {
-        let mut batch = Batch::new(pass.expiries, self.hints);
+        let mut batch = Batch::new(pass.expiries, self.way);
         let request = self.pace.request();
         let (turn, mut bytes) = (pass.groups.turn, 0);
         match turn {
@@ -382,7 +382,9 @@ impl Dump<'_> {
             pass.shapes.learn(key, kind == Kind::String);
             if !self.filter.kind(kind) {
                 self.written.left_out += 1;
-            } else if kind == Kind::String && self.hints.is_none() {
+            } else if kind == Kind::Other && self.way.form == ValueForm::Logical {
+                return Err(no_commands(key));
+            } else if kind == Kind::String && self.way.plain_strings() {
                 group.short.push_back(place);
             } else {
                 group.unsized_.push_back((place, Some(kind)));
@@ -423,7 +425,7 @@ impl Dump<'_> {
                 other => return Err(self.connection.unexpected("a question for a size", &other)),
             };
             let (how, most) = match kind {
-                Some(Kind::String) if self.hints.is_none() => (How::Get, LONG),
+                Some(Kind::String) if self.way.plain_strings() => (How::Get, LONG),
                 // Nobody can take it apart.
                 Some(Kind::Other) => (How::Dump { known: true }, u64::MAX),
                 kind => (How::Dump { known: kind.is_some() }, BIG),
@@ -490,6 +492,12 @@ impl Pass {
         let group = self.groups.get(number)?;
         group.big.pop().map(|place| group.keys[place].clone())
     }
+}
+
+/// A module's value, where plain commands are asked for.
+pub(crate) fn no_commands(key: &[u8]) -> Failure {
+    Failure::rejected(format!("{}: it is a module's value, and there are no plain commands for it", reading(key)))
+        .with_help("say `form: native`, or leave it out by a filter (`types`)")
 }
 
 /// What is being done with a key, for messages.

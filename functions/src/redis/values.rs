@@ -18,6 +18,8 @@ use super::resp::{self, Head};
 use super::scan::{Written, reading};
 use super::tally::Kind;
 use super::work;
+use crate::rdb::copy::ValueForm;
+use crate::rdb::payload::payload_to_logical;
 
 /// Strings of up to so many bytes are read without asking for their length first.
 pub(crate) const SHORT: u64 = 4 << 10;
@@ -56,12 +58,27 @@ pub(crate) struct Wanted {
     pub(crate) how: How,
 }
 
+/// How values are written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Way {
+    pub(crate) form: ValueForm,
+    /// `None` where they are not wanted.
+    pub(crate) hints: Option<Hints>,
+}
+
+impl Way {
+    /// Strings are written by `SET`.
+    pub(crate) fn plain_strings(self) -> bool {
+        self.hints.is_none()
+    }
+}
+
 /// Keys to be read together.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     wanted: Vec<Wanted>,
     pub(crate) expiries: Expiries,
-    hints: Option<Hints>,
+    way: Way,
     /// The server's work, estimated, in nanoseconds.
     pub(crate) work: u64,
 }
@@ -83,8 +100,8 @@ pub(crate) struct Again {
 
 impl Batch {
     /// An empty one.
-    pub(crate) fn new(expiries: Expiries, hints: Option<Hints>) -> Self {
-        Self { wanted: Vec::new(), expiries, hints, work: work::TRANSACTION }
+    pub(crate) fn new(expiries: Expiries, way: Way) -> Self {
+        Self { wanted: Vec::new(), expiries, way, work: work::TRANSACTION }
     }
 
     /// What a key adds to the server's work.
@@ -122,7 +139,7 @@ impl Batch {
         }
         let last = SHORT.to_string();
         for wanted in &self.wanted {
-            if let Some(hints) = self.hints {
+            if let Some(hints) = self.way.hints {
                 hints.ask(out, &wanted.key);
             }
             match wanted.how {
@@ -143,7 +160,7 @@ impl Batch {
     }
 
     fn each(&self) -> usize {
-        1 + usize::from(self.hints.is_some())
+        1 + usize::from(self.way.hints.is_some())
     }
 
     /// What the request at this place inside the transaction was about, for messages.
@@ -173,7 +190,7 @@ impl Batch {
         let expiries = self.read_expiries(connection).await?;
         again.expiries_exist = expiries.is_none();
         for (place, wanted) in self.wanted.iter().enumerate() {
-            let hint = match self.hints {
+            let hint = match self.way.hints {
                 Some(hints) => hints.read(connection).await?,
                 None => None,
             };
@@ -208,8 +225,20 @@ impl Batch {
                     }
                     Kind::String
                 }
+                (Head::Bulk(length), How::Dump { .. }) if self.way.form == ValueForm::Logical => {
+                    let payload = connection.text(length).await?;
+                    let kind = Kind::of_payload(payload.first().copied().unwrap_or(u8::MAX));
+                    let at = if let Expiry::At(at) = expiry { Some(at) } else { None };
+                    if kind != Kind::String {
+                        // What it was before it was taken apart by more than one command.
+                        form.command(&[b"DEL", key]);
+                    }
+                    let (_, lost) = payload_to_logical(form, key, payload, at).await?;
+                    written.lost_pending += lost;
+                    kind
+                }
                 (Head::Bulk(length), How::Dump { known }) => {
-                    let plain = !known && self.hints.is_none();
+                    let plain = !known && self.way.plain_strings();
                     match payload(connection, form, key, length, (expiry, hint, plain)).await? {
                         Some(kind) => kind,
                         None => {
@@ -411,7 +440,7 @@ mod tests {
             (Expiries::Asked(Clock::At), None, 0),
             (Expiries::Asked(Clock::At), Some(Hints::Idle), 0),
         ] {
-            let mut batch = Batch::new(expiries, hints);
+            let mut batch = Batch::new(expiries, Way { hints, ..Way::default() });
             for (place, key) in ["a", "b", "c"].into_iter().enumerate() {
                 let how = if place == 1 { How::Dump { known: true } } else { How::Get };
                 batch.add(Wanted { place, key: Bytes::from_static(key.as_bytes()), how }, 1);
@@ -423,7 +452,7 @@ mod tests {
                 named(first + 3 + place * batch.each() + batch.each() - 1, key);
             }
         }
-        let mut batch = Batch::new(Expiries::NoneHere(0), None);
+        let mut batch = Batch::new(Expiries::NoneHere(0), Way::default());
         batch.add(Wanted { place: 0, key: Bytes::from_static(b"a"), how: How::Short }, 1);
         assert!(batch.about(1).contains("key `a`") && !batch.about(0).contains('`'));
     }

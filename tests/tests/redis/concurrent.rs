@@ -10,7 +10,7 @@ use aquifer_tests::redis_server::RedisServer;
 use redis::cmd;
 use serde_json::json;
 
-use super::rig::{dump, many_strings, restore, run};
+use super::rig::{dump, many_strings, restore, run, scan};
 
 /// Writes until it is told to stop.
 fn writer(server: &RedisServer, write: impl Fn(&mut redis::Connection, u64) + Send + 'static) -> impl FnOnce() {
@@ -108,8 +108,8 @@ async fn an_expiry_that_appears_in_a_database_without_any_is_kept() {
     many_strings(&server, 50_000);
     let url = server.socket_url();
     let reading = tokio::spawn(async move {
-        // Small requests, so that it takes a while.
-        run_alone(RedisDump, json!({"url": url, "batch": {"keys": 2}}), Input::None).await
+        // A fifth of the server's time, so that it takes a while.
+        run_alone(RedisDump, scan(&url, json!({"impact": "gentle"})), Input::None).await
     });
     let begun = Instant::now();
     while !server.cli(&["INFO", "commandstats"]).contains("cmdstat_exec") {

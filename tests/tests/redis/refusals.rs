@@ -12,10 +12,10 @@ use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{dump, dumped, fill, fill_database, many_strings, restore, run};
+use super::rig::{dump, dumped, fill, fill_database, many_strings, restore, run, scan};
 
 async fn dump_with(params: Json) -> Result<Json, Failure> {
-    run_alone(RedisDump, params, Input::None).await.result
+    run_alone(RedisDump, scan("", params), Input::None).await.result
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +62,8 @@ async fn what_an_acl_forbids_fails_the_dump() {
         "ACL SETUSER reader on >word ~* resetchannels +@read +@connection +@transaction +info +time +select +function";
     for (rule, word) in [
         ("-scan", "scan"),
-        ("-mget", "mget"),
+        ("-getrange", "getrange"),
+        ("-strlen", "strlen"),
         ("-dump", "dump"),
         ("-exec", "exec"),
         ("-info", "info"),
@@ -176,7 +177,7 @@ async fn nobody_there_is_said_soon() {
 
     let cancel = CancellationToken::new();
     let stopping = cancel.clone();
-    let running = tokio::spawn(run_alone_until(RedisDump, json!({"url": url}), Input::None, cancel));
+    let running = tokio::spawn(run_alone_until(RedisDump, scan(&url, json!({})), Input::None, cancel));
     // Both are held open: one that is closed would be a server that went away.
     let _first = silent.accept().await.expect("the one that gave up");
     let _second = silent.accept().await.expect("the one that is stopped");
@@ -236,7 +237,7 @@ fn wait_for_dump(server: &RedisServer) {
 }
 
 async fn dump_slowly(url: String) -> Result<Json, Failure> {
-    run_alone(RedisDump, json!({"url": url, "batch": {"keys": 1}}), Input::None).await.result
+    run_alone(RedisDump, scan(&url, json!({"impact": "gentle"})), Input::None).await.result
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +263,7 @@ async fn a_server_that_hangs_holds_nothing_up() {
     hang(&to, nix::sys::signal::Signal::SIGSTOP);
     let dumping = tokio::spawn(run_alone_until(
         RedisDump,
-        json!({"url": from.socket_url(), "batch": {"keys": 1}}),
+        scan(&from.socket_url(), json!({"impact": "gentle"})),
         Input::None,
         cancel.clone(),
     ));
@@ -313,7 +314,7 @@ async fn a_database_in_the_url_leaves_the_others_out_aloud() {
     let server = RedisServer::start();
     fill_database(&server, 0);
     fill_database(&server, 3);
-    let outcome = run_alone(RedisDump, json!({"url": format!("{}/3", server.url())}), Input::None).await;
+    let outcome = run_alone(RedisDump, scan(&format!("{}/3", server.url()), json!({})), Input::None).await;
     assert_eq!(outcome.result.expect("a dump")["databases"], json!([3]));
     assert!(outcome.messages.iter().any(|(_, text)| text.contains("left out: 0")), "{:?}", outcome.messages);
     let params = json!({"url": server.url(), "databases": [3, 0, 3, 9]});
@@ -323,7 +324,9 @@ async fn a_database_in_the_url_leaves_the_others_out_aloud() {
 #[tokio::test(flavor = "multi_thread")]
 async fn params_that_contradict_are_refused_before_anything_runs() {
     let dump_wrong = [
-        json!({"url": "redis://h", "batch": {"keys": 0}}),
+        json!({"url": "redis://h", "impact": "none"}),
+        json!({"url": "redis://h", "hints": true, "form": "logical"}),
+        json!({"url": "redis://h", "filter": {"types": ["text"]}}),
         json!({"url": "redis://h", "databases": []}),
         json!({"url": "redis://h", "username": "me"}),
         json!({"url": "redis://h", "tls": {}}),

@@ -5,7 +5,7 @@ use aquifer_functions::redis_dump::RedisDump;
 use aquifer_tests::redis_server::{Certificates, RedisServer};
 use serde_json::json;
 
-use super::rig::{digest, dump, dumped, fill, fill_database, functions, portrait, restore, run};
+use super::rig::{digest, dump, dump_with, dumped, fill, fill_database, functions, portrait, restore, run, scan};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_comes_back() {
@@ -59,12 +59,11 @@ async fn an_unchanged_server_gives_the_same_bytes() {
     fill_database(&from, 3);
     let stream = dumped(&from).await;
     assert!(stream == dumped(&from).await);
-    let small = json!({"url": from.url(), "batch": {"keys": 1, "bytes": 1}});
-    let slow = run_alone(RedisDump, small, Input::None).await;
-    slow.result.expect("a dump in small steps");
-    let to = RedisServer::start();
-    restore(&to, &slow.stdout, json!({})).await.expect("a restore");
-    assert_eq!(portrait(&to), portrait(&from));
+    for impact in ["gentle", "full"] {
+        let other = dump_with(&from, json!({"impact": impact})).await;
+        other.result.expect("a dump in smaller or larger steps");
+        assert!(stream == other.stdout, "{impact}: the pace must not show");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,7 +225,7 @@ async fn tls_is_spoken_with_those_who_are_trusted() {
     run(&mut server.client(), "SET a b");
     let url = format!("rediss://127.0.0.1:{}", server.port());
     let dump =
-        async |tls: serde_json::Value| run_alone(RedisDump, json!({"url": url, "tls": tls}), Input::None).await.result;
+        async |tls: serde_json::Value| run_alone(RedisDump, scan(&url, json!({"tls": tls})), Input::None).await.result;
     let ca = certificates.path("ca.crt");
     assert_eq!(dump(json!({"caFile": ca})).await.expect("trusted")["keys"], 1);
     assert_eq!(dump(json!({"insecure": true})).await.expect("not asked")["keys"], 1);
@@ -243,10 +242,10 @@ async fn a_client_certificate_is_shown() {
     let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "yes"]);
     let [ca, cert, key] = ["ca.crt", "server.crt", "server.key"].map(|name| certificates.path(name));
     let url = format!("rediss://127.0.0.1:{}", server.port());
-    let without = run_alone(RedisDump, json!({"url": url, "tls": {"caFile": ca}}), Input::None).await;
+    let without = run_alone(RedisDump, scan(&url, json!({"tls": {"caFile": ca}})), Input::None).await;
     without.result.expect_err("no certificate");
     let tls = json!({"caFile": ca, "certFile": cert, "keyFile": key});
-    run_alone(RedisDump, json!({"url": url, "tls": tls}), Input::None).await.result.expect("one that is trusted");
+    run_alone(RedisDump, scan(&url, json!({"tls": tls})), Input::None).await.result.expect("one that is trusted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

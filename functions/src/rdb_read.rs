@@ -1,0 +1,171 @@
+//! Turns an RDB file into a dump.
+//!
+//! Takes an RDB of any server and age: a `dump.rdb`, or what `redis-cli --rdb` wrote. Gives the stream that `redis-dump`
+//! gives, as described in `docs/reference/redis-stream.md`. Always holds: success means that the file was read up to its end
+//! mark, that its checksum fits (where it has one) and that nothing follows; what the file has and the stream has not is
+//! counted or said; memory stays bounded whatever the file holds.
+
+use std::collections::BTreeMap;
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::{Call, Function, ParamError};
+use aquifer_engine::ports::Transform;
+use aquifer_engine::stream::{Accepts, Produces, Streams};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rdb::copy::{Copied, Options, copy};
+use crate::rdb::reader::{PassedOver, Rdb};
+use crate::redis::form::{Form, StreamHead, stream_type};
+use crate::redis::tally::thousands;
+
+pub use crate::rdb::copy::ValueForm;
+pub use crate::redis::filter::{Keep, TypeName};
+pub use crate::redis::tally::PerType;
+
+/// `rdb-read`.
+#[derive(Debug, Clone, Copy)]
+pub struct RdbRead;
+
+/// Its params.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RdbReadParams {
+    /// How values are written: `native` (the fastest mix) unless said, or `logical` (plain commands only, for servers that are
+    /// older than the one that wrote the file or of another make).
+    #[serde(default)]
+    pub form: ValueForm,
+    /// The databases to read; all of them unless said.
+    #[serde(default)]
+    pub databases: Option<Vec<u32>>,
+    /// Which keys to read; all of them unless said.
+    #[serde(default)]
+    pub filter: Keep,
+    /// Whether to read the libraries of functions too; true unless said.
+    #[serde(default = "yes")]
+    pub functions: bool,
+    /// Whether to keep when keys were last used or how often, where the file says so and `RESTORE` can take it along; true
+    /// unless said. It differs from file to file, so that unchanged data is not the same bytes.
+    #[serde(default = "yes")]
+    pub hints: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What it gives to later steps.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RdbReadOutputs {
+    /// Keys that were written.
+    pub keys: u64,
+    /// Keys that were written, by type.
+    pub per_type: PerType,
+    /// Keys that were written, by database.
+    pub databases: BTreeMap<u32, u64>,
+    /// Keys that were written with an expiry, passed or not.
+    pub expires: u64,
+    /// Keys that the params leave out.
+    pub filtered: u64,
+    /// Keys without elements, which a server drops when it loads them.
+    pub empty: u64,
+    /// Libraries of functions that were written.
+    pub functions: u64,
+    /// What modules keep beside the keys: it is left out.
+    pub module_data: u64,
+    /// Pending entries of streams that plain commands cannot make again, because their entry was deleted.
+    pub pending_lost: u64,
+    /// Bytes of the stream.
+    pub bytes: u64,
+    /// The version of the file's format.
+    pub rdb_version: u32,
+    /// The version of the server that wrote it, where it says so.
+    pub server_version: Option<String>,
+}
+
+impl Function for RdbRead {
+    const NAME: &'static str = "rdb-read";
+    const SUMMARY: &'static str = "Turn an RDB file into a dump that `redis-restore` takes.";
+    const REPEAT: &'static str = "Gives the same bytes again for the same file.";
+    type Params = RdbReadParams;
+    type Ports = Transform;
+    type Outputs = RdbReadOutputs;
+
+    fn streams(_: Option<&RdbReadParams>) -> Streams {
+        Streams { stdin: Accepts::Any, stdout: Produces::Exactly(stream_type()) }
+    }
+
+    fn check(params: &RdbReadParams) -> Result<(), ParamError> {
+        if params.databases.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
+        }
+        params.filter.filter("filter").map(drop)
+    }
+
+    async fn run(&self, params: RdbReadParams, ports: Transform, call: &Call) -> Result<RdbReadOutputs, Failure> {
+        let keep = params.filter.filter("filter").map_err(|error| Failure::config(error.to_string()))?;
+        let options = Options {
+            form: params.form,
+            databases: params.databases,
+            keep,
+            no_functions: !params.functions,
+            no_hints: !params.hints,
+        };
+        let mut rdb = Rdb::begin(ports.stdin).await?;
+        let head = StreamHead {
+            redis: rdb.about.server.clone().unwrap_or_default(),
+            source: "rdb".to_owned(),
+            databases: Vec::new(),
+        };
+        let mut form = Form::begin(ports.stdout, &head)?;
+        let copied = copy(&mut rdb, &mut form, &options, Some(call)).await?;
+        rdb.nothing_follows().await?;
+        say(&copied, rdb.passed_over, call);
+        let bytes = form.finish(copied.types, copied.functions).await?;
+        call.note(format!("{} keys", thousands(copied.types.total())));
+        Ok(RdbReadOutputs {
+            keys: copied.types.total(),
+            per_type: copied.types,
+            databases: copied.databases,
+            expires: copied.expires,
+            filtered: copied.filtered,
+            empty: copied.empty,
+            functions: copied.functions,
+            module_data: rdb.passed_over.module_aux + rdb.passed_over.key_meta,
+            pending_lost: copied.pending_lost,
+            bytes,
+            rdb_version: rdb.about.version,
+            server_version: rdb.about.server,
+        })
+    }
+}
+
+/// Says what of an RDB is not in the stream.
+pub(crate) fn say(copied: &Copied, passed_over: PassedOver, call: &Call) {
+    if copied.reserved > 0 {
+        call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server was under way, or did not end");
+    }
+    if copied.empty > 0 {
+        call.warn(format!("{} keys have no elements and are left out, as a server leaves them out", copied.empty));
+    }
+    if copied.pending_lost > 0 {
+        call.warn(format!(
+            "{} pending entries of streams cannot be made again by commands, because their entries were deleted",
+            copied.pending_lost
+        ));
+    }
+    if copied.pending_unknown > 0 {
+        call.warn(format!(
+            "of {} pending entries of very long streams it was not looked up whether their entries are still there; those whose are not cannot be made again",
+            copied.pending_unknown
+        ));
+    }
+    let modules = passed_over.module_aux + passed_over.key_meta;
+    if modules > 0 {
+        call.warn(format!("what modules keep beside the values of keys is left out, {modules} times"));
+    }
+    if passed_over.slot_imports > 0 {
+        call.warn("an import of slots from another server was under way: some of the keys may not be complete");
+    }
+}
