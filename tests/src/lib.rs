@@ -3,6 +3,7 @@
 pub mod case_functions;
 pub mod doubles;
 pub mod flaky;
+pub mod newer_server;
 pub mod redis_server;
 pub mod s3_server;
 pub mod simulation;

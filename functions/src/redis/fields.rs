@@ -69,11 +69,11 @@ pub(crate) fn ask(out: &mut BytesMut, clock: Clock, key: &[u8], names: &[Bytes])
     resp::command(out, &[b"MULTI"]);
     expiry::ask_timed(out, clock, key);
     resp::arguments(out, 4 + names.len() as u64);
-    [&b"HPEXPIRETIME"[..], key, b"FIELDS"].map(|arg| resp::argument(out, arg));
+    resp::all(out, &[&b"HPEXPIRETIME"[..], key, b"FIELDS"]);
     resp::number_argument(out, names.len() as u64);
     names.iter().for_each(|name| resp::argument(out, name));
     resp::arguments(out, 2 + names.len() as u64);
-    [&b"HMGET"[..], key].map(|arg| resp::argument(out, arg));
+    resp::all(out, &[&b"HMGET"[..], key]);
     names.iter().for_each(|name| resp::argument(out, name));
     resp::command(out, &[b"EXEC"]);
 }
@@ -181,7 +181,7 @@ impl Dump<'_> {
         }));
         for same in timed.chunk_by(|one, other| one.0 == other.0) {
             let out = self.form.begin_command(5 + same.len() as u64);
-            [&b"HPEXPIREAT"[..], key].map(|arg| resp::argument(out, arg));
+            resp::all(out, &[&b"HPEXPIREAT"[..], key]);
             resp::number_argument(out, same[0].0);
             resp::argument(out, b"FIELDS");
             resp::number_argument(out, same.len() as u64);

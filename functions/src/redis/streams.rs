@@ -123,7 +123,7 @@ impl Dump<'_> {
             head => return Err(self.connection.unexpected("`XRANGE`", &head)),
         };
         let out = self.form.begin_command(3 + fields);
-        [&b"XADD"[..], key, &id].map(|arg| resp::argument(out, arg));
+        resp::all(out, &[&b"XADD"[..], key, &id]);
         for _ in 0..fields {
             match self.connection.head().await? {
                 Head::Bulk(length) => values::pass(&mut self.connection, &mut self.form, key, length).await?,
@@ -188,7 +188,7 @@ impl Dump<'_> {
             }
             for same in there.chunk_by(|one, other| one.is_with(other)) {
                 let out = self.form.begin_command(11 + same.len() as u64);
-                [&b"XCLAIM"[..], key, group, &same[0].consumer, b"0"].map(|arg| resp::argument(out, arg));
+                resp::all(out, &[&b"XCLAIM"[..], key, group, &same[0].consumer, b"0"]);
                 same.iter().for_each(|entry| resp::argument(out, &entry.id));
                 resp::argument(out, b"TIME");
                 resp::number_argument(out, same[0].delivered);

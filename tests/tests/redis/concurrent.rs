@@ -13,7 +13,7 @@ use serde_json::json;
 use super::rig::{dump, many_strings, restore, run, scan};
 
 /// Writes until it is told to stop.
-fn writer(server: &RedisServer, write: impl Fn(&mut redis::Connection, u64) + Send + 'static) -> impl FnOnce() {
+pub(crate) fn writer(server: &RedisServer, write: impl Fn(&mut redis::Connection, u64) + Send + 'static) -> impl FnOnce() {
     let (mut client, stop) = (server.client(), Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
@@ -194,7 +194,8 @@ async fn keys_that_a_shrinking_table_shows_twice_are_written_once() {
     stop();
     outcome.result.expect("a dump");
     let to = RedisServer::start();
-    restore(&to, &outcome.stdout, json!({})).await.expect("a restore, also with a key that stands there twice");
+    let outputs = restore(&to, &outcome.stdout, json!({})).await.expect("a restore");
+    assert_eq!(outputs["repeated"], 0);
     let client = &mut to.client();
     for n in (0..100_000).step_by(50) {
         let value: Option<String> = cmd("GET").arg(format!("key:{n}")).query(client).expect("a string");

@@ -8,3 +8,4 @@ mod losses;
 mod refusals;
 mod rig;
 mod round_trip;
+mod scan;

@@ -58,6 +58,7 @@ async fn what_an_acl_forbids_fails_the_dump() {
     many_strings(&server, 2000);
     run(&mut server.client(), "SET secret:1 x");
     run(&mut server.client(), "HSET secret:2 f v");
+    run(&mut server.client(), &format!("SET long {}", "x".repeat(5000)));
     let all =
         "ACL SETUSER reader on >word ~* resetchannels +@read +@connection +@transaction +info +time +select +function";
     for (rule, word) in [
@@ -70,13 +71,13 @@ async fn what_an_acl_forbids_fails_the_dump() {
         ("-memory", "memory"),
         ("-pexpiretime", "pexpiretime"),
         ("-function", "function"),
-        ("resetkeys ~key:* ~here ~list ~timed", "secret:"),
-        ("resetkeys ~key:* ~here ~list ~timed %W~secret:*", "secret:"),
+        ("resetkeys ~key:* ~here ~list ~timed ~long", "secret:"),
+        ("resetkeys ~key:* ~here ~list ~timed ~long %W~secret:*", "secret:"),
     ] {
         run(&mut server.client(), "ACL DELUSER reader");
         run(&mut server.client(), all);
         let params = json!({"url": server.url(), "username": "reader", "password": "word"});
-        assert_eq!(dump_with(params.clone()).await.expect("all that is needed")["keys"], 2005);
+        assert_eq!(dump_with(params.clone()).await.expect("all that is needed")["keys"], 2006);
         run(&mut server.client(), &format!("ACL SETUSER reader {rule}"));
         let failure = dump_with(params).await.expect_err(rule);
         assert_eq!(failure.kind, FailureKind::Unauthorized, "{rule}: {}", failure.message);
@@ -91,7 +92,7 @@ async fn the_rights_that_are_documented_are_enough_to_restore() {
     fill(&from);
     let stream = dumped(&from).await;
     let stored =
-        "+select +echo +set +restore +del +rpush +hset +sadd +zadd +pexpireat +function|load +time +unlink +exists";
+        "+select +echo +set +restore +del +rpush +hset +sadd +zadd +xadd +xsetid +xgroup|create +xgroup|createconsumer +xclaim +append +pexpireat +function|load +time +unlink +exists";
     let parts = "+client|getname +client|setname +sadd +srem +llen +hlen +scard +zcard";
     for (params, more) in [
         (json!({}), "+renamenx"),
