@@ -259,11 +259,13 @@ impl Dump<'_> {
             // More of them may come.
             return None;
         }
+        // Asking for a string's length counts as a use of it, asking for its memory does not.
+        let plain = self.way.plain_strings();
         let places: Vec<(usize, Option<Kind>)> = group.unsized_.drain(..group.unsized_.len().min(most)).collect();
         for (place, kind) in &places {
             let key = &group.keys[*place];
             match kind {
-                Some(Kind::String) => self.connection.push(&[b"STRLEN", key]),
+                Some(Kind::String) if plain => self.connection.push(&[b"STRLEN", key]),
                 _ => self.connection.push(&[b"MEMORY", b"USAGE", key]),
             }
         }

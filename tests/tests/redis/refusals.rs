@@ -93,7 +93,7 @@ async fn the_rights_that_are_documented_are_enough_to_restore() {
     let stream = dumped(&from).await;
     let stored =
         "+select +echo +set +restore +del +rpush +hset +sadd +zadd +xadd +xsetid +xgroup|create +xgroup|createconsumer +xclaim +append +pexpireat +function|load +time +unlink +exists";
-    let parts = "+client|getname +client|setname +sadd +srem +llen +hlen +scard +zcard";
+    let parts = "+client|getname +client|setname +sadd +srem +strlen +llen +hlen +scard +zcard";
     for (params, more) in [
         (json!({}), "+renamenx"),
         (json!({"onConflict": "replace"}), "+rename +multi +exec"),
