@@ -5,15 +5,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::redis::{Server, aquifer, open, peer, program, run, write_strings};
+use crate::server::{Server, aquifer, open, peer, restic, run};
+use crate::sets::{mixed, write_strings};
 use crate::table::{Table, seconds, timed};
 
 /// How many keys the small set of strings has.
 const STRINGS: u64 = 1_000_000;
 
-fn size(folder: &Path) -> u64 {
+pub(crate) fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let of = |entry: fs::DirEntry| match entry.metadata() {
         Ok(about) if about.is_dir() => size(&entry.path()),
@@ -21,12 +22,6 @@ fn size(folder: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.map(of).sum()
-}
-
-fn restic(repository: &Path) -> Result<Command, String> {
-    let mut command = Command::new(program("restic").ok_or("restic is missing: install Debian's restic")?);
-    command.env("RESTIC_REPOSITORY", repository).env("RESTIC_PASSWORD", "bench").stdout(Stdio::null());
-    Ok(command)
 }
 
 fn ours(server: &Server, repository: &Path) -> Result<(), String> {
@@ -117,16 +112,7 @@ pub(crate) fn measure() -> Result<Table, String> {
         })?;
     }
     let server = Server::start()?;
-    let fill = |from: u64, count: u64| -> Result<(), String> {
-        let (from, count) = (from.to_string(), count.to_string());
-        run(server
-            .cli()
-            .args(["--eval", "scripts/fill.lua", ",", &from, &count, "1800000000000"])
-            .stdout(Stdio::null()))
-    };
-    for from in (0..120_000).step_by(5_000) {
-        fill(from, 5_000)?;
-    }
+    mixed(&server, 120_000, "all")?;
     of_one_set(&mut table, "120,000 mixed keys", &server, &|| {
         let lines = folder.path().join("changes");
         let text: String = (0..120).map(|n| format!("SET session:{} changed-{n} KEEPTTL\r\n", n * 1000)).collect();

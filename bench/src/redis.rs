@@ -1,220 +1,150 @@
-//! Dump and restore of a million small strings, beside redis-dump-go and `redis-cli --pipe`; the command's size and start.
+//! Dump and restore of the data sets, each way in turn on the same server, beside redis-dump-go and redis-cli.
 //!
-//! Takes the programs in the PATH and the release build beside this one; gives tables. Always holds: servers are its own,
-//! on free ports, and end with it.
+//! Takes the options. Gives three tables per data set: dump, restore and, for `a` and `e`, from end to end with restic.
+//! Always holds: every figure is the median of the rounds; a way that does not work here has a row that says why.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::Command;
 
-use crate::table::{Table, in_turn, seconds, timed};
+use crate::ends;
+use crate::options::Options;
+use crate::server::Server;
+use crate::sets;
+use crate::table::Table;
+use crate::watch::{Figures, watched};
+use crate::ways::{self, DUMPS, OURS, PEER, SCAN};
 
-/// A redis-server of our own in a folder of its own.
-pub(crate) struct Server {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
+const COLUMNS: [&str; 9] = [
+    "way",
+    "wall",
+    "server CPU",
+    "its child's",
+    "longest stall",
+    "stream",
+    "peak memory",
+    "times as fast as the peer",
+    "server CPU : peer's",
+];
+
+/// What the rounds of one way gave.
+pub(crate) struct Measured {
+    pub(crate) name: String,
+    pub(crate) rounds: Result<Vec<Figures>, String>,
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Only what this program started, by its id; a server that is gone already is no error.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Measured {
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), rounds: Ok(Vec::new()) }
     }
-}
 
-impl Server {
-    pub(crate) fn start() -> Result<Self, String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .map_err(|error| error.to_string())?
-            .port();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("redis-server: {error}"))?;
-        let server = Self { child, port, _folder: folder };
-        for _ in 0..1000 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(server);
-            }
-            std::thread::sleep(Duration::from_millis(10));
+    /// One more round, unless an earlier one failed.
+    pub(crate) fn round(&mut self, run: impl FnOnce() -> Result<Figures, String>) {
+        let Ok(rounds) = &mut self.rounds else { return };
+        match run() {
+            Ok(figures) => rounds.push(figures),
+            Err(error) => self.rounds = Err(error),
         }
-        Err("redis-server did not start".to_owned())
-    }
-
-    pub(crate) fn cli(&self) -> Command {
-        let mut cli = Command::new("redis-cli");
-        cli.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        cli
-    }
-
-    fn ask(&self, words: &[&str]) -> Result<String, String> {
-        let output = self.cli().args(words).output().map_err(|error| format!("redis-cli: {error}"))?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    fn flush(&self) -> Result<(), String> {
-        self.ask(&["flushall"]).map(drop)
-    }
-
-    pub(crate) fn load(&self, commands: &Path) -> Result<(), String> {
-        run(self.cli().arg("--pipe").stdin(open(commands)?))
     }
 }
 
-pub(crate) fn open(path: &Path) -> Result<File, String> {
-    File::open(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-pub(crate) fn run(command: &mut Command) -> Result<(), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stderr(Stdio::piped()).output().map_err(|error| format!("{program}: {error}"))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr)))
-    }
-}
-
-/// The file of this name in the PATH or in Go's folder.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let go = std::env::home_dir().map(|home| home.join("go/bin"));
-    std::env::split_paths(&path).chain(go).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-pub(crate) fn aquifer() -> Result<Command, String> {
-    let beside = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("aquifer");
-    if beside.is_file() {
-        Ok(Command::new(beside))
-    } else {
-        Err("build the command first: cargo build --release".to_owned())
-    }
-}
-
-const DUMP_TASK: &str = "apiVersion: aquifer.dev/v1alpha1
-kind: Task
-metadata: {name: dump}
-spec:
-  params: [{name: redis, required: true}, {name: path, required: true}]
-  steps:
-    - {name: dump, function: redis-dump, params: {url: \"{{ params.redis }}\"}}
-    - {name: file, function: file-write, stdin: dump, params: {path: \"{{ params.path }}\", overwrite: true}}
----
-apiVersion: aquifer.dev/v1alpha1
-kind: Task
-metadata: {name: restore}
-spec:
-  params: [{name: redis, required: true}, {name: path, required: true}]
-  steps:
-    - {name: file, function: file-read, params: {path: \"{{ params.path }}\"}}
-    - {name: restore, function: redis-restore, stdin: file, params: {url: \"{{ params.redis }}\"}}
-";
-
-fn ours(folder: &Path, task: &str, server: &Server, path: &Path) -> Result<(), String> {
-    let file = folder.join("task.yaml");
-    fs::write(&file, DUMP_TASK).map_err(|error| error.to_string())?;
-    run(aquifer()?.args(["run", "--progress", "none", "--task", task]).arg(&file).args([
-        "--set",
-        &format!("redis={}", server.url()),
-        "--set",
-        &format!("path={}", path.display()),
-    ]))
-}
-
-/// `SET key:000001 value…` for keys in `from..to`, with a value of some 50 bytes that follows from the key and `salt`.
-pub(crate) fn write_strings(path: &Path, keys: impl Iterator<Item = u64>, salt: &str) -> Result<(), String> {
-    let mut file = BufWriter::new(create(path)?);
-    for key in keys {
-        let name = format!("key:{key:08}");
-        let value = format!("{salt}{:0>40x}", u128::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-        let written = write!(file, "*3\r\n$3\r\nSET\r\n${}\r\n{name}\r\n${}\r\n{value}\r\n", name.len(), value.len());
-        written.map_err(|error| error.to_string())?;
-    }
-    file.flush().map_err(|error| error.to_string())
-}
-
-/// redis-dump-go on a server, as its users are told to run it for speed.
-pub(crate) fn peer(server: &Server) -> Result<Command, String> {
-    let go = program("redis-dump-go").ok_or("redis-dump-go is missing: build it with Go and put it into the PATH")?;
-    let mut command = Command::new(go);
-    command.args(["-host", "127.0.0.1", "-port", &server.port.to_string(), "-n", "50", "-s"]);
-    Ok(command)
-}
-
-pub(crate) fn measure() -> Result<Table, String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let server = Server::start()?;
-    let commands = folder.path().join("commands");
-    write_strings(&commands, 0..1_000_000, "v")?;
-    server.load(&commands)?;
-    let mut table = Table::new(
-        "a million small strings (medians of 3, in turn)",
-        &["what", "aquifer", "peer", "aquifer : peer", "peer is"],
-    );
-    let (our_dump, peer_dump) = (folder.path().join("ours"), folder.path().join("peers"));
-    let compare = |table: &mut Table, what: &str, peer: &str, (a, b): (Duration, Duration)| {
-        table.row(&[
-            what.to_owned(),
-            seconds(a),
-            seconds(b),
-            format!("{:.3}", a.as_secs_f64() / b.as_secs_f64()),
-            peer.to_owned(),
-        ]);
-    };
-    let dump = in_turn(
-        || ours(folder.path(), "dump", &server, &our_dump),
-        || run(peer(&server)?.stdout(create(&peer_dump)?)),
-    )?;
-    compare(&mut table, "dump to a file", "redis-dump-go -n 50", dump);
-    let target = Server::start()?;
-    let restore = in_turn(
-        || target.flush().and_then(|()| ours(folder.path(), "restore", &target, &our_dump)),
-        || target.flush().and_then(|()| target.load(&peer_dump)),
-    )?;
-    compare(&mut table, "restore from a file", "redis-cli --pipe of its dump", restore);
-    Ok(table)
-}
-
-pub(crate) fn binary() -> Result<Table, String> {
-    let mut table = Table::new("the command itself", &["what", "figure"]);
-    let file = PathBuf::from(aquifer()?.get_program());
-    let bytes = fs::metadata(&file).map_err(|error| error.to_string())?.len();
-    table.row(&["size of the binary".to_owned(), format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))]);
-    let times: Result<Vec<Duration>, String> =
-        (0..9).map(|_| timed(|| run(aquifer()?.arg("--version").stdout(Stdio::null())))).collect();
-    table.row(&[
-        "aquifer --version (median of 9)".to_owned(),
-        format!("{:.1} ms", crate::table::median(times?).as_secs_f64() * 1e3),
-    ]);
-    let times: Result<Vec<Duration>, String> = (0..9)
-        .map(|_| {
-            timed(|| {
-                run(aquifer()?
-                    .args(["plan", "redis-backup", "--set", "repository=/r", "--set-env", "password=PATH"])
-                    .stdout(Stdio::null()))
-            })
+/// A table of ways, the peer first.
+pub(crate) fn table(title: String, all: &[Measured]) -> Table {
+    let mut table = Table::new(title, &COLUMNS);
+    let medians: Vec<Result<Figures, String>> = all
+        .iter()
+        .map(|way| match &way.rounds {
+            Ok(rounds) if rounds.is_empty() => Err("not measured".to_owned()),
+            Ok(rounds) => Ok(Figures::median(rounds)),
+            Err(error) => Err(error.split_whitespace().collect::<Vec<_>>().join(" ")),
         })
         .collect();
-    table.row(&[
-        "aquifer plan redis-backup (median of 9)".to_owned(),
-        format!("{:.1} ms", crate::table::median(times?).as_secs_f64() * 1e3),
-    ]);
-    Ok(table)
+    let peer = medians.first().and_then(|first| first.as_ref().ok().copied());
+    for (way, median) in all.iter().zip(&medians) {
+        match median {
+            Ok(figures) => {
+                let ratio = |of: fn(&Figures) -> f64, turned: bool| match peer {
+                    Some(peer) if turned => format!("{:.2}", of(&peer) / of(figures)),
+                    Some(peer) => format!("{:.2}", of(figures) / of(&peer)),
+                    None => "?".to_owned(),
+                };
+                let mebibytes = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
+                let cells = [
+                    way.name.clone(),
+                    format!("{:.3} s", figures.wall),
+                    format!("{:.2} s", figures.processor),
+                    format!("{:.2} s", figures.children),
+                    format!("{:.1} ms", figures.stall * 1e3),
+                    mebibytes(figures.bytes),
+                    mebibytes(figures.memory),
+                    ratio(|f| f.wall, true),
+                    ratio(|f| f.processor + f.children, false),
+                ];
+                table.row_of(&cells, figures.to_json());
+            }
+            Err(error) => {
+                let short: String = error.chars().take(300).collect();
+                table.row(&[way.name.clone(), "not had".to_owned()]);
+                table.note(format!("{}: {short}", way.name));
+            }
+        }
+    }
+    table
+}
+
+fn sized(path: &Path, run: impl FnOnce() -> Result<Figures, String>) -> Result<Figures, String> {
+    let mut figures = run()?;
+    figures.bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len() as f64;
+    Ok(figures)
+}
+
+fn one_set(set: char, options: &Options, give: &mut dyn FnMut(Table)) -> Result<(), String> {
+    let name = sets::name(set, options);
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let folder = folder.path();
+    let server = Server::start()?;
+    sets::load(set, &server, options)?;
+    let path = |way: &str| folder.join(way.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+
+    let chosen: Vec<_> = DUMPS.into_iter().filter(|way| way.name == PEER || options.wants(way.name)).collect();
+    let mut dumps: Vec<Measured> = chosen.iter().map(|way| Measured::new(way.name)).collect();
+    for _ in 0..options.rounds {
+        for (way, measured) in chosen.iter().zip(&mut dumps) {
+            measured.round(|| {
+                server.ask(&["config", "set", "repl-diskless-sync-delay", way.delay])?;
+                let to = path(way.name);
+                sized(&to, || watched(&server, vec![way.dump(&server, folder, &to)?]))
+            });
+        }
+    }
+    give(table(format!("dump of {name}"), &dumps));
+
+    let target = Server::start()?;
+    type Make<'a> = Box<dyn Fn() -> Result<Command, String> + 'a>;
+    let (peers, replicated, scanned) = (path(PEER), path(OURS), path(SCAN));
+    let sources: [(&str, &Path, Make<'_>); 3] = [
+        ("redis-cli --pipe of the peer's dump", &peers, Box::new(|| ways::pipe(&target, &peers))),
+        ("aquifer, of its dump by replication", &replicated, Box::new(|| ways::restore(&target, folder, &replicated))),
+        ("aquifer, of its dump by scan", &scanned, Box::new(|| ways::restore(&target, folder, &scanned))),
+    ];
+    let mut restores: Vec<Measured> = sources.iter().map(|(name, ..)| Measured::new(*name)).collect();
+    for _ in 0..options.rounds {
+        for ((_, from, make), measured) in sources.iter().zip(&mut restores) {
+            measured.round(|| {
+                target.flush()?;
+                sized(from, || watched(&target, vec![make()?]))
+            });
+        }
+    }
+    give(table(format!("restore of {name}"), &restores));
+    if set == 'a' || set == 'e' {
+        ends::measure(&name, &server, &target, options, give)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn measure(options: &Options, give: &mut dyn FnMut(Table)) -> Result<(), String> {
+    for set in options.sets.chars() {
+        one_set(set, options, give).map_err(|error| format!("data set {set}: {error}"))?;
+    }
+    Ok(())
 }

@@ -9,28 +9,54 @@ pub(crate) struct Table {
     title: String,
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// What belongs to a row beside its cells: the same figures as numbers.
+    figures: Vec<Option<serde_json::Value>>,
+    /// What stands below the table.
+    notes: Vec<String>,
 }
 
 impl Table {
     pub(crate) fn new(title: impl Into<String>, columns: &[&'static str]) -> Self {
-        Self { title: title.into(), columns: columns.to_vec(), rows: Vec::new() }
+        Self {
+            title: title.into(),
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+            figures: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     pub(crate) fn row(&mut self, cells: &[String]) {
         let mut cells = cells.to_vec();
         cells.resize(self.columns.len(), String::new());
         self.rows.push(cells);
+        self.figures.push(None);
+    }
+
+    /// A row whose figures are stored as numbers too.
+    pub(crate) fn row_of(&mut self, cells: &[String], figures: serde_json::Value) {
+        self.row(cells);
+        if let Some(last) = self.figures.last_mut() {
+            *last = Some(figures);
+        }
+    }
+
+    /// A line below the table.
+    pub(crate) fn note(&mut self, text: String) {
+        self.notes.push(text);
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        let row = |cells: &Vec<String>| {
-            self.columns
-                .iter()
-                .map(|name| (*name).to_owned())
-                .zip(cells.iter().map(|cell| cell.as_str().into()))
-                .collect()
+        let row = |(cells, figures): (&Vec<String>, &Option<serde_json::Value>)| {
+            let names = self.columns.iter().map(|name| (*name).to_owned());
+            let mut row: serde_json::Map<_, _> = names.zip(cells.iter().map(|cell| cell.as_str().into())).collect();
+            if let Some(figures) = figures {
+                row.insert("figures".to_owned(), figures.clone());
+            }
+            row
         };
-        serde_json::json!({"title": self.title, "rows": self.rows.iter().map(row).collect::<Vec<serde_json::Map<_, _>>>()})
+        let rows: Vec<_> = self.rows.iter().zip(&self.figures).map(row).collect();
+        serde_json::json!({"title": self.title, "rows": rows, "notes": self.notes})
     }
 }
 
@@ -52,7 +78,8 @@ impl fmt::Display for Table {
             writeln!(f)
         };
         line(f, &self.columns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
-        self.rows.iter().try_for_each(|row| line(f, row))
+        self.rows.iter().try_for_each(|row| line(f, row))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
     }
 }
 

@@ -38,7 +38,7 @@ pub trait Function: Send + Sync + 'static {
     /// Its params: derive `Deserialize` and `JsonSchema`, put `deny_unknown_fields` and camelCase on it and a doc comment on every field.
     type Params: DeserializeOwned + JsonSchema + Send + 'static;
     /// Its ends: [`Source`](crate::ports::Source), [`Transform`](crate::ports::Transform), [`Sink`](crate::ports::Sink),
-    /// [`Tap`](crate::ports::Tap), [`Action`](crate::ports::Action) or [`Open`](crate::ports::Open).
+    /// [`Tap`](crate::ports::Tap), [`Probe`](crate::ports::Probe), [`Action`](crate::ports::Action) or [`Open`](crate::ports::Open).
     type Ports: Ports;
     /// What later steps may name as `steps.NAME.outputs.FIELD`: a struct with a doc comment on every field, camelCase.
     type Outputs: Serialize + JsonSchema + Send + 'static;

@@ -31,7 +31,7 @@ pub struct OpenEnds {
     pub stdout: Option<Writer>,
 }
 
-/// One of the five shapes below.
+/// One of the six shapes below.
 pub trait Ports: Sized + Send + 'static {
     /// Whether it reads.
     const STDIN: Need;
@@ -75,6 +75,13 @@ pub struct Tap {
     pub stdin: Reader,
     /// Where it writes, if anybody reads it.
     pub stdout: Option<Writer>,
+}
+
+/// Reads where the task connects it, and writes nothing.
+#[derive(Debug)]
+pub struct Probe {
+    /// What it reads, if connected.
+    pub stdin: Option<Reader>,
 }
 
 /// Neither reads nor writes.
@@ -130,6 +137,15 @@ impl Ports for Tap {
 
     fn take(ends: OpenEnds) -> Result<Self, Failure> {
         Ok(Self { stdin: ends.stdin.ok_or_else(|| missing("stdin"))?, stdout: ends.stdout })
+    }
+}
+
+impl Ports for Probe {
+    const STDIN: Need = Need::Optional;
+    const STDOUT: Need = Need::Never;
+
+    fn take(ends: OpenEnds) -> Result<Self, Failure> {
+        Ok(Self { stdin: ends.stdin })
     }
 }
 

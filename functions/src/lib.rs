@@ -16,6 +16,7 @@ pub mod file_read;
 pub mod file_write;
 pub mod metrics_push;
 pub mod rdb_read;
+pub mod redis_diff;
 pub mod redis_digest;
 pub mod redis_dump;
 pub mod redis_restore;
@@ -28,6 +29,9 @@ pub mod throttle;
 pub mod upload;
 
 mod codec;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod location;
 mod metrics;
 mod objects;
@@ -42,6 +46,7 @@ pub fn builtins() -> Registry {
         .with(redis_dump::RedisDump)
         .with(redis_restore::RedisRestore)
         .with(redis_digest::RedisDigest)
+        .with(redis_diff::RedisDiff)
         .with(rdb_read::RdbRead)
         .with(restic_push::ResticPush)
         .with(restic_pull::ResticPull)
@@ -75,6 +80,7 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
         ("repository.yaml", include_str!("../../tasks/repository.yaml")),
         ("redis-copy.yaml", include_str!("../../tasks/redis-copy.yaml")),
         ("redis-digest.yaml", include_str!("../../tasks/redis-digest.yaml")),
+        ("redis-diff.yaml", include_str!("../../tasks/redis-diff.yaml")),
         ("postgres.yaml", include_str!("../../tasks/postgres.yaml")),
     ]
 }

@@ -116,7 +116,10 @@ impl Function for RdbRead {
         let head = StreamHead {
             redis: rdb.about.server.clone().unwrap_or_default(),
             source: "rdb".to_owned(),
+            consistency: "point-in-time".to_owned(),
+            role: String::new(),
             databases: Vec::new(),
+            cluster: None,
         };
         let mut form = Form::begin(ports.stdout, &head)?;
         let copied = copy(&mut rdb, &mut form, &options, Some(call)).await?;

@@ -3,34 +3,39 @@
 //! Takes a server's address. Gives a stream of RESP commands with a head and a trailer, as described in
 //! `docs/reference/redis-stream.md`; `redis-restore` and `redis-cli --pipe` load it. Always holds: success means that
 //! every key that was there from beginning to end is in the stream, with an expiry if it has one; any key that the server
-//! would not show fails the step. It is no snapshot of one moment: what is written to the server meanwhile may or may not
-//! be in the stream, but each small value is whole and of one moment.
+//! would not show fails the step. Read by replication, all of it is of one moment. Read by scan, it is not: what is written
+//! to the server meanwhile may or may not be in the stream, but each small value is whole and of one moment.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Source;
 use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::rdb::copy::Options;
+use crate::redis::address::Found;
+use crate::redis::cluster::Cluster;
 use crate::redis::connection::Connection;
+use crate::redis::digest;
 use crate::redis::facts::Facts;
-use crate::redis::form::{Form, StreamHead, stream_type};
-use crate::redis::hints::Hints;
+use crate::redis::form::{ClusterHead, Form, StreamHead, stream_type};
 use crate::redis::libraries;
-use crate::redis::pace::Pace;
-use crate::redis::scan::{Dump, Written};
+use crate::redis::replicated::Arriving;
+use crate::redis::role::Role;
+use crate::redis::scan::{Dump, How, Written};
+use crate::redis::shards::{self, Reading};
 use crate::redis::tally::thousands;
-use crate::redis::target::with_server;
-use crate::redis::values::Way;
+use crate::redis::target::{Target, with_server};
+use crate::redis::topology::{self, Servers};
 
 pub use crate::rdb::copy::ValueForm;
 pub use crate::redis::filter::{Keep, TypeName};
 pub use crate::redis::pace::Impact;
-
 pub use crate::redis::tally::PerType;
+pub use crate::redis::target::{Role as ReadRole, SentinelLogin};
 pub use crate::redis::tls::Tls;
 
 /// `redis-dump`.
@@ -42,6 +47,8 @@ with_server! {
     pub struct RedisDumpParams {
         /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
         /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
+        /// A node of a cluster stands for the whole cluster, and `redis+cluster://host:7000,host:7001` names several;
+        /// `redis+sentinel://host:26379,host:26379/NAME` asks sentinels (`rediss+…` with TLS). A cluster is read by scan.
         url,
         /// The databases to read; all that hold keys unless said.
         #[serde(default)]
@@ -49,7 +56,28 @@ with_server! {
         /// Whether to read the server's functions (Redis 7.0) too; true unless said.
         #[serde(default = "yes")]
         pub functions: bool,
-        /// How much others may notice of the reading: `gentle`, `normal` (unless said) or `full`.
+        /// How to read: `replication` (all of one moment: the server sends what a new replica gets, made by a process that it
+        /// forks; needs the rights to `PSYNC` and `REPLCONF`), `scan` (key by key, while the server goes on), or `auto` (unless
+        /// said): by replication, or by scan, with a warning, where the server does not do that.
+        #[serde(default)]
+        pub source: SourceKind,
+        /// With replication, whether the server may write what it sends to its own disk first; false unless said. Without its disk it
+        /// first waits for other replicas (`repl-diskless-sync-delay`, 5 seconds unless changed). With it there is no wait, but the
+        /// disk needs room for the data; a server that runs out of it may refuse all writes (`MISCONF`). A server whose
+        /// `repl-diskless-sync` is off (before Redis 7.0 it is unless changed) uses its disk in any case.
+        #[serde(default)]
+        pub server_disk: bool,
+        /// Which server to read: the `master`, or a `replica`, which spares the master: of those of a single server the one that is
+        /// the least behind; where `url` is a replica's, that one; never one that has lost its master. Unless said, a single server is
+        /// read whatever it is; of a cluster's shards, and where sentinels are asked, a replica that has what its master has, else
+        /// the master.
+        #[serde(default)]
+        pub role: Option<ReadRole>,
+        /// Of a cluster, only this shard: 1 has the lowest slot. For one job for each shard; `shards` among the outputs is how many
+        /// there are. The functions are in the stream of shard 1.
+        #[serde(default)]
+        pub shard: Option<u32>,
+        /// How much others may notice of a scan: `gentle`, `normal` (unless said) or `full`.
         #[serde(default)]
         pub impact: Impact,
         /// How values are written: `native` (the fastest mix) unless said, or `logical` (plain commands only, for servers that are
@@ -64,6 +92,19 @@ with_server! {
         #[serde(default)]
         pub hints: bool,
     }
+}
+
+/// How to read a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// By replication where the server does that, else by scan.
+    #[default]
+    Auto,
+    /// By replication.
+    Replication,
+    /// By scan.
+    Scan,
 }
 
 fn yes() -> bool {
@@ -86,14 +127,28 @@ pub struct RedisDumpOutputs {
     pub vanished: u64,
     /// Keys that the filter left out; where the server itself filters, as far as it can be told from its count at the beginning.
     pub left_out: u64,
-    /// Pending entries of big streams that no command can make again, because the entries themselves were deleted.
+    /// Pending entries of streams that no command can make again, because the entries themselves were deleted.
     pub lost_pending: u64,
     /// Libraries of functions that were written.
     pub functions: u64,
     /// Bytes of the stream.
     pub bytes: u64,
-    /// The server's version.
+    /// How many shards the cluster has; null for a single server.
+    pub shards: Option<u32>,
+    /// The server's version; of a cluster, that of the first shard's master.
     pub server_version: String,
+    /// How the server was read: `replication` or `scan`.
+    pub source: &'static str,
+    /// What the keys have in common: `point-in-time` where all are of one moment, `per-key` where only each is.
+    pub consistency: &'static str,
+    /// What the server that was read is to others: `master` or `replica`; `shards` for a cluster.
+    pub role: &'static str,
+    /// With replication: the history of writes (`master_replid`) in which that moment is; null where the server does not say.
+    pub replication_id: Option<String>,
+    /// With replication: the moment, as an offset in that history; else null.
+    pub replication_offset: Option<u64>,
+    /// With replication: whether the server wrote what it sent to its disk first; else false.
+    pub server_disk: bool,
 }
 
 impl Function for RedisDump {
@@ -109,7 +164,13 @@ impl Function for RedisDump {
     }
 
     fn check(params: &RedisDumpParams) -> Result<(), ParamError> {
-        params.server().target()?;
+        let target = params.server().target()?;
+        if params.shard.is_some() && matches!(target.address.found, Found::Sentinels(_)) {
+            return Err(ParamError::new("shard", "what sentinels watch has no shards"));
+        }
+        if params.shard == Some(0) {
+            return Err(ParamError::new("shard", "the first shard is 1"));
+        }
         params.filter.filter("filter")?;
         if params.hints && params.form == ValueForm::Logical {
             return Err(ParamError::new("hints", "plain commands have no place for them").with_help("say `form: native`"));
@@ -122,50 +183,175 @@ impl Function for RedisDump {
 
     async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
         let target = params.server().checked()?;
-        let mut connection = Connection::open(&target, call).await?;
-        let facts = Facts::ask(&mut connection).await?;
-        let filter = params.filter.filter("filter").map_err(|error| Failure::config(error.message))?;
-        let hints = if params.hints { Some(Hints::of(&mut connection).await?) } else { None };
-        let databases = databases(params.databases, target.address.database, &facts, call);
-        let head = StreamHead { redis: facts.version.clone(), source: "scan".to_owned(), databases: databases.clone() };
-        let mut form = Form::begin(ports.stdout, &head)?;
-        let functions = if params.functions { libraries::write(&mut connection, &mut form).await? } else { 0 };
-        let server_version = facts.version.clone();
-        let mut dump = Dump {
-            connection,
-            form,
-            facts,
-            pace: Pace::new(params.impact, &target, call),
-            filter,
-            way: Way { form: params.form, hints },
-            call,
-            written: Written::default(),
-            noted: Instant::now(),
+        let (target, mut connection) = match topology::to_read(&target, params.role, call).await? {
+            Servers::One { connection, target, .. } => (target, connection),
+            Servers::Cluster(cluster) => return whole_cluster(&params, cluster, ports, call).await,
         };
-        for index in &databases {
-            let text = index.to_string();
-            let reply = dump.connection.ask(&[b"SELECT", text.as_bytes()]).await?;
-            dump.connection.accepted(reply, format_args!("selecting database {index}"))?;
-            dump.form.command(&[b"SELECT", text.as_bytes()]);
-            dump.database(*index).await?;
+        if params.shard.is_some() {
+            return Err(Failure::rejected(format!("`{}` is no cluster's node, so it has no shards", target.shown()))
+                .with_help("leave `shard` out"));
         }
-        dump.facts.still(&mut dump.connection).await?;
-        dump.say();
-        let written = dump.written;
-        let bytes = dump.form.finish(written.types, functions).await?;
-        call.note(format!("{} keys", thousands(written.types.total())));
-        Ok(RedisDumpOutputs {
-            keys: written.types.total(),
-            per_type: written.types,
-            databases,
-            expires: written.expires,
-            vanished: written.vanished,
-            left_out: written.left_out,
-            lost_pending: written.lost_pending,
-            functions,
-            bytes,
-            server_version,
-        })
+        let role = Role::ask(&mut connection).await?;
+        let facts = Facts::ask(&mut connection).await?;
+        if params.source != SourceKind::Scan {
+            match Arriving::begin(connection, params.server_disk).await? {
+                Ok(arriving) => return replicated(arriving, &params, ports, &target, &facts, &role, call).await,
+                Err(failure) if params.source == SourceKind::Replication => return Err(failure),
+                Err(failure) => call.warn(format!(
+                    "read by scan, so that not all is of one moment, for {}; `source: scan` says that this is meant",
+                    failure.message
+                )),
+            }
+            connection = Connection::open(&target, call).await?;
+        }
+        if role.is_lost() {
+            call.warn("this replica has lost its master: what it holds may be old");
+        }
+        scanned(connection, &params, ports, &target, facts, &role, call).await
+    }
+}
+
+async fn replicated(
+    arriving: Arriving,
+    params: &RedisDumpParams,
+    ports: Source,
+    target: &Target,
+    facts: &Facts,
+    role: &Role,
+    call: &Call,
+) -> Result<RedisDumpOutputs, Failure> {
+    let listed = databases(params.databases.clone(), target.address.database, facts, call);
+    // Else all that there are: one that has got its first key since the server was asked is read too.
+    let only = params.databases.is_some() || target.address.database.is_some();
+    let options = Options {
+        databases: only.then(|| listed.clone()),
+        no_functions: !params.functions,
+        no_hints: !params.hints,
+        form: params.form,
+        keep: params.how()?.filter,
+    };
+    let head = StreamHead::new(facts, "replication", "point-in-time", role.name(), listed.clone());
+    let done = arriving.write(ports.stdout, &head, &options, call).await?;
+    let copied = done.copied;
+    call.note(format!("{} keys", thousands(copied.types.total())));
+    let databases: BTreeSet<u32> = copied.databases.into_keys().chain(listed).collect();
+    Ok(RedisDumpOutputs {
+        keys: copied.types.total(),
+        per_type: copied.types,
+        databases: databases.into_iter().collect(),
+        expires: copied.expires,
+        vanished: 0,
+        left_out: copied.filtered,
+        lost_pending: copied.pending_lost,
+        functions: copied.functions,
+        bytes: done.bytes,
+        shards: None,
+        server_version: facts.version.clone(),
+        source: "replication",
+        consistency: "point-in-time",
+        role: role.name(),
+        replication_offset: done.moment.as_ref().map(|moment| moment.offset),
+        replication_id: done.moment.map(|moment| moment.id),
+        server_disk: done.from_disk,
+    })
+}
+
+async fn scanned(
+    connection: Connection,
+    params: &RedisDumpParams,
+    ports: Source,
+    target: &Target,
+    facts: Facts,
+    role: &Role,
+    call: &Call,
+) -> Result<RedisDumpOutputs, Failure> {
+    let mut connection = connection;
+    let databases = databases(params.databases.clone(), target.address.database, &facts, call);
+    let head = StreamHead::new(&facts, "scan", "per-key", role.name(), databases.clone());
+    let mut form = Form::begin(ports.stdout, &head)?;
+    let functions = if params.functions { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
+    let server_version = facts.version.clone();
+    let mut dump = Dump::new(connection, form, facts, &params.how()?, target, call).await?;
+    for index in &databases {
+        let text = index.to_string();
+        let reply = dump.connection.ask(&[b"SELECT", text.as_bytes()]).await?;
+        dump.connection.accepted(reply, format_args!("selecting database {index}"))?;
+        dump.form.command(&[b"SELECT", text.as_bytes()]);
+        dump.database(*index).await?;
+    }
+    dump.facts.still(&mut dump.connection).await?;
+    let scanned = Scanned { functions, databases, shards: None, server_version, role: role.name() };
+    end(dump.form, dump.written, scanned, call).await
+}
+
+async fn whole_cluster(
+    params: &RedisDumpParams,
+    cluster: Cluster,
+    ports: Source,
+    call: &Call,
+) -> Result<RedisDumpOutputs, Failure> {
+    if params.databases.as_ref().is_some_and(|databases| databases.iter().any(|index| *index != 0)) {
+        return Err(Failure::rejected("a cluster has no database but 0").with_help("leave `databases` out"));
+    }
+    if params.source == SourceKind::Replication {
+        return Err(Failure::rejected("a cluster is read by scan only").with_help("leave `source` out"));
+    }
+    let reading = Reading::begin(cluster, params.role, params.shard, call).await?;
+    let first = reading.shards.first().ok_or_else(|| Failure::internal("a cluster without any shard"))?;
+    let (mut connection, _) = reading.cluster.open(first, call).await?;
+    let facts = Facts::ask(&mut connection).await?;
+    let mut head = StreamHead::new(&facts, "scan", "per-key", "shards", vec![0]);
+    head.cluster = Some(ClusterHead { shards: reading.all, shard: params.shard });
+    let mut form = Form::begin(ports.stdout, &head)?;
+    // Every master has all of them; of streams that are restored side by side, one is enough.
+    let wanted = params.functions && params.shard.is_none_or(|number| number == 1);
+    let functions = if wanted { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
+    let compared = if wanted { Some(digest::functions(&mut connection, &facts).await?) } else { None };
+    form.command(&[b"SELECT", b"0"]);
+    let written = shards::dump(&reading, &mut form, &params.how()?, compared, call).await?;
+    reading.still(call).await?;
+    let (databases, shards, server_version) = (vec![0], Some(reading.all), facts.version);
+    end(form, written, Scanned { functions, databases, shards, server_version, role: "shards" }, call).await
+}
+
+/// What is known beside the keys once all were scanned.
+struct Scanned {
+    functions: u64,
+    databases: Vec<u32>,
+    shards: Option<u32>,
+    server_version: String,
+    role: &'static str,
+}
+
+async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Result<RedisDumpOutputs, Failure> {
+    written.say(call);
+    let bytes = form.finish(written.types, scanned.functions).await?;
+    call.note(format!("{} keys", thousands(written.types.total())));
+    Ok(RedisDumpOutputs {
+        keys: written.types.total(),
+        per_type: written.types,
+        databases: scanned.databases,
+        expires: written.expires,
+        vanished: written.vanished,
+        left_out: written.left_out,
+        lost_pending: written.lost_pending,
+        functions: scanned.functions,
+        bytes,
+        shards: scanned.shards,
+        server_version: scanned.server_version,
+        source: "scan",
+        consistency: "per-key",
+        role: scanned.role,
+        replication_id: None,
+        replication_offset: None,
+        server_disk: false,
+    })
+}
+
+impl RedisDumpParams {
+    fn how(&self) -> Result<How, Failure> {
+        let filter = self.filter.filter("filter").map_err(|error| Failure::config(error.message))?;
+        Ok(How { impact: self.impact, filter, form: self.form, hints: self.hints })
     }
 }
 

@@ -1,9 +1,13 @@
 //! What tests across the workspace share: doubles that misbehave, random tasks, and the rig that starts real servers.
 
+pub mod between;
 pub mod case_functions;
 pub mod doubles;
 pub mod flaky;
 pub mod newer_server;
+pub mod gate;
+pub mod redis_cluster;
+pub mod redis_sentinels;
 pub mod redis_server;
 pub mod s3_server;
 pub mod simulation;

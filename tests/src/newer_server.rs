@@ -92,6 +92,8 @@ fn answer(command: &[String]) -> String {
         ["PING"] => "+PONG\r\n".to_owned(),
         ["INFO", "server"] => bulk("redis_version:7.4.0\r\nredis_mode:standalone\r\nrun_id:1\r\n"),
         ["INFO", "keyspace"] => bulk("# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0,subexpiry=1\r\n"),
+        ["INFO", "replication"] => bulk("role:master\r\nconnected_slaves:0\r\nmaster_repl_offset:0\r\n"),
+        ["ROLE"] => format!("*3\r\n{}:0\r\n*0\r\n", bulk("master")),
         ["FUNCTION", "LIST", ..] => "*0\r\n".to_owned(),
         ["PEXPIRETIME", key] => if *key == "h" { ":-1\r\n" } else { ":-2\r\n" }.to_owned(),
         ["SCAN", ..] => format!("*2\r\n{}{}", bulk("0"), array([bulk("h")].into_iter())),

@@ -121,11 +121,18 @@ fn step(node: &Node, source: &str, problems: &mut Vec<Diagnostic>) -> Option<Ste
     Some(StepDoc { name, function, params, stdin, needs, when, condition, retry, timeout })
 }
 
+const ATTEMPTS: &str = "write how many attempts there are in all: `retry: {attempts: 3, backoff: 10s}`";
+
 fn retry(node: &Node, problems: &mut Vec<Diagnostic>) -> Option<Retry> {
+    if !matches!(node.value, Value::Map(_)) {
+        let message = format!("`retry` is a map of fields, and this is {}", node.found());
+        problems.push(Diagnostic::at(node.span, "wrong-type", message, "not a map").help(ATTEMPTS));
+        return None;
+    }
     let mut fields = Fields::open(node, "`retry`", problems)?;
     let attempts = fields.whole_number("attempts", 1..=100);
     if attempts.is_none() {
-        fields.missing("attempts", "write how many attempts there are in all: `retry: {attempts: 3, backoff: 10s}`");
+        fields.missing("attempts", ATTEMPTS);
     }
     let backoff = fields.duration("backoff").map_or(Duration::from_secs(1), |(backoff, _)| backoff);
     fields.close();

@@ -16,6 +16,9 @@ use crate::redis::tally::Kind;
 /// How long a part may be that has to be held.
 const LONGEST_HELD: u64 = 16 << 20;
 
+/// How long a field may be that has an expiry: a restore wants its command whole.
+const LONGEST_TIMED: u64 = (1 << 20) - 1024;
+
 /// Longer parts get a command of their own.
 const LONG: u64 = 16 << 10;
 
@@ -42,8 +45,9 @@ pub(crate) struct Commands<'a> {
     pub(super) form: &'a mut Form,
     pub(super) key: &'a [u8],
     kind: Kind,
-    /// Fields may have an expiry.
+    /// Fields may have an expiry; this one is short enough to be held until it is known.
     timed: bool,
+    holding: bool,
     /// In milliseconds.
     expires: Option<u64>,
     /// Its first command was written.
@@ -72,6 +76,7 @@ impl<'a> Commands<'a> {
             key,
             kind,
             timed,
+            holding: false,
             expires,
             begun: false,
             role: Role::Whole,
@@ -166,7 +171,7 @@ impl<'a> Commands<'a> {
             return Ok(());
         }
         Err(Failure::rejected(format!(
-            "the key {} has a field or member of {length} bytes, and one that has to be held may have {LONGEST_HELD}",
+            "the key {} has a member of {length} bytes, and one that has to be held may have {LONGEST_HELD}",
             show(self.key)
         ))
         .with_help("leave the key out by a filter"))
@@ -207,9 +212,8 @@ impl Visitor for Commands<'_> {
             }
             _ if self.kind == Kind::Stream => self.place = Place::Through,
             Role::Field | Role::Element => {
-                if role == Role::Field && self.timed {
-                    self.hold(length)?;
-                }
+                self.held.clear();
+                self.holding = role == Role::Field && self.timed && length <= LONGEST_TIMED;
                 self.place = Place::Collected;
                 if length > LONG {
                     self.pass_through(if role == Role::Field { 2 } else { 1 }).await?;
@@ -224,7 +228,7 @@ impl Visitor for Commands<'_> {
     }
 
     async fn piece(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        if self.place == Place::Held || (self.timed && self.role == Role::Field) {
+        if self.place == Place::Held || (self.holding && self.role == Role::Field) {
             self.held.extend_from_slice(piece);
         }
         match self.place {
@@ -282,6 +286,13 @@ impl Visitor for Commands<'_> {
 
     async fn expires(&mut self, at: Option<u64>) -> Result<(), Failure> {
         let Some(at) = at else { return Ok(()) };
+        if !self.holding {
+            return Err(Failure::rejected(format!(
+                "the key {} has a field with an expiry of more than {LONGEST_TIMED} bytes, and that is not restored",
+                show(self.key)
+            ))
+            .with_help("leave the key out by a filter"));
+        }
         let mut text = BytesMut::new();
         resp::decimal(&mut text, at);
         resp::command(&mut self.expiries, &[b"HPEXPIREAT", self.key, &text, b"FIELDS", b"1", &self.held]);

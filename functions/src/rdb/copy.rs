@@ -33,7 +33,7 @@ pub(crate) const WHOLE: usize = 1 << 20;
 pub(crate) const WHOLE_STREAM: usize = 16 << 20;
 
 /// The same of modules' values, which nobody else can take apart: longer ones are refused.
-pub(crate) const WHOLE_MODULE: usize = 32 << 20;
+pub(crate) const WHOLE_MODULE: usize = 24 << 20;
 
 /// A value that is passed on whole may be so many times as long without its compression.
 const UNPACKED: usize = 4;
@@ -187,10 +187,8 @@ async fn parts<S: Source>(
     copied: &mut Copied,
 ) -> Result<bool, Failure> {
     let kind = entry.layout.kind();
-    let timed = matches!(
-        entry.layout,
-        Layout::HashExpiring { .. } | Layout::HashListpackExpiring { .. } | Layout::HashValkey
-    );
+    let timed =
+        matches!(entry.layout, Layout::HashExpiring { .. } | Layout::HashListpackExpiring { .. } | Layout::HashValkey);
     let mut commands = Commands::new(form, &rdb.key, kind, timed, entry.expires);
     rdb.values.tell(entry.layout, &mut rdb.input, &mut commands).await?;
     let written = commands.end().await?;
@@ -229,6 +227,9 @@ async fn whole<S: Source>(rdb: &mut Rdb<S>, entry: Entry, form: ValueForm) -> Re
             Err(Stop::More(at_least)) if at_least <= most as u64 => {
                 // Twice as much as before, so that however the bytes arrive none is looked at more than a few times.
                 wanted = (input.rest().len() * 2).max(at_least as usize).max(wanted).min(most + 1);
+                if wanted > WHOLE {
+                    input.make_room(most + 1);
+                }
                 while input.rest().len() < wanted && input.more().await? {}
                 if (input.rest().len() as u64) < at_least {
                     return Err(input.cut());

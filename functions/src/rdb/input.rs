@@ -10,6 +10,9 @@ use aquifer_engine::pipe::Reader;
 use bytes::{Buf, Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
 
+/// How much room is kept when nothing is held.
+const ROOM: usize = 1 << 20;
+
 /// Where bytes come from.
 pub(crate) trait Source: Send {
     /// The next bytes; `None` at the end.
@@ -95,7 +98,12 @@ impl<S: Source> Input<S> {
         match self.source.piece().await? {
             Some(piece) => {
                 self.sum();
-                self.buffer.advance(self.at);
+                if self.at == self.buffer.len() && self.buffer.capacity() > ROOM {
+                    // What a long value needed is given back.
+                    self.buffer = BytesMut::new();
+                } else {
+                    self.buffer.advance(self.at);
+                }
                 self.base += self.at as u64;
                 (self.at, self.summed) = (0, 0);
                 self.buffer.extend_from_slice(&piece);
@@ -103,6 +111,11 @@ impl<S: Source> Input<S> {
             None => self.ended = true,
         }
         Ok(!self.ended)
+    }
+
+    /// Makes room for so many bytes more, so that what has come is not moved again and again while they come.
+    pub(crate) fn make_room(&mut self, bytes: usize) {
+        self.buffer.reserve(bytes);
     }
 
     /// Waits until so many bytes can be seen.
@@ -136,11 +149,6 @@ impl<S: Source> Input<S> {
         bytes.copy_from_slice(&self.rest()[..N]);
         self.skip(N);
         Ok(bytes)
-    }
-
-    /// The source, and what came from it and was not read.
-    pub(crate) fn into_rest(mut self) -> (S, Bytes) {
-        (self.source, self.buffer.split_off(self.at).freeze())
     }
 
     /// What it is, for messages.

@@ -200,9 +200,7 @@ impl Packed {
         let [first] = self.array(input).await?;
         Ok(Some(match first {
             0..=0x3f => Element::Text(u64::from(first)),
-            0x40..=0x7f => {
-                Element::Text(u64::from(first & 63) << 8 | u64::from(self.array::<1, S>(input).await?[0]))
-            }
+            0x40..=0x7f => Element::Text(u64::from(first & 63) << 8 | u64::from(self.array::<1, S>(input).await?[0])),
             0x80..=0xbf => Element::Text(u64::from(u32::from_be_bytes(self.array(input).await?))),
             0xc0 => Element::Number(self.little::<2, S>(input).await?),
             0xd0 => Element::Number(self.little::<4, S>(input).await?),

@@ -49,11 +49,9 @@ impl Values {
             last: id(input).await?,
             more: match version {
                 0..=1 => None,
-                _ => Some(MoreState {
-                    first: id(input).await?,
-                    deleted: id(input).await?,
-                    added: input.number().await?,
-                }),
+                _ => {
+                    Some(MoreState { first: id(input).await?, deleted: id(input).await?, added: input.number().await? })
+                }
             },
         };
         to.stream(Stream::State(state)).await?;

@@ -48,7 +48,9 @@ impl Commands<'_> {
                 name.clone_into(&mut self.claims.group);
                 let read = read.and_then(|read| u64::try_from(read).ok());
                 let out = self.form.begin_command(if read.is_some() { 7 } else { 5 });
-                [&b"XGROUP"[..], b"CREATE", self.key, name, &text(last)].iter().for_each(|arg| resp::argument(out, arg));
+                [&b"XGROUP"[..], b"CREATE", self.key, name, &text(last)]
+                    .iter()
+                    .for_each(|arg| resp::argument(out, arg));
                 if let Some(read) = read {
                     resp::argument(out, b"ENTRIESREAD");
                     resp::number_argument(out, read);
@@ -100,7 +102,9 @@ impl Commands<'_> {
         }
         let claims = &mut self.claims;
         let out = self.form.begin_command(5 + count + 6);
-        [&b"XCLAIM"[..], self.key, &claims.group, &claims.consumer, b"0"].iter().for_each(|arg| resp::argument(out, arg));
+        [&b"XCLAIM"[..], self.key, &claims.group, &claims.consumer, b"0"]
+            .iter()
+            .for_each(|arg| resp::argument(out, arg));
         out.extend_from_slice(&claims.ids);
         claims.ids.clear();
         resp::argument(out, b"TIME");

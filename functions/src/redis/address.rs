@@ -1,6 +1,7 @@
 //! Where a server is and who asks: a URL, taken apart.
 //!
-//! Takes `redis://`, `rediss://`, `redis+unix://` or the path of a socket. Gives an [`Address`]. Always holds: a part
+//! Takes `redis://`, `rediss://`, `redis+unix://` or the path of a socket; the same with `+sentinel` or `+cluster` and several
+//! hosts. Gives an [`Address`]. Always holds: a part
 //! of the URL that would not be used is refused, and no message has the password in it.
 
 use aquifer_engine::function::ParamError;
@@ -17,10 +18,24 @@ pub(crate) enum Place {
     Unix(String),
 }
 
+/// What is found at an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A server; or, as it may turn out, a node of a cluster.
+    Server,
+    /// Nodes of a cluster.
+    Cluster,
+    /// Sentinels, which know where the servers of this name are.
+    Sentinels(String),
+}
+
 /// What a URL says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) place: Place,
+    /// More of the same: of a cluster's nodes, or of sentinels.
+    pub(crate) others: Vec<Place>,
+    pub(crate) found: Found,
     /// Whether TLS is spoken.
     pub(crate) tls: bool,
     pub(crate) username: Option<String>,
@@ -29,7 +44,7 @@ pub(crate) struct Address {
     pub(crate) database: Option<u32>,
 }
 
-const FORMS: &str = "write `redis://host:6379`, `rediss://host:6379` for TLS, or `redis+unix:///path/of/the.sock`";
+const FORMS: &str = "write `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`, `redis+cluster://host:7000,host:7001`, or `redis+sentinel://host:26379,host:26379/NAME`";
 
 fn wrong(message: impl Into<String>) -> ParamError {
     ParamError::new("url", message).with_help(FORMS)
@@ -61,11 +76,17 @@ pub(crate) fn parse(url: &SecretUrl) -> Result<Address, ParamError> {
     let text = url.expose();
     if text.starts_with('/') {
         let place = Place::Unix(text.to_owned());
-        return Ok(Address { place, tls: false, username: None, password: None, database: None });
+        let (others, found) = (Vec::new(), Found::Server);
+        return Ok(Address { place, others, found, tls: false, username: None, password: None, database: None });
     }
     if holds_password(text) {
         return Err(ParamError::new("url", "a password behind `?` would be shown with the url")
             .with_help("give `password`, or write it in front of the host: `redis://:word@host`"));
+    }
+    match text.split_once("://") {
+        Some((scheme @ ("redis+cluster" | "rediss+cluster"), rest)) => return cluster(url, scheme, rest),
+        Some((scheme @ ("redis+sentinel" | "rediss+sentinel"), rest)) => return sentinels(url, scheme, rest),
+        _ => {}
     }
     let parsed = Url::parse(text).map_err(|error| wrong(format!("`{url}` is no url: {error}")))?;
     if parsed.fragment().is_some() {
@@ -99,7 +120,57 @@ pub(crate) fn parse(url: &SecretUrl) -> Result<Address, ParamError> {
             _ => return Err(wrong(format!("`{name}` behind `?` would not be used"))),
         }
     }
-    Ok(Address { place, tls, username, password, database: number })
+    Ok(Address { place, others: Vec::new(), found: Found::Server, tls, username, password, database: number })
+}
+
+/// Several hosts between a user and a path; the path as it stands.
+fn several<'t>(url: &SecretUrl, scheme: &str, rest: &'t str, port: u16) -> Result<(Address, &'t str), ParamError> {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    let single = if scheme.starts_with("rediss") { "rediss" } else { "redis" };
+    let mut found: Option<Address> = None;
+    for host in hosts.split(',').map(str::trim) {
+        // A port stands behind the last colon, and behind the bracket of an address that has colons itself.
+        let ported = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+        let host = if ported || host.is_empty() { host.to_owned() } else { format!("{host}:{port}") };
+        let one = parse(&SecretUrl::new(format!("{single}://{user}@{host}")))
+            .map_err(|_| wrong(format!("`{url}` has a part between its commas that is no host with a port")))?;
+        match &mut found {
+            None => found = Some(one),
+            Some(address) if address.place == one.place || address.others.contains(&one.place) => {
+                return Err(wrong(format!("`{url}` names a host twice")));
+            }
+            Some(address) => address.others.push(one.place),
+        }
+    }
+    if path.contains(['?', '#']) {
+        return Err(wrong(format!("`{url}`: what stands behind `?` or `#` would not be used")));
+    }
+    found.map(|address| (address, path)).ok_or_else(|| wrong(format!("`{url}` names no host")))
+}
+
+fn cluster(url: &SecretUrl, scheme: &str, rest: &str) -> Result<Address, ParamError> {
+    let (address, path) = several(url, scheme, rest, 6379)?;
+    match path {
+        "" | "/" | "/0" => Ok(Address { found: Found::Cluster, ..address }),
+        _ => Err(wrong("a cluster has no database but 0")),
+    }
+}
+
+fn sentinels(url: &SecretUrl, scheme: &str, rest: &str) -> Result<Address, ParamError> {
+    let (address, path) = several(url, scheme, rest, 26379)?;
+    let (name, number) = match path.trim_start_matches('/').split_once('/') {
+        Some((name, number)) => (name, Some(database(number)?)),
+        None => (path.trim_start_matches('/'), None),
+    };
+    let name = decoded(name)?;
+    if name.is_empty() {
+        return Err(wrong(format!("`{url}` does not say which master is meant")).with_help(
+            "sentinels watch masters under names, often `mymaster`: `redis+sentinel://host:26379/mymaster`",
+        ));
+    }
+    Ok(Address { found: Found::Sentinels(name), database: number, ..address })
 }
 
 #[cfg(test)]
@@ -127,8 +198,32 @@ mod tests {
     }
 
     #[test]
+    fn several_hosts_are_read() {
+        let tcp = |host: &str, port| Place::Tcp(host.into(), port);
+        let address = read("rediss+sentinel://me:p%40ss@one,two:5000,[::1]/my%20master/3").expect("sound");
+        assert_eq!(address.place, tcp("one", 26379));
+        assert_eq!(address.others, [tcp("two", 5000), tcp("::1", 26379)]);
+        assert_eq!((address.found, address.database), (Found::Sentinels("my master".into()), Some(3)));
+        assert_eq!((address.tls, address.password.map(|word| word.expose().to_owned())), (true, Some("p@ss".into())));
+        let address = read("redis+cluster://one:7000,two:7001").expect("sound");
+        assert_eq!((address.place, address.others), (tcp("one", 7000), vec![tcp("two", 7001)]));
+        assert_eq!((address.found, address.tls, address.username), (Found::Cluster, false, None));
+    }
+
+    #[test]
     fn what_would_not_be_used_is_refused_without_the_password() {
         for text in [
+            "redis+cluster://:hunter2@a,b/1",
+            "redis+cluster://:hunter2@a,,b",
+            "redis+cluster://:hunter2@a:x,b",
+            "redis+cluster://:hunter2@a,a",
+            "redis+cluster://:hunter2@a?db=1",
+            "redis+cluster://",
+            "redis+sentinel://:hunter2@a,b",
+            "redis+sentinel://:hunter2@a/",
+            "redis+sentinel://:hunter2@a/name/x",
+            "redis+sentinel://:hunter2@a/name#x",
+            "redis+sentinel://a/name?password=hunter2",
             "host:6379",
             "http://me:hunter2@host",
             "redis://",

@@ -7,13 +7,14 @@
 //! read again from the start behind another `DEL`, and after [`ATTEMPTS`] of these at one go.
 
 use aquifer_engine::failure::Failure;
+use aquifer_engine::function::Call;
 use bytes::Bytes;
 
 use super::chunks::{self, Parts};
 use super::connection::Reply;
 use super::expiry::Expiry;
 use super::resp::show;
-use super::scan::{Dump, LONG, no_commands, reading};
+use super::scan::{Dump, LONG, Written, no_commands, reading};
 use super::tally::Kind;
 use super::values::{self, Batch, Expiries, How, Wanted, Way};
 use crate::rdb::copy::ValueForm;
@@ -42,7 +43,7 @@ impl Dump<'_> {
     /// The server refuses, the connection is lost, or nobody reads any more.
     pub(crate) async fn whole(&mut self, key: &Bytes) -> Result<(), Failure> {
         for _ in 0..TURNS {
-            self.pace.rest(self.call).await?;
+            self.pace.rest().await?;
             self.connection.push(&[b"TYPE", key]);
             let kind = self.connection.ask(&[b"MEMORY", b"USAGE", key]).await?;
             let size = self.connection.reply().await?;
@@ -155,7 +156,7 @@ impl Dump<'_> {
         let mut is_asked = false;
         loop {
             if !is_asked {
-                self.pace.rest(self.call).await?;
+                self.pace.rest().await?;
                 parts.ask(self.connection.output(), &at);
                 self.pace.asked(work);
                 self.connection.flush().await?;
@@ -209,10 +210,12 @@ impl Dump<'_> {
         }
         super::expiry::read_timed(&mut self.connection, clock, key).await.map(Some)
     }
+}
 
+impl Written {
     /// Says what somebody should know of what was written.
-    pub(crate) fn say(&self) {
-        let (call, written) = (self.call, &self.written);
+    pub(crate) fn say(&self, call: &Call) {
+        let written = self;
         if written.reserved > 0 {
             call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
         }

@@ -5,13 +5,14 @@
 //! bytes again; no chunk is more work for the server than a quarter of a millisecond, as far as its elements are of one size.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::connection::Connection;
 use super::connection::Reply;
 use super::expiry::{self, Expiry};
 use super::facts::Clock;
 use super::form::Form;
+use super::outgoing::Outgoing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::reading;
@@ -93,9 +94,9 @@ impl Parts {
     }
 
     /// Asks for a chunk.
-    pub(crate) fn ask(&self, out: &mut BytesMut, at: &[u8]) {
+    pub(crate) fn ask(&self, out: &mut Outgoing, at: &[u8]) {
         let key = &self.key[..];
-        resp::command(out, &[b"MULTI"]);
+        out.command(&[b"MULTI"]);
         expiry::ask_timed(out, self.clock, key);
         let count = self.count.to_string();
         let scan: &[u8] = match self.kind {
@@ -103,20 +104,20 @@ impl Parts {
             Kind::Set => b"SSCAN",
             Kind::SortedSet => b"ZSCAN",
             _ => {
-                resp::command(out, &[b"LLEN", key]);
+                out.command(&[b"LLEN", key]);
                 self.ask_list(out, resp::number(at).unwrap_or(0).unsigned_abs());
-                resp::command(out, &[b"EXEC"]);
+                out.command(&[b"EXEC"]);
                 return;
             }
         };
-        resp::command(out, &[scan, key, at, b"COUNT", count.as_bytes()]);
-        resp::command(out, &[b"EXEC"]);
+        out.command(&[scan, key, at, b"COUNT", count.as_bytes()]);
+        out.command(&[b"EXEC"]);
     }
 
     /// Asks for the elements of a list from this one on, and for nothing else.
-    pub(crate) fn ask_list(&self, out: &mut BytesMut, first: u64) {
+    pub(crate) fn ask_list(&self, out: &mut Outgoing, first: u64) {
         let last = first.saturating_add(self.count - 1).min(i64::MAX as u64);
-        resp::command(out, &[b"LRANGE", &self.key, first.to_string().as_bytes(), last.to_string().as_bytes()]);
+        out.command(&[b"LRANGE", &self.key, first.to_string().as_bytes(), last.to_string().as_bytes()]);
     }
 
     /// Reads what stands before a chunk's elements; `None` where the key holds another type by now.

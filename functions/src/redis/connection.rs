@@ -5,21 +5,20 @@
 //! socket, however long a reply is.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::address::Place;
+use super::dial::{self, Wire};
+use super::outgoing::Outgoing;
 use super::refusal;
 use super::resp::{self, Head};
-use super::target::Target;
+use super::target::{Protocol, Target};
 
 /// How much is asked of the socket at once.
 const READ: usize = 64 << 10;
@@ -33,9 +32,8 @@ const DEEPEST: u32 = 8;
 /// Replies that are read whole have no longer parts: a key, a field, a version; never a value.
 const LONGEST_WHOLE: u64 = 513 << 20;
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+/// No error is longer.
+const LONGEST_ERROR: u64 = 64 << 10;
 
 /// A reply that was read whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +74,8 @@ impl Reply {
 pub(crate) struct Connection {
     wire: Box<dyn Wire>,
     input: BytesMut,
-    output: BytesMut,
+    output: Outgoing,
+    protocol: Protocol,
     patience: Duration,
     cancel: CancellationToken,
     server: String,
@@ -95,15 +94,17 @@ impl Connection {
     /// Nobody answers there, TLS fails, or the server refuses the credentials.
     pub(crate) async fn open(target: &Target, call: &Call) -> Result<Self, Failure> {
         let shown = target.shown();
-        let wire = call.or_cancelled(timeout(target.connect_timeout, connect(target))).await?.map_err(|_| {
-            let after = humantime::format_duration(target.connect_timeout);
-            Failure::unavailable(format!("`{shown}` could not be reached within {after}"))
-                .with_help("check the address and what stands between, or raise `connectTimeout`")
-        })??;
+        let wire =
+            call.or_cancelled(timeout(target.connect_timeout, dial::connect(target))).await?.map_err(|_| {
+                let after = humantime::format_duration(target.connect_timeout);
+                Failure::unavailable(format!("`{shown}` could not be reached within {after}"))
+                    .with_help("check the address and what stands between, or raise `connectTimeout`")
+            })??;
         let mut connection = Self {
             wire,
             input: BytesMut::new(),
-            output: BytesMut::new(),
+            output: Outgoing::new(target.names.clone()),
+            protocol: target.protocol,
             patience: target.answer_timeout,
             cancel: call.cancellation().clone(),
             server: shown,
@@ -113,12 +114,28 @@ impl Connection {
     }
 
     async fn sign_in(&mut self, target: &Target, call: &Call) -> Result<(), Failure> {
+        let mut args: Vec<&[u8]> = Vec::new();
         if let Some(password) = &target.address.password {
             call.hide(password.expose());
-            let mut args: Vec<&[u8]> = vec![b"AUTH"];
+            args.push(b"AUTH");
             args.extend(target.address.username.as_ref().map(|name| name.as_bytes()));
             args.push(password.expose().as_bytes());
+        }
+        if target.protocol == Protocol::Third {
+            if args.len() == 2 {
+                args.insert(1, b"default");
+            }
+            args.splice(..0, [&b"HELLO"[..], b"3"]);
+        }
+        if !args.is_empty() {
             let reply = self.ask(&args).await?;
+            if let Reply::Error(error) = &reply
+                && target.protocol == Protocol::Third
+                && (refusal::is_unknown(error) || error.starts_with("NOPROTO"))
+            {
+                return Err(refusal::failure(error, "asking for version 3 of the protocol (`HELLO 3`)")
+                    .with_help("this server has version 2 only: leave `protocol` out"));
+            }
             self.accepted(reply, "signing in")?;
         }
         // A name for `CLIENT LIST`, and no traces in the keys' idle times (7.2). Both are courtesies: a server that does
@@ -147,12 +164,17 @@ impl Connection {
 
     /// Puts a command behind those that are still to be sent.
     pub(crate) fn push(&mut self, args: &[&[u8]]) {
-        resp::command(&mut self.output, args);
+        self.output.command(args);
     }
 
     /// What is still to be sent, for a caller that writes commands by itself.
-    pub(crate) fn output(&mut self) -> &mut BytesMut {
+    pub(crate) fn output(&mut self) -> &mut Outgoing {
         &mut self.output
+    }
+
+    /// True where replies come in version 3 of the protocol: members and scores are pairs then, each an array.
+    pub(crate) fn pairs(&self) -> bool {
+        self.protocol == Protocol::Third
     }
 
     /// Sends what was collected once it is worth a call.
@@ -160,7 +182,7 @@ impl Connection {
     /// # Errors
     /// As [`Connection::flush`].
     pub(crate) async fn send_some(&mut self) -> Result<(), Failure> {
-        if self.output.len() >= SEND { self.flush().await } else { Ok(()) }
+        if self.output.bytes().len() >= SEND { self.flush().await } else { Ok(()) }
     }
 
     /// Sends what was collected.
@@ -168,8 +190,8 @@ impl Connection {
     /// # Errors
     /// The connection is lost, the server takes nothing for too long, or the step has to stop.
     pub(crate) async fn flush(&mut self) -> Result<(), Failure> {
-        while !self.output.is_empty() {
-            let writing = timeout(self.patience, self.wire.write_buf(&mut self.output));
+        while !self.output.bytes().is_empty() {
+            let writing = timeout(self.patience, self.wire.write_buf(self.output.rest()));
             let written = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(Failure::cancelled("stopped")),
@@ -196,7 +218,16 @@ impl Connection {
         }
     }
 
-    async fn fill(&mut self) -> Result<(), Failure> {
+    /// What was read and not taken yet, for a reader of something else than replies.
+    pub(super) fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// Reads once from the socket.
+    ///
+    /// # Errors
+    /// The connection is lost, the server is silent for too long, or the step has to stop.
+    pub(super) async fn fill(&mut self) -> Result<(), Failure> {
         self.input.reserve(READ);
         let reading = timeout(self.patience, self.wire.read_buf(&mut self.input));
         let read = tokio::select! {
@@ -224,7 +255,8 @@ impl Connection {
             .with_help("look at what the server is doing, or raise `answerTimeout`")
     }
 
-    fn strange(&self, what: impl std::fmt::Display) -> Failure {
+    /// A failure of what no Redis server answers.
+    pub(super) fn strange(&self, what: impl std::fmt::Display) -> Failure {
         Failure::corrupt(format!("`{}` answered {what}", self.server)).with_help("is it a Redis server?")
     }
 
@@ -240,12 +272,46 @@ impl Connection {
     /// The connection is lost, the server is silent for too long, or it speaks something else.
     pub(crate) async fn head(&mut self) -> Result<Head, Failure> {
         loop {
+            match self.any_head().await? {
+                Head::Aside(replies) => self.pass_over(replies).await?,
+                Head::LongError(length) if length <= LONGEST_ERROR => {
+                    let text = self.text(length).await?;
+                    return Ok(Head::Error(String::from_utf8_lossy(&text).into_owned()));
+                }
+                Head::LongError(length) => return Err(self.strange(format_args!("an error of {length} bytes"))),
+                head => return Ok(head),
+            }
+        }
+    }
+
+    async fn any_head(&mut self) -> Result<Head, Failure> {
+        loop {
             match resp::head(&mut self.input) {
                 Ok(Some(head)) => return Ok(head),
                 Ok(None) => self.fill().await?,
                 Err(what) => return Err(self.strange(what)),
             }
         }
+    }
+
+    /// Reads so many replies that nobody asked for.
+    async fn pass_over(&mut self, replies: u64) -> Result<(), Failure> {
+        let mut left = replies;
+        while left > 0 {
+            left -= 1;
+            match self.any_head().await? {
+                Head::Array(more) | Head::Aside(more) => left = left.saturating_add(more),
+                Head::Bulk(length) | Head::Verbatim(length) | Head::LongError(length) => {
+                    let mut bytes = length;
+                    while bytes > 0 {
+                        self.piece(&mut bytes).await?;
+                    }
+                    self.bulk_end().await?;
+                }
+                Head::Simple(_) | Head::Error(_) | Head::Integer(_) | Head::Nil => {}
+            }
+        }
+        Ok(())
     }
 
     /// Some of the bytes that a [`Head::Bulk`] announced, at least one; `left` says how many are still to come.
@@ -309,6 +375,11 @@ impl Connection {
             Head::Integer(value) => Reply::Integer(value),
             Head::Nil => Reply::Nil,
             Head::Bulk(length) => Reply::Bulk(self.text(length).await?),
+            Head::Verbatim(length) => {
+                let text = self.text(length).await?;
+                Reply::Bulk(text.slice(text.len().min(4)..))
+            }
+            Head::Aside(_) | Head::LongError(_) => return Err(self.strange("something in the wrong place")),
             Head::Array(_) if depth == 0 => return Err(self.strange("arrays in arrays without an end")),
             Head::Array(count) => {
                 let mut items = Vec::new();
@@ -358,47 +429,6 @@ impl Connection {
     /// # Errors
     /// The error reply, as a failure.
     pub(crate) fn accepted(&self, reply: Reply, doing: impl std::fmt::Display) -> Result<Reply, Failure> {
-        match reply {
-            Reply::Error(error) => Err(refusal::failure(&error, doing)),
-            reply => Ok(reply),
-        }
+        refusal::accepted(reply, doing)
     }
-}
-
-async fn connect(target: &Target) -> Result<Box<dyn Wire>, Failure> {
-    let shown = target.shown();
-    let refused = |error: io::Error| {
-        Failure::unavailable(format!("`{shown}` cannot be reached: {error}"))
-            .with_help("check that the server runs, and that `url` is its address")
-    };
-    let stream = match &target.address.place {
-        Place::Unix(path) => {
-            return Ok(Box::new(UnixStream::connect(path).await.map_err(refused)?));
-        }
-        Place::Tcp(host, port) => {
-            let addresses: Vec<SocketAddr> =
-                tokio::net::lookup_host((host.as_str(), *port)).await.map_err(refused)?.collect();
-            TcpStream::connect(&addresses[..]).await.map_err(refused)?
-        }
-    };
-    stream.set_nodelay(true).map_err(refused)?;
-    let (Some(tls), Place::Tcp(host, _)) = (&target.tls, &target.address.place) else {
-        return Ok(Box::new(stream));
-    };
-    let name = tls.name(host)?;
-    let stream = tls.connector().await?.connect(name, stream).await.map_err(|error| {
-        let failure = Failure::unavailable(format!("TLS with `{shown}` failed: {error}"));
-        let distrusted = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<tokio_rustls::rustls::Error>())
-            .is_some_and(|inner| matches!(inner, tokio_rustls::rustls::Error::InvalidCertificate(_)));
-        if distrusted {
-            Failure { kind: aquifer_engine::failure::FailureKind::Rejected, ..failure }.with_help(
-                "name the authority that signed the server's certificate in `tls.caFile`, and the name in it in `tls.serverName`",
-            )
-        } else {
-            failure.with_help("does the server speak TLS on this port, and does it ask for a client's certificate (`tls.certFile`, `tls.keyFile`)?")
-        }
-    })?;
-    Ok(Box::new(stream))
 }

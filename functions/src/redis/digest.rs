@@ -6,8 +6,9 @@
 //! way inside a value. Always holds: every text is hashed behind its length, so no two different keyspaces are written the
 //! same way; a value's parts are hashed in pieces, so none is held whole.
 
+use std::collections::BTreeMap;
+
 use aquifer_engine::failure::Failure;
-use aquifer_engine::function::Call;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,9 @@ use sha2::{Digest as _, Sha256};
 use super::chunks::Parts;
 use super::connection::{Connection, Reply};
 use super::expiry::Expiry;
-use super::facts::Clock;
+use super::facts::{Clock, Facts};
 use super::fields::{self as field_expiries, Names};
+use super::libraries;
 use super::pace::Pace;
 use super::refusal;
 use super::resp::Head;
@@ -157,6 +159,7 @@ pub(crate) async fn answer(connection: &mut Connection, kind: Kind, key: &[u8]) 
             Ok(Value::Is(Hasher::default().text(value).finish()))
         }
         (Head::Array(replies), _) => {
+            let replies = if kind == Kind::SortedSet && connection.pairs() { replies * 2 } else { replies };
             let mut parts = PartsHash::new(kind);
             parts.read(connection, replies).await?;
             Ok(Value::Is(parts.finish()))
@@ -182,8 +185,13 @@ impl PartsHash {
         let pairs = matches!(self.kind, Kind::Hash | Kind::SortedSet);
         for _ in 0..if pairs { replies / 2 } else { replies } {
             let mut own = Hasher::default();
+            let mut head = connection.head().await?;
+            if self.kind == Kind::SortedSet && head == Head::Array(2) {
+                // A member and its score, in version 3 of the protocol.
+                head = connection.head().await?;
+            }
             let hasher = if self.kind == Kind::List { &mut self.ordered } else { &mut own };
-            match connection.head().await? {
+            match head {
                 Head::Bulk(length) => hasher.read(connection, length).await?,
                 head => return Err(connection.unexpected("reading parts", &head)),
             }
@@ -231,7 +239,7 @@ const PIECE: u64 = 256 << 10;
 pub(crate) async fn long_string(
     connection: &mut Connection,
     key: &[u8],
-    (pace, call): (&mut Pace, &Call),
+    pace: &mut Pace,
 ) -> Result<Value, Failure> {
     for _ in 0..ATTEMPTS {
         let reply = connection.ask(&[b"STRLEN", key]).await?;
@@ -241,7 +249,7 @@ pub(crate) async fn long_string(
         hasher.number(length);
         let mut first = 0;
         while first < length {
-            pace.rest(call).await?;
+            pace.rest().await?;
             pace.asked(work::read(PIECE));
             let last = (first + PIECE).min(length) - 1;
             connection.push(&[b"GETRANGE", key, first.to_string().as_bytes(), last.to_string().as_bytes()]);
@@ -274,13 +282,13 @@ pub(crate) async fn long_string(
 pub(crate) async fn big(
     connection: &mut Connection,
     parts: &Parts,
-    (pace, call): (&mut Pace, &Call),
+    pace: &mut Pace,
 ) -> Result<Value, Failure> {
     for _ in 0..ATTEMPTS {
         let mut hash = PartsHash::new(parts.kind);
         let mut at = Bytes::from_static(b"0");
         let gone = loop {
-            pace.rest(call).await?;
+            pace.rest().await?;
             pace.asked(parts.work());
             parts.ask(connection.output(), &at);
             connection.flush().await?;
@@ -323,13 +331,13 @@ pub(crate) async fn fields_in(
     key: &Bytes,
     mut found: Names,
     (count, clock, looked_at): (u64, Clock, ExpiryIn),
-    (pace, call): (&mut Pace, &Call),
+    pace: &mut Pace,
 ) -> Result<Value, Failure> {
     for _ in 0..ATTEMPTS {
         let mut hash = PartsHash::new(Kind::Hash);
         loop {
             if !found.names.is_empty() {
-                pace.rest(call).await?;
+                pace.rest().await?;
                 pace.asked(3 * count.min(found.names.len() as u64) * work::SCANNED_ELEMENT);
                 field_expiries::ask(connection.output(), clock, key, &found.names);
                 connection.flush().await?;
@@ -412,21 +420,35 @@ pub(crate) fn hex(digest: u128) -> String {
     format!("{digest:032x}")
 }
 
-/// The functions' libraries: name, engine and code of each.
+/// The functions' libraries: the hash of each one's name, engine and code, by name.
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
-pub(crate) async fn functions(connection: &mut Connection) -> Result<Sum, Failure> {
-    let mut sum = Sum::default();
+pub(crate) async fn functions_by_name(
+    connection: &mut Connection,
+    facts: &Facts,
+) -> Result<BTreeMap<Bytes, u128>, Failure> {
     let reply = match connection.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"]).await? {
-        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(sum),
+        Reply::Error(error) if refusal::is_unknown(&error) && !facts.has_functions() => return Ok(BTreeMap::new()),
+        Reply::Error(error) => return Err(libraries::unreadable(&error)),
         reply => connection.accepted(reply, "reading the functions")?,
     };
-    for library in reply.items().unwrap_or_default() {
+    let hash = |library: Reply| {
         let library = fields(library);
         let names = ["library_name", "engine", "library_code"];
-        sum.add(names.iter().fold(Hasher::default(), |hasher, name| hasher.text(&field(&library, name))).finish());
-    }
+        let hasher = names.iter().fold(Hasher::default(), |hasher, name| hasher.text(&field(&library, name)));
+        (field(&library, names[0]), hasher.finish())
+    };
+    Ok(reply.items().unwrap_or_default().into_iter().map(hash).collect())
+}
+
+/// The sum of the hashes of all libraries.
+///
+/// # Errors
+/// As [`functions_by_name`].
+pub(crate) async fn functions(connection: &mut Connection, facts: &Facts) -> Result<Sum, Failure> {
+    let mut sum = Sum::default();
+    functions_by_name(connection, facts).await?.into_values().for_each(|hash| sum.add(hash));
     Ok(sum)
 }
 

@@ -1,16 +1,15 @@
 //! The hash of one stream, for the digest of a keyspace.
 //!
 //! Takes a key. Gives the hash of everything in the stream that is the same on every server that holds it: entries, the last
-//! id, groups, consumers, pending entries; neither ages nor the counters that came with 7.0. Always holds: entries and pending
+//! id, groups, consumers, pending entries; never ages, and the counters that came with 7.0 where they are asked for. Always holds: entries and pending
 //! ones are read a page at a time, and entries are hashed while they arrive, so none is held.
 
 use aquifer_engine::failure::Failure;
-use aquifer_engine::function::Call;
 use bytes::Bytes;
 
 use super::chunks::at_once;
 use super::connection::Connection;
-use super::digest::{Hasher, Sum, Value};
+use super::digest::{Hasher, Sum};
 use super::pace::Pace;
 use super::refusal;
 use super::resp::Head;
@@ -21,7 +20,25 @@ use super::work;
 /// Entries that are asked for at once.
 const MOST: u64 = 100;
 
-/// The hash of a stream. When a consumer was last seen and when an entry was delivered are left out: these are ages, and no two
+/// Which of a stream's numbers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counters {
+    /// All of them.
+    All,
+    /// Those that servers before 7.0 have, too.
+    Old,
+}
+
+/// What a stream is hashed to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamHash {
+    /// Everything.
+    pub(crate) whole: u128,
+    /// Everything but its groups.
+    pub(crate) entries: u128,
+}
+
+/// The hash of a stream, `None` where there is none. When a consumer was last seen and when an entry was delivered are left out: these are ages, and no two
 /// readings agree about them.
 ///
 /// # Errors
@@ -30,17 +47,21 @@ pub(crate) async fn stream(
     connection: &mut Connection,
     key: &[u8],
     size: u64,
-    (pace, call): (&mut Pace, &Call),
-) -> Result<Value, Failure> {
+    counters: Counters,
+    pace: &mut Pace,
+) -> Result<Option<StreamHash>, Failure> {
     connection.push(&[b"XINFO", b"STREAM", key]);
     connection.flush().await?;
-    let Some(info) = stream_info::read(connection, key).await? else { return Ok(Value::Gone) };
+    let Some(info) = stream_info::read(connection, key).await? else { return Ok(None) };
     let mut hasher = Hasher::default().text(&info.last_text);
+    if let (Counters::All, Some((added, deleted))) = (counters, &info.counters) {
+        hasher = hasher.text(deleted).text(added);
+    }
     let count = at_once(size, info.length, MOST);
     let text = count.to_string();
     let (mut from, mut entries) = (Some(Bytes::from_static(b"-")), 0);
     while let Some(first) = from {
-        pace.rest(call).await?;
+        pace.rest().await?;
         pace.asked(count * work::ENTRY);
         connection.push(&[b"XRANGE", key, &first, b"+", b"COUNT", text.as_bytes()]);
         connection.flush().await?;
@@ -75,6 +96,9 @@ pub(crate) async fn stream(
     let mut groups = Sum::default();
     for group in stream_info::groups(connection, key).await? {
         let mut one = Hasher::default().text(&group.name).text(&group.last);
+        if counters == Counters::All {
+            one = one.text(group.read.as_deref().unwrap_or_default());
+        }
         let mut consumers = Sum::default();
         for consumer in stream_info::consumers(connection, key, &group.name).await? {
             consumers.add(Hasher::default().text(&consumer).finish());
@@ -83,7 +107,7 @@ pub(crate) async fn stream(
         let mut from = Some(Bytes::from_static(b"-"));
         let mut pending = 0;
         while let Some(first) = from {
-            pace.rest(call).await?;
+            pace.rest().await?;
             pace.asked(PAGE * work::PENDING);
             let page = stream_info::pending(connection, key, &group.name, &first).await?;
             from = page.last().filter(|_| page.len() as u64 >= PAGE).and_then(|entry| after(&entry.id));
@@ -96,5 +120,5 @@ pub(crate) async fn stream(
         one.number(pending);
         groups.add(one.finish());
     }
-    Ok(Value::Is(hasher.sum(groups).finish()))
+    Ok(Some(StreamHash { entries: hasher.clone().finish(), whole: hasher.sum(groups).finish() }))
 }

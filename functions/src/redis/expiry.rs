@@ -4,10 +4,10 @@
 //! that does not exist is told from one without an expiry.
 
 use aquifer_engine::failure::Failure;
-use bytes::BytesMut;
 
 use super::connection::{Connection, Reply};
 use super::facts::Clock;
+use super::outgoing::Outgoing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::reading;
@@ -43,9 +43,9 @@ impl Expiry {
 }
 
 /// Writes the command that asks for a key's expiry.
-pub(crate) fn ask_expiry(out: &mut BytesMut, clock: Clock, key: &[u8]) {
+pub(crate) fn ask_expiry(out: &mut Outgoing, clock: Clock, key: &[u8]) {
     let name: &[u8] = if clock == Clock::At { b"PEXPIRETIME" } else { b"PTTL" };
-    resp::command(out, &[name, key]);
+    out.command(&[name, key]);
 }
 
 /// The reply to `TIME`, in milliseconds.
@@ -92,9 +92,9 @@ pub(crate) async fn read_timed(connection: &mut Connection, clock: Clock, key: &
 }
 
 /// Writes what [`read_timed`] reads the answers to.
-pub(crate) fn ask_timed(out: &mut BytesMut, clock: Clock, key: &[u8]) {
+pub(crate) fn ask_timed(out: &mut Outgoing, clock: Clock, key: &[u8]) {
     if clock == Clock::Left {
-        resp::command(out, &[b"TIME"]);
+        out.command(&[b"TIME"]);
     }
     ask_expiry(out, clock, key);
 }

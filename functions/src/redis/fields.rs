@@ -5,13 +5,14 @@
 //! one transaction: no value gets the expiry of another, and none loses its own.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::big::Attempt;
 use super::chunks::Parts;
 use super::connection::{Connection, Reply};
 use super::expiry::{self, Expiry};
 use super::facts::Clock;
+use super::outgoing::Outgoing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::{Dump, reading};
@@ -41,8 +42,8 @@ pub(crate) async fn names(
 }
 
 /// Asks for the names of a chunk.
-pub(crate) fn ask_names(out: &mut BytesMut, key: &[u8], at: &[u8], count: u64) {
-    resp::command(out, &[b"HSCAN", key, at, b"COUNT", count.to_string().as_bytes(), b"NOVALUES"]);
+pub(crate) fn ask_names(out: &mut Outgoing, key: &[u8], at: &[u8], count: u64) {
+    out.command(&[b"HSCAN", key, at, b"COUNT", count.to_string().as_bytes(), b"NOVALUES"]);
 }
 
 /// Reads the reply to [`ask_names`].
@@ -65,17 +66,17 @@ pub(crate) async fn read_names(connection: &mut Connection, key: &[u8]) -> Resul
 }
 
 /// Asks for the values and expiries of these fields, in one transaction with the key's expiry.
-pub(crate) fn ask(out: &mut BytesMut, clock: Clock, key: &[u8], names: &[Bytes]) {
-    resp::command(out, &[b"MULTI"]);
+pub(crate) fn ask(out: &mut Outgoing, clock: Clock, key: &[u8], names: &[Bytes]) {
+    out.command(&[b"MULTI"]);
     expiry::ask_timed(out, clock, key);
-    resp::arguments(out, 4 + names.len() as u64);
-    resp::all(out, &[&b"HPEXPIRETIME"[..], key, b"FIELDS"]);
-    resp::number_argument(out, names.len() as u64);
-    names.iter().for_each(|name| resp::argument(out, name));
-    resp::arguments(out, 2 + names.len() as u64);
-    resp::all(out, &[&b"HMGET"[..], key]);
-    names.iter().for_each(|name| resp::argument(out, name));
-    resp::command(out, &[b"EXEC"]);
+    let words = out.begin(4 + names.len() as u64, b"HPEXPIRETIME");
+    resp::all(words, &[key, b"FIELDS"]);
+    resp::number_argument(words, names.len() as u64);
+    names.iter().for_each(|name| resp::argument(words, name));
+    let words = out.begin(2 + names.len() as u64, b"HMGET");
+    resp::argument(words, key);
+    names.iter().for_each(|name| resp::argument(words, name));
+    out.command(&[b"EXEC"]);
 }
 
 /// Reads what stands before the values: the key's expiry, and each field's, in which [`Expiry::Gone`] is no field at all.
@@ -124,7 +125,7 @@ impl Dump<'_> {
         let mut first = None;
         let mut fields = 0;
         loop {
-            self.pace.rest(self.call).await?;
+            self.pace.rest().await?;
             self.pace.asked(2 * parts.work() + parts.count * work::EXPIRY);
             let Some(found) = names(&mut self.connection, key, &at, parts.count).await? else {
                 return Ok(Attempt::Changed);

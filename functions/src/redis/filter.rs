@@ -94,14 +94,14 @@ impl KeyFilter {
         (self.matching.is_empty() || fits(&self.matching)) && !fits(&self.exclude)
     }
 
+    /// True where it depends on a key's type whether it is wanted.
+    pub(crate) fn by_kind(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
     /// True where a value of this type may be wanted.
     pub(crate) fn kind(&self, kind: Kind) -> bool {
         self.kinds.is_empty() || self.kinds.contains(&kind)
-    }
-
-    /// True where not every type is wanted.
-    pub(crate) fn has_types(&self) -> bool {
-        !self.kinds.is_empty()
     }
 
     /// The one pattern, where there is just one and it can be left to the server (`SCAN … MATCH`).
@@ -115,7 +115,7 @@ impl KeyFilter {
     /// What can be left to this server: the one pattern (`SCAN … MATCH`), and from 6.0 on the one type (`TYPE`).
     pub(crate) fn by_server(&self, facts: &Facts) -> Option<(Option<&[u8]>, Option<&'static [u8]>)> {
         let kind = match self.kinds[..] {
-            [kind] if facts.redis >= (6, 0) => kind.name(),
+            [kind] if facts.at_least((6, 0)) => kind.name(),
             _ => None,
         };
         let pattern = self.only_pattern();

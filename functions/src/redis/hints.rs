@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use super::connection::{Connection, Reply};
 use super::facts;
+use super::outgoing::Outgoing;
 use super::resp;
 
 /// What is asked for.
@@ -34,8 +35,8 @@ impl Hints {
     }
 
     /// Writes the question.
-    pub(crate) fn ask(self, out: &mut BytesMut, key: &[u8]) {
-        resp::command(out, &[b"OBJECT", if self == Self::Frequency { b"FREQ" } else { b"IDLETIME" }, key]);
+    pub(crate) fn ask(self, out: &mut Outgoing, key: &[u8]) {
+        out.command(&[b"OBJECT", if self == Self::Frequency { b"FREQ" } else { b"IDLETIME" }, key]);
     }
 
     /// Reads the answer; nothing where the key has gone or the server went over to the other way meanwhile.

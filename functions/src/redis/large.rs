@@ -5,12 +5,14 @@
 //! what was sent before it; where it turns out to be another, the connection is given up with the command half sent.
 
 use aquifer_engine::failure::Failure;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use super::connection::Connection;
+use super::fleet::Fleet;
 use super::libraries::LONGEST_LIBRARY;
 use super::load::{Loader, OnConflict, refused, wrong};
 use super::parser::{Large, Parser};
-use super::parts::{is_field_expiry, part};
+use super::parts::part;
 use super::replies::{Pending, What};
 use super::resp::{self, show};
 use super::tally::Kind;
@@ -28,26 +30,31 @@ impl Loader {
         let name = name.to_ascii_uppercase();
         match (&name[..], large.count) {
             (b"SET", 3 | 5) => self.large_set(&large, first, parser).await,
-            (b"RESTORE", 6) => self.large_restore(&large, first, parser).await,
+            (b"RESTORE", 6 | 8) => self.large_restore(&large, first, parser).await,
             (b"FUNCTION", 3..=4) => self.large_functions(&large, parser).await,
             _ => match part(&name, &first) {
                 Some((kind, 1)) => {
-                    let target = self.begin_part(first.clone(), kind, is_field_expiry(&name), large.offset).await?;
+                    let target = self.begin_part(first.clone(), kind, large.offset).await?;
                     let wanted = target.is_some();
-                    if let (Some(target), Some(connection)) = (target, &mut self.connection) {
-                        self.half_sent = true;
-                        let out = connection.output();
-                        resp::arguments(out, large.count);
-                        resp::argument(out, &name);
+                    if let Some(target) = target
+                        && let Some(out) = self.begin_large(large.count, &name, &first, large.offset).await?
+                    {
                         resp::argument(out, &target);
+                    }
+                    let mut elements = Some(large.count - 2);
+                    if kind == Kind::Stream {
+                        // An id, or an option that may take entries away again.
+                        let id = parser.short(SHORT).await?;
+                        let plain = id.first().is_some_and(u8::is_ascii_digit) && name == b"XADD"[..];
+                        elements = Some(1).filter(|_| plain);
+                        parser.give_back(id);
                     }
                     while let Some(length) = parser.argument().await? {
                         self.pass(length, wanted, parser).await?;
                     }
                     if wanted {
                         // What options a `ZADD` has was not looked at.
-                        let counts = !matches!(kind, Kind::SortedSet | Kind::String) && !is_field_expiry(&name);
-                        let elements = Some(large.count - 2).filter(|_| counts);
+                        let elements = elements.filter(|_| !matches!(kind, Kind::SortedSet | Kind::String));
                         self.sent_large(first, large.offset, What::Part { kind, elements }).await?;
                     }
                     Ok(())
@@ -60,11 +67,9 @@ impl Loader {
     async fn large_set(&mut self, large: &Large, key: Bytes, parser: &mut Parser) -> Result<(), Failure> {
         let Some(mut what) = self.begin_value(&key, Kind::String, None, large.offset).await? else { return Ok(()) };
         let nx = self.on_conflict != OnConflict::Replace;
-        if let Some(connection) = &mut self.connection {
-            self.half_sent = true;
-            let out = connection.output();
-            resp::arguments(out, large.count + u64::from(nx));
-            resp::argument(out, b"SET");
+        let dropped = if large.lifetimes.drops() { large.count - 3 } else { 0 };
+        let count = large.count - dropped + u64::from(nx);
+        if let Some(out) = self.begin_large(count, b"SET", &key, large.offset).await? {
             resp::argument(out, &key);
         }
         let length = parser.argument().await?.unwrap_or(0);
@@ -75,17 +80,19 @@ impl Loader {
             let (true, Some(expiry)) = (word.eq_ignore_ascii_case(b"PXAT"), number_read) else {
                 return Err(wrong(large.offset, format_args!("`SET` of a long value with {}", show(&word))));
             };
-            // Sent all the same: the server drops it, and its answer keeps the count of answers right.
-            if let What::Value { expired, .. } = &mut what {
-                *expired = self.has_passed(expiry);
-            }
-            if let Some(connection) = &mut self.connection {
-                resp::argument(connection.output(), &word);
-                resp::argument(connection.output(), &number);
+            if let Some(expiry) = large.lifetimes.moment(expiry) {
+                // Sent all the same: the server drops it, and its answer keeps the count of answers right.
+                if let What::Value { expired, .. } = &mut what {
+                    *expired = self.has_passed(expiry);
+                }
+                if let Some(connection) = self.large_goes_to() {
+                    resp::argument(connection.output().rest(), &word);
+                    resp::number_argument(connection.output().rest(), expiry);
+                }
             }
         }
-        if nx && let Some(connection) = &mut self.connection {
-            resp::argument(connection.output(), b"NX");
+        if nx && let Some(connection) = self.large_goes_to() {
+            resp::argument(connection.output().rest(), b"NX");
         }
         self.sent_large(key, large.offset, what).await
     }
@@ -95,35 +102,50 @@ impl Loader {
         let Some(expiry) = resp::number(&ttl).and_then(|ttl| u64::try_from(ttl).ok()) else {
             return Err(wrong(large.offset, format_args!("{} is no expiry", show(&ttl))));
         };
+        let expiry = if expiry == 0 { 0 } else { large.lifetimes.moment(expiry).unwrap_or(0) };
         let mut left = parser.argument().await?.unwrap_or(0);
         let piece = parser.piece(&mut left).await?;
         let kind = Kind::of_payload(piece.first().copied().unwrap_or(u8::MAX));
         let what = self.begin_value(&key, kind, Some(expiry).filter(|at| *at > 0), large.offset).await?;
         let replace = self.on_conflict == OnConflict::Replace;
         if what.is_some()
-            && let Some(connection) = &mut self.connection
+            && let Some(out) =
+                self.begin_large(large.count - 1 + u64::from(replace), b"RESTORE", &key, large.offset).await?
         {
-            self.half_sent = true;
-            let out = connection.output();
-            resp::arguments(out, 5 + u64::from(replace));
-            resp::argument(out, b"RESTORE");
             resp::argument(out, &key);
-            resp::argument(out, &ttl);
+            resp::number_argument(out, expiry);
             resp::length(out, piece.len() as u64 + left);
             out.extend_from_slice(&piece);
         }
         self.pieces(left, what.is_some(), parser).await?;
-        let mut words =
-            [parser.short(SHORT).await?.to_ascii_uppercase(), parser.short(SHORT).await?.to_ascii_uppercase()];
+        let (mut words, mut hint) = (Vec::new(), None);
+        for _ in 4..large.count {
+            let word = parser.short(SHORT).await?.to_ascii_uppercase();
+            if hint.as_ref().is_some_and(|(_, number)| *number == b""[..]) {
+                hint = hint.map(|(name, _)| (name, word));
+            } else if word == b"IDLETIME" || word == b"FREQ" {
+                hint = Some((word, Vec::new()));
+            } else {
+                words.push(word);
+            }
+        }
         words.sort_unstable();
-        if words != [&b"ABSTTL"[..], b"REPLACE"] {
-            return Err(wrong(large.offset, "`RESTORE` of a long value without `REPLACE` and `ABSTTL`"));
+        let hinted = hint.as_ref().is_none_or(|(_, number)| resp::number(number).is_some());
+        if words != [&b"ABSTTL"[..], b"REPLACE"] || !hinted {
+            return Err(wrong(
+                large.offset,
+                "`RESTORE` of a long value without `REPLACE` and `ABSTTL`, or with more than these and one hint",
+            ));
         }
         let Some(what) = what else { return Ok(()) };
-        if let Some(connection) = &mut self.connection {
-            resp::argument(connection.output(), b"ABSTTL");
+        if let Some(connection) = self.large_goes_to() {
+            resp::argument(connection.output().rest(), b"ABSTTL");
             if replace {
-                resp::argument(connection.output(), b"REPLACE");
+                resp::argument(connection.output().rest(), b"REPLACE");
+            }
+            if let Some((name, number)) = hint {
+                resp::argument(connection.output().rest(), &name);
+                resp::argument(connection.output().rest(), &number);
             }
         }
         self.sent_large(key, large.offset, what).await
@@ -142,14 +164,14 @@ impl Loader {
 
     /// Passes one argument on, its length first.
     async fn pass(&mut self, length: u64, wanted: bool, parser: &mut Parser) -> Result<(), Failure> {
-        if wanted && let Some(connection) = &mut self.connection {
-            resp::length(connection.output(), length);
+        if wanted && let Some(connection) = self.large_goes_to() {
+            resp::length(connection.output().rest(), length);
         }
         if length == 0 {
             // The line end is taken with the last piece, and nothing is a piece too.
             parser.piece(&mut 0).await?;
-            if wanted && let Some(connection) = &mut self.connection {
-                connection.output().extend_from_slice(b"\r\n");
+            if wanted && let Some(connection) = self.large_goes_to() {
+                connection.output().rest().extend_from_slice(b"\r\n");
             }
             return Ok(());
         }
@@ -160,24 +182,53 @@ impl Loader {
     async fn pieces(&mut self, mut left: u64, wanted: bool, parser: &mut Parser) -> Result<(), Failure> {
         while left > 0 {
             let piece = parser.piece(&mut left).await?;
-            if wanted && let Some(connection) = &mut self.connection {
-                connection.output().extend_from_slice(&piece);
+            if wanted && let Some(connection) = self.large_goes_to() {
+                connection.output().rest().extend_from_slice(&piece);
                 connection.send_some().await?;
             }
         }
-        if wanted && let Some(connection) = &mut self.connection {
-            connection.output().extend_from_slice(b"\r\n");
+        if wanted && let Some(connection) = self.large_goes_to() {
+            connection.output().rest().extend_from_slice(b"\r\n");
         }
         Ok(())
     }
 
-    async fn sent_large(&mut self, key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
-        if self.connection.is_none() {
-            return self.count(what);
+    /// Begins a long command, its key to follow; `None` in a dry run. In a cluster, the server that takes the key is asked for
+    /// before, because the command cannot be sent twice.
+    async fn begin_large(
+        &mut self,
+        count: u64,
+        name: &[u8],
+        key: &Bytes,
+        offset: u64,
+    ) -> Result<Option<&mut BytesMut>, Failure> {
+        let mut at = 0;
+        if self.fleet.as_ref().is_some_and(Fleet::is_cluster) {
+            self.settle().await?;
+            let Some(fleet) = &mut self.fleet else { return Ok(None) };
+            let asking;
+            (at, asking) = fleet.locate(key).await?;
+            if asking {
+                fleet.nodes[at].connection.push(&[b"ASKING"]);
+                let pending = Pending { key: key.clone(), offset, size: 0, again: None, what: What::Asking };
+                self.sent(at, pending).await?;
+            }
         }
-        self.half_sent = false;
-        self.sent(Pending { key, offset, size: 0, what }).await?;
+        let Some(fleet) = &mut self.fleet else { return Ok(None) };
+        self.sending = Some(at);
+        Ok(Some(fleet.nodes[at].connection.output().begin(count, name)))
+    }
+
+    /// Where the long command that was begun goes.
+    fn large_goes_to(&mut self) -> Option<&mut Connection> {
+        let at = self.sending?;
+        self.fleet.as_mut().map(|fleet| &mut fleet.nodes[at].connection)
+    }
+
+    async fn sent_large(&mut self, key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
+        let Some(at) = self.sending.take() else { return self.count(what) };
+        self.sent(at, Pending { key, offset, size: 0, again: None, what }).await?;
         // A long command keeps the server busy for long enough; the next one waits for it.
-        self.settle(0).await
+        self.settle().await
     }
 }

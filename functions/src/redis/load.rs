@@ -9,17 +9,19 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::connection::{Connection, Reply};
+use super::connection::Reply;
 use super::expiry;
 use super::facts;
+use super::fleet::Fleet;
 use super::parser::Command;
-use super::parts::{Group, counted, is_field_expiry, part, renamed};
+use super::parts::{Group, counted, part};
 use super::refusal;
+use super::refused::Refusals;
 use super::replies::{Pending, What};
 use super::resp::{self, show};
 use super::tally::{Kind, PerType};
@@ -66,14 +68,8 @@ pub(crate) struct Done {
     pub(crate) expired: u64,
     /// Keys that the stream held twice, which `SCAN` may cause; the first one stands.
     pub(crate) repeated: u64,
-    /// Keys in the stream.
-    pub(crate) in_stream: PerType,
-    /// Commands in the stream.
-    pub(crate) commands: u64,
     /// Libraries loaded one by one.
     pub(crate) libraries: u64,
-    /// Libraries in the stream that stand there one by one.
-    pub(crate) libraries_in_stream: u64,
     /// A stream had all libraries in one `FUNCTION RESTORE`, and they were loaded.
     pub(crate) functions: bool,
 }
@@ -82,11 +78,16 @@ pub(crate) struct Done {
 #[derive(Debug)]
 pub(crate) struct Loader {
     /// `None` in a dry run.
-    pub(super) connection: Option<Connection>,
+    pub(super) fleet: Option<Fleet>,
+    cluster: bool,
     pub(super) on_conflict: OnConflict,
+    /// What to do with functions that are already there.
+    pub(crate) on_functions: OnConflict,
+    /// Where the restore goes on at refusals: those so far.
+    pub(crate) refusals: Option<Refusals>,
     pub(super) before: Before,
-    pub(super) pending: VecDeque<Pending>,
-    pub(super) unanswered: usize,
+    /// Commands that a node of a cluster sent elsewhere, in their order.
+    pub(super) redirected: VecDeque<Pending>,
     database: u32,
     pub(super) emptied: HashSet<u32>,
     pub(super) flushed: bool,
@@ -94,12 +95,12 @@ pub(crate) struct Loader {
     pub(super) temporary: Temporary,
     /// How many elements the key that is being built must have by the server's answers; `None` where that cannot be told.
     pub(super) built: Option<u64>,
-    /// A long command is sent in part, so nothing but its rest may follow.
-    pub(super) half_sent: bool,
+    /// A part of the key that is being built was refused.
+    pub(super) spoiled: bool,
+    /// The server to which a long command is sent in part, so that nothing but its rest may follow.
+    pub(super) sending: Option<usize>,
     /// The server's clock in milliseconds at an instant of ours.
     clock: (u64, Instant),
-    /// How many keys the server had evicted before; `None` where it does not say.
-    evicted: Option<u64>,
     pub(super) remembered: HashSet<u64>,
     /// The key that was written last, and whether it was left as it was.
     pub(super) last: Option<(Bytes, bool)>,
@@ -107,42 +108,45 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// Begins with a connection of which nothing was selected yet.
+    /// Begins with connections of which nothing was selected yet.
     ///
     /// # Errors
     /// The server does not say what time it is.
     pub(crate) async fn new(
-        mut connection: Connection,
+        mut fleet: Fleet,
         on_conflict: OnConflict,
         before: Before,
         dry_run: bool,
     ) -> Result<Self, Failure> {
-        connection.push(&[b"TIME"]);
-        connection.flush().await?;
-        let clock = (expiry::time(&mut connection).await?, Instant::now());
-        let evicted = facts::evicted(&mut connection).await?;
+        let Some(first) = fleet.nodes.first_mut() else { return Err(Failure::internal("a restore into no server")) };
+        first.connection.push(&[b"TIME"]);
+        first.connection.flush().await?;
+        let clock = (expiry::time(&mut first.connection).await?, Instant::now());
         Ok(Self {
-            connection: Some(connection).filter(|_| !dry_run),
+            cluster: fleet.is_cluster(),
+            fleet: Some(fleet).filter(|_| !dry_run),
             on_conflict,
+            on_functions: on_conflict,
+            refusals: None,
             before,
-            pending: VecDeque::new(),
-            unanswered: 0,
+            redirected: VecDeque::new(),
             database: 0,
             emptied: HashSet::new(),
             flushed: false,
             group: None,
             temporary: Temporary::new(),
             built: None,
-            half_sent: false,
+            spoiled: false,
+            sending: None,
             clock,
-            evicted,
             remembered: HashSet::new(),
             last: None,
             done: Done::default(),
         })
     }
 
-    fn now(&self) -> u64 {
+    /// The server's clock, in milliseconds.
+    pub(crate) fn now(&self) -> u64 {
         self.clock.0 + self.clock.1.elapsed().as_millis() as u64
     }
 
@@ -163,6 +167,7 @@ impl Loader {
             (b"RESTORE", 4..) => self.restore(command).await,
             (b"DEL", 2) => self.begin_key(command.bytes(1), command.offset, true).await,
             (b"PEXPIREAT" | b"EXPIREAT" | b"PEXPIRE" | b"EXPIRE", 3) => self.expire(command, &name).await,
+            (b"HPEXPIREAT" | b"HEXPIREAT" | b"HPEXPIRE" | b"HEXPIRE", 6..) => self.expire_fields(command).await,
             (b"FUNCTION", 3..=4) => {
                 let args: Vec<&[u8]> = (0..command.len()).map(|place| command.arg(place)).collect();
                 self.function(&args, command.offset).await
@@ -170,11 +175,8 @@ impl Loader {
             (_, 3..) => match part(&name, command.arg(1)) {
                 Some((kind, place)) => {
                     let key = command.bytes(place);
-                    match self.begin_part(key.clone(), kind, is_field_expiry(&name), command.offset).await? {
-                        Some(target) => {
-                            let raw = renamed(command, place, &target);
-                            self.send(&raw, key, command.offset, counted(command, kind)).await
-                        }
+                    match self.begin_part(key.clone(), kind, command.offset).await? {
+                        Some(target) => self.send_to(command, place, &target, key, counted(command, kind)).await,
                         None => Ok(()),
                     }
                 }
@@ -189,15 +191,36 @@ impl Loader {
             return Err(wrong(command.offset, format_args!("{} is no database's number", show(command.arg(1)))));
         };
         self.close_key().await?;
-        self.settle(0).await?;
+        self.settle().await?;
         self.done_with_temporary().await?;
         self.last = None;
         self.database = index;
+        if self.cluster {
+            self.has_databases(&[index])?;
+            self.empty().await?;
+            return self.sweep().await;
+        }
         // The answer has to be there before anything else is sent: after a refusal, the next keys would go into the
         // database that was selected before.
         self.at_once(&[b"SELECT", index.to_string().as_bytes()], format!("selecting database {index}")).await?;
         self.empty().await?;
         self.sweep().await
+    }
+
+    /// Refuses databases that the server cannot have: a cluster has only the first.
+    ///
+    /// # Errors
+    /// One of these.
+    pub(crate) fn has_databases(&self, wanted: &[u32]) -> Result<(), Failure> {
+        let others: Vec<String> = wanted.iter().filter(|index| **index != 0).map(u32::to_string).collect();
+        if !self.cluster || others.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::rejected(format!(
+            "a cluster has no database but 0, and the stream has keys of {}",
+            others.join(", ")
+        ))
+        .with_help("dump the databases one by one, or map them to database 0 where their keys are different ones"))
     }
 
     /// Empties what is to be emptied before the first key of a database, or before the functions.
@@ -206,12 +229,15 @@ impl Loader {
             Before::FlushAll if !self.flushed => {
                 self.flushed = true;
                 self.at_once(&[b"FLUSHALL", b"ASYNC"], "emptying all databases".to_owned()).await?;
-                let Some(connection) = &mut self.connection else { return Ok(()) };
-                match connection.ask(&[b"FUNCTION", b"FLUSH", b"ASYNC"]).await? {
-                    // Before 7.0 there are none.
-                    Reply::Error(error) if refusal::is_unknown(&error) => Ok(()),
-                    reply => connection.accepted(reply, "removing all functions").map(drop),
+                for node in self.fleet.iter_mut().flat_map(|fleet| &mut fleet.nodes) {
+                    match node.connection.ask(&[b"FUNCTION", b"FLUSH", b"ASYNC"]).await? {
+                        // Before 7.0 there are none.
+                        Reply::Error(error)
+                            if refusal::is_unknown(&error) && !facts::is_new(&mut node.connection).await? => {}
+                        reply => node.connection.accepted(reply, "removing all functions").map(drop)?,
+                    }
                 }
+                Ok(())
             }
             Before::FlushDb if self.emptied.insert(self.database) => {
                 let doing = format!("emptying database {}", self.database);
@@ -235,21 +261,21 @@ impl Loader {
     /// The server refuses, has thrown keys away meanwhile, or the connection is lost.
     pub(crate) async fn finish(&mut self) -> Result<(), Failure> {
         self.done_with_temporary().await?;
-        let (Some(connection), Some(before)) = (&mut self.connection, self.evicted) else { return Ok(()) };
-        let evicted = facts::evicted(connection).await?.map_or(0, |now| now.saturating_sub(before));
-        if evicted == 0 {
-            return Ok(());
+        if let Some(failure) = self.refusals.as_ref().and_then(Refusals::failure) {
+            return Err(failure);
         }
-        Err(Failure::rejected(format!("the server evicted {evicted} keys while they were being restored: its memory is too small for them"))
-            .with_help("raise `maxmemory` of the server, or set its `maxmemory-policy` to `noeviction`, and restore again with `onConflict: replace`"))
+        match &mut self.fleet {
+            Some(fleet) => fleet.hold_together().await,
+            None => Ok(()),
+        }
     }
 
-    /// Sends a command and waits until it and all before it are answered.
+    /// Sends a command to every server and waits until it and all before it are answered.
     async fn at_once(&mut self, args: &[&[u8]], doing: String) -> Result<(), Failure> {
-        self.settle(0).await?;
-        if let Some(connection) = &mut self.connection {
-            let reply = connection.ask(args).await?;
-            connection.accepted(reply, doing)?;
+        self.settle().await?;
+        for node in self.fleet.iter_mut().flat_map(|fleet| &mut fleet.nodes) {
+            let reply = node.connection.ask(args).await?;
+            node.connection.accepted(reply, &doing)?;
         }
         Ok(())
     }
@@ -271,17 +297,9 @@ impl Loader {
             at += 2;
         }
         let Some(what) = self.begin_value(&key, Kind::String, expiry, command.offset).await? else { return Ok(()) };
-        let Some(connection) = &mut self.connection else { return self.count(what) };
-        let nx = self.on_conflict != OnConflict::Replace;
-        if nx {
-            let out = connection.output();
-            resp::arguments(out, command.len() as u64 + 1);
-            (0..command.len()).for_each(|place| resp::argument(out, command.arg(place)));
-            resp::argument(out, b"NX");
-        } else {
-            connection.output().extend_from_slice(command.raw());
-        }
-        self.sent(Pending { key, offset: command.offset, size: command.raw().len(), what }).await
+        let nx = (self.on_conflict != OnConflict::Replace).then_some(&b"NX"[..]);
+        let count = command.len() as u64 + u64::from(nx.is_some());
+        self.send(count, command.args().chain(nx), key, command.offset, what).await
     }
 
     async fn restore(&mut self, command: &Command) -> Result<(), Failure> {
@@ -307,19 +325,12 @@ impl Loader {
         let kind = Kind::of_payload(payload.first().copied().unwrap_or(u8::MAX));
         let expiry = (absolute && ttl > 0).then_some(ttl);
         let Some(what) = self.begin_value(&key, kind, expiry, command.offset).await? else { return Ok(()) };
-        let Some(connection) = &mut self.connection else { return self.count(what) };
         let replace = self.on_conflict == OnConflict::Replace;
-        let out = connection.output();
-        resp::arguments(out, 4 + u64::from(absolute) + u64::from(replace) + rest.len() as u64);
-        (0..4).for_each(|place| resp::argument(out, command.arg(place)));
-        if absolute {
-            resp::argument(out, b"ABSTTL");
-        }
-        if replace {
-            resp::argument(out, b"REPLACE");
-        }
-        rest.iter().for_each(|arg| resp::argument(out, arg));
-        self.sent(Pending { key, offset: command.offset, size: command.raw().len(), what }).await
+        let mut args: Vec<&[u8]> = (0..4).map(|place| command.arg(place)).collect();
+        args.extend(absolute.then_some(&b"ABSTTL"[..]));
+        args.extend(replace.then_some(&b"REPLACE"[..]));
+        args.extend(rest.iter().map(|arg| &arg[..]));
+        self.send(args.len() as u64, args.into_iter(), key, command.offset, what).await
     }
 
     /// Counts a whole key; `None` where its expiry has passed, so that there is nothing to write.
@@ -333,7 +344,6 @@ impl Loader {
         refuse_reserved(key, offset)?;
         self.close_key().await?;
         self.first_write().await?;
-        self.done.in_stream.add(kind);
         if expiry.is_some_and(|at| self.has_passed(at)) {
             self.done.expired += 1;
             self.last = Some((key.clone(), true));
@@ -367,17 +377,37 @@ impl Loader {
 
     /// Removes what stands under a name, on behalf of a key.
     pub(super) async fn remove(&mut self, name: Bytes, key: Bytes, offset: u64) -> Result<(), Failure> {
-        let mut command = BytesMut::new();
         // `DEL` of a big value would keep the server from answering others.
-        resp::command(&mut command, &[b"UNLINK", &name]);
-        self.send(&command, key, offset, What::Plain).await
+        let args = [&b"UNLINK"[..], &name];
+        self.send(2, args.into_iter(), key, offset, What::Plain).await
     }
 
-    /// Sends a command as it is.
-    pub(super) async fn send(&mut self, raw: &[u8], key: Bytes, offset: u64, what: What) -> Result<(), Failure> {
-        let Some(connection) = &mut self.connection else { return self.count(what) };
-        connection.output().extend_from_slice(raw);
-        self.sent(Pending { key, offset, size: raw.len(), what }).await
+    /// Sends a command of so many arguments to the server that has the key.
+    pub(super) async fn send<'a>(
+        &mut self,
+        count: u64,
+        args: impl Iterator<Item = &'a [u8]>,
+        key: Bytes,
+        offset: u64,
+        what: What,
+    ) -> Result<(), Failure> {
+        let Some(fleet) = &mut self.fleet else { return self.count(what) };
+        let at = fleet.route(&key);
+        let (size, again) = fleet.write(at, count, args);
+        self.sent(at, Pending { key, offset, size, again, what }).await
+    }
+
+    /// Sends a command with another key at this place.
+    pub(super) async fn send_to(
+        &mut self,
+        command: &Command,
+        place: usize,
+        target: &[u8],
+        key: Bytes,
+        what: What,
+    ) -> Result<(), Failure> {
+        let args = command.args().enumerate().map(|(at, arg)| if at == place { target } else { arg });
+        self.send(command.len() as u64, args, key, command.offset, what).await
     }
 }
 

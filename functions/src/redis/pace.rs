@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
 use super::target::Target;
@@ -28,8 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// So many answers in a row within the budget make requests larger again.
 const GOOD_IN_A_ROW: u32 = 4;
 
-/// The smallest part of the time that is asked for, where others wait nonetheless: one in so many.
-const RAREST: u32 = 64;
+/// By how much the part of the time that is asked for shrinks at most, where others wait nonetheless: requests of the least
+/// size are not what they wait for then, but the server's host may be short of time.
+const RAREST: u32 = 4;
 
 /// How much others may notice of the reading.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -96,21 +98,25 @@ pub(crate) struct Pace {
     good: u32,
     /// Nothing is asked before.
     free: Instant,
-    /// How often others had waited for longer than the budget.
-    pub(crate) over: u64,
     look: Option<Look>,
+    cancel: CancellationToken,
 }
 
 impl Pace {
     /// Begins. Where the second connection cannot be had, estimates alone bound the work.
     pub(crate) fn new(impact: Impact, target: &Target, call: &Call) -> Self {
         let look = impact.budget().map(|_| Look::start(target.clone(), call.clone()));
-        Self { look, ..Self::alone(impact) }
+        Self { look, ..Self::estimated(impact, call) }
+    }
+
+    /// Begins without a second connection.
+    pub(crate) fn estimated(impact: Impact, call: &Call) -> Self {
+        Self { cancel: call.cancellation().clone(), ..Self::alone(impact) }
     }
 
     fn alone(impact: Impact) -> Self {
-        let (request, every) = (impact.first(), impact.every());
-        Self { impact, request, every, good: 0, free: Instant::now(), over: 0, look: None }
+        let (request, every, cancel) = (impact.first(), impact.every(), CancellationToken::new());
+        Self { impact, request, every, good: 0, free: Instant::now(), look: None, cancel }
     }
 
     /// How much work the next request may make.
@@ -144,11 +150,10 @@ impl Pace {
     fn learn(&mut self, waited: u64, budget: u64) {
         if waited > budget {
             self.good = 0;
-            self.over += 1;
             if self.request > LEAST {
                 self.request = (self.request / 2).max(LEAST);
             } else {
-                self.every = (self.every * 2).min(RAREST.max(self.impact.every()));
+                self.every = (self.every * 2).min(RAREST * self.impact.every());
             }
         } else if waited < budget / 2 {
             self.good += 1;
@@ -167,11 +172,15 @@ impl Pace {
     ///
     /// # Errors
     /// The step has to stop.
-    pub(crate) async fn rest(&self, call: &Call) -> Result<(), Failure> {
-        if self.every > 1 && self.free > Instant::now() {
-            call.or_cancelled(tokio::time::sleep_until(self.free)).await?;
+    pub(crate) async fn rest(&self) -> Result<(), Failure> {
+        if self.every == 1 || self.free <= Instant::now() {
+            return Ok(());
         }
-        Ok(())
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Failure::cancelled("stopped")),
+            () = tokio::time::sleep_until(self.free) => Ok(()),
+        }
     }
 }
 
@@ -252,10 +261,10 @@ mod tests {
             for _ in 0..20 {
                 pace.learn(budget + 1, budget);
             }
-            assert_eq!((pace.request(), pace.every, pace.over), (LEAST, RAREST, 20));
+            assert_eq!((pace.request(), pace.every), (LEAST, RAREST * impact.every()));
             // What is neither good nor bad changes nothing.
             pace.learn(budget, budget);
-            assert_eq!((pace.request(), pace.every), (LEAST, RAREST));
+            assert_eq!((pace.request(), pace.every), (LEAST, RAREST * impact.every()));
             for _ in 0..100 {
                 pace.learn(0, budget);
             }

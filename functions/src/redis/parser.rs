@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::form::LONGEST_ARGUMENT;
+use super::lifetimes::Lifetimes;
 use super::resp::{self, show};
 
 /// Commands of which more bytes follow the first two arguments are given in pieces.
@@ -38,6 +39,18 @@ pub(crate) struct Command {
 }
 
 impl Command {
+    /// A command that takes the place of one that stands there.
+    pub(crate) fn new(offset: u64, arguments: &[&[u8]]) -> Self {
+        let (mut raw, mut args) = (BytesMut::new(), Vec::with_capacity(arguments.len()));
+        resp::arguments(&mut raw, arguments.len() as u64);
+        for argument in arguments {
+            resp::argument(&mut raw, argument);
+            let end = raw.len() - 2;
+            args.push(end - argument.len()..end);
+        }
+        Self { offset, raw: raw.freeze(), args }
+    }
+
     /// How many arguments it has, its name counted; at least 1.
     pub(crate) fn len(&self) -> usize {
         self.args.len()
@@ -48,14 +61,14 @@ impl Command {
         self.args.get(place).map_or(&[], |range| &self.raw[range.clone()])
     }
 
+    /// All arguments, its name first.
+    pub(crate) fn args(&self) -> impl Iterator<Item = &[u8]> {
+        self.args.iter().map(|range| &self.raw[range.clone()])
+    }
+
     /// An argument that may be kept.
     pub(crate) fn bytes(&self, place: usize) -> Bytes {
         self.args.get(place).map_or_else(Bytes::new, |range| self.raw.slice(range.clone()))
-    }
-
-    /// The command as it stands in the stream.
-    pub(crate) fn raw(&self) -> &[u8] {
-        &self.raw
     }
 }
 
@@ -68,6 +81,8 @@ pub(crate) struct Large {
     pub(crate) count: u64,
     /// Its name and its first argument. Nothing else was read, however much of it has come already.
     pub(crate) args: [Bytes; 2],
+    /// What becomes of the expiry that stands behind the value of a `SET`.
+    pub(crate) lifetimes: Lifetimes,
 }
 
 /// What comes next in the stream.
@@ -95,6 +110,8 @@ pub(crate) struct Parser {
     at: usize,
     /// Arguments of a long command that are still to come.
     left: u64,
+    /// One that comes before these.
+    ahead: Option<Bytes>,
 }
 
 impl Parser {
@@ -111,6 +128,7 @@ impl Parser {
             args: Vec::new(),
             at: 0,
             left: 0,
+            ahead: None,
         }
     }
 
@@ -250,7 +268,7 @@ impl Parser {
         self.hash.update(&raw);
         self.left = count.saturating_sub(2);
         self.begin();
-        Some(Large { offset, count, args: [raw.slice(name), raw.slice(first)] })
+        Some(Large { offset, count, args: [raw.slice(name), raw.slice(first)], lifetimes: Lifetimes::Keep })
     }
 
     /// The length of a long command's next argument; `None` after the last one.
@@ -258,6 +276,9 @@ impl Parser {
     /// # Errors
     /// As [`Parser::next`].
     pub(crate) async fn argument(&mut self) -> Result<Option<u64>, Failure> {
+        if let Some(argument) = &self.ahead {
+            return Ok(Some(argument.len() as u64));
+        }
         if self.left == 0 {
             return Ok(None);
         }
@@ -280,6 +301,10 @@ impl Parser {
     /// # Errors
     /// As [`Parser::next`].
     pub(crate) async fn piece(&mut self, left: &mut u64) -> Result<Bytes, Failure> {
+        if let Some(argument) = self.ahead.take() {
+            *left = 0;
+            return Ok(argument);
+        }
         if self.buffer.is_empty() && !self.fill().await? {
             return Err(self.cut());
         }
@@ -300,6 +325,50 @@ impl Parser {
             self.hash.update(&end);
         }
         Ok(piece)
+    }
+
+    /// Puts an argument of a long command in front of those that are still to come.
+    pub(crate) fn give_back(&mut self, argument: Bytes) {
+        self.ahead = Some(argument);
+    }
+
+    /// The first byte of a long command's next argument, which is not taken; `None` where it is empty or there is none.
+    ///
+    /// # Errors
+    /// As [`Parser::next`].
+    pub(crate) async fn peek(&mut self) -> Result<Option<u8>, Failure> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        loop {
+            if let Some((length, at)) = self.head(0, b'$', 0, (LONGEST_ARGUMENT + SLACK) as i64)? {
+                match self.buffer.get(at) {
+                    _ if length == 0 => return Ok(None),
+                    Some(first) => return Ok(Some(*first)),
+                    None => {}
+                }
+            }
+            if !self.fill().await? {
+                return Err(self.cut());
+            }
+        }
+    }
+
+    /// Passes over what is left of a long command.
+    ///
+    /// # Errors
+    /// As [`Parser::next`].
+    pub(crate) async fn skip(&mut self) -> Result<(), Failure> {
+        while let Some(mut left) = self.argument().await? {
+            // An empty argument still has its line end.
+            loop {
+                self.piece(&mut left).await?;
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A long command's next argument, whole, where it has at most so many bytes.

@@ -7,7 +7,7 @@
 //! that adds to keys without a `DEL` before, with `replace`: that adds to what is there.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::connection::Reply;
 use super::load::{Loader, OnConflict, at, refuse_reserved, wrong};
@@ -34,6 +34,10 @@ pub(super) struct Group {
     timed: bool,
     /// Its expiry has passed.
     expired: bool,
+    /// How often fields of it were given an expiry.
+    timed_fields: u64,
+    /// Whether it is there could not be asked.
+    refused: bool,
 }
 
 /// What became of a key under its own name.
@@ -41,6 +45,7 @@ enum Outcome {
     Written,
     Expired,
     Exists,
+    Refused,
 }
 
 impl Loader {
@@ -48,23 +53,30 @@ impl Loader {
     pub(super) async fn begin_key(&mut self, key: Bytes, offset: u64, own: bool) -> Result<(), Failure> {
         if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
             // What was written so far is taken back; it is begun again, or has gone.
-            (group.kind, group.timed, group.expired) = (None, false, false);
+            (group.kind, group.timed, group.expired, group.timed_fields) = (None, false, false, 0);
             let Some(target) = group.target.clone().filter(|_| !group.skipping) else { return Ok(()) };
-            self.settle(0).await?;
-            self.built = Some(0);
+            self.settle().await?;
+            (self.built, self.spoiled) = (Some(0), false);
             return self.remove(target, key, offset).await;
         }
         refuse_reserved(&key, offset)?;
         self.close_key().await?;
         self.first_write().await?;
-        let (mut skipping, mut repeated) = (false, false);
+        let (mut skipping, mut repeated, mut refused) = (false, false, false);
         if self.on_conflict != OnConflict::Replace {
             let before = self.remember(&key);
-            self.settle(0).await?;
+            self.settle().await?;
             // Looked at now so that a key that stays is not sent at all; what counts is the answer to `RENAMENX`.
-            if let Some(connection) = &mut self.connection {
-                let reply = connection.ask(&[b"EXISTS", &key]).await?;
-                skipping = connection.accepted(reply, at(&key, offset))? != Reply::Integer(0);
+            if let Some(fleet) = &mut self.fleet {
+                skipping = match fleet.ask(&key, &[b"EXISTS", &key]).await? {
+                    Reply::Error(error) => {
+                        let failure = refusal::failure(&error, at(&key, offset));
+                        self.refuse(refusal::word(&error), failure, false)?;
+                        refused = true;
+                        true
+                    }
+                    reply => reply != Reply::Integer(0),
+                };
             }
             repeated = before;
             if before && !own {
@@ -75,35 +87,34 @@ impl Loader {
                     "all commands of a key have to stand together; `redis-cli --pipe` carries out any stream",
                 ));
             }
-            if skipping && !before && self.on_conflict == OnConflict::Fail {
+            if skipping && !before && self.on_conflict == OnConflict::Fail && self.refusals.is_none() {
                 return Err(self.conflict(&key, offset));
             }
         }
         self.last = Some((key.clone(), skipping));
-        let (kind, target, timed, expired) = (None, None, false, false);
-        self.group = Some(Group { key, offset, kind, own, target, skipping, repeated, timed, expired });
+        let (kind, target, timed, expired, timed_fields) = (None, None, false, false, 0);
+        self.group =
+            Some(Group { key, offset, kind, own, target, skipping, repeated, timed, expired, timed_fields, refused });
         Ok(())
     }
 
-    /// Goes on with a key; gives the name to write to, or nothing where the key is to be left as it is. What `fades` may take
-    /// all of it away.
-    pub(super) async fn begin_part(&mut self, key: Bytes, kind: Kind, fades: bool, offset: u64) -> Result<Option<Bytes>, Failure> {
+    /// Goes on with a key; gives the name to write to, or nothing where the key is to be left as it is.
+    pub(super) async fn begin_part(&mut self, key: Bytes, kind: Kind, offset: u64) -> Result<Option<Bytes>, Failure> {
         if self.group.as_ref().is_none_or(|group| group.key != key) {
             self.begin_key(key.clone(), offset, false).await?;
         }
         let adds = self.on_conflict == OnConflict::Replace && self.group.as_ref().is_some_and(|group| !group.own);
         let fresh = self.group.as_ref().is_some_and(|group| !group.skipping && group.target.is_none());
         if fresh {
-            self.settle(0).await?;
-            self.built = Some(0);
-            let target = if adds { key } else { self.temporary().await? };
+            self.settle().await?;
+            (self.built, self.spoiled) = (Some(0), false);
+            let target = if adds { key } else { self.temporary(&key).await? };
             if let Some(group) = &mut self.group {
                 group.target = Some(target);
             }
         }
         Ok(self.group.as_mut().and_then(|group| {
             group.kind = Some(kind);
-            group.timed |= fades;
             group.target.clone().filter(|_| !group.skipping)
         }))
     }
@@ -118,14 +129,15 @@ impl Loader {
             }
             return Ok(());
         };
-        self.done.in_stream.add(kind);
         let outcome = if group.skipping { Outcome::Exists } else { self.complete(&group).await? };
         match outcome {
             Outcome::Written => self.done.written.add(kind),
             Outcome::Expired => self.done.expired += 1,
+            Outcome::Refused => {}
+            Outcome::Exists if group.refused => {}
             Outcome::Exists if group.repeated && self.on_conflict == OnConflict::Fail => self.done.repeated += 1,
             Outcome::Exists if self.on_conflict == OnConflict::Fail => {
-                return Err(self.conflict(&group.key, group.offset));
+                return self.refuse("BUSYKEY", self.conflict(&group.key, group.offset), false);
             }
             Outcome::Exists => self.done.skipped += 1,
         }
@@ -135,30 +147,28 @@ impl Loader {
     /// Gives a complete key its own name.
     async fn complete(&mut self, group: &Group) -> Result<Outcome, Failure> {
         let whole = if group.expired { Outcome::Expired } else { Outcome::Written };
+        self.settle().await?;
         let target = match &group.target {
+            _ if self.spoiled && group.target.as_ref() == Some(&group.key) => return Ok(Outcome::Refused),
             Some(target) if *target != group.key => target,
             _ => return Ok(whole),
         };
-        self.settle(0).await?;
-        self.hold_together(group, target).await?;
-        let Some(connection) = &mut self.connection else { return Ok(whole) };
+        self.settle().await?;
+        if !self.spoiled {
+            self.hold_together(group, target).await?;
+        }
+        if self.spoiled {
+            self.remove(target.clone(), group.key.clone(), group.offset).await?;
+            return Ok(Outcome::Refused);
+        }
+        let Some(fleet) = &mut self.fleet else { return Ok(whole) };
         let (key, writing) = (&group.key, at(&group.key, group.offset));
         let renamed = if self.on_conflict == OnConflict::Replace {
             // `RENAME` alone would free a big older value while others wait.
-            connection.push(&[b"MULTI"]);
-            connection.push(&[b"UNLINK", key]);
-            connection.push(&[b"RENAME", target, key]);
-            connection.push(&[b"EXEC"]);
-            connection.flush().await?;
-            for _ in 0..3 {
-                let queued = connection.reply().await?;
-                connection.accepted(queued, &writing)?;
-            }
-            let replies = connection.reply().await?;
-            let mut replies = connection.accepted(replies, &writing)?.items().unwrap_or_default();
+            let mut replies = fleet.transaction(key, &[&[b"UNLINK", key], &[b"RENAME", target, key]]).await?;
             replies.pop().unwrap_or(Reply::Nil)
         } else {
-            connection.ask(&[b"RENAMENX", target, key]).await?
+            fleet.ask(key, &[b"RENAMENX", target, key]).await?
         };
         match renamed {
             Reply::Integer(0) => {
@@ -168,12 +178,20 @@ impl Loader {
                 Ok(Outcome::Exists)
             }
             Reply::Integer(_) | Reply::Simple(_) => Ok(whole),
-            Reply::Error(error) if error.contains("no such key") && group.timed => Ok(Outcome::Expired),
-            Reply::Error(error) if error.contains("no such key") => {
-                Err(interfered(&writing, "what was written under a temporary name has gone"))
+            Reply::Error(error) if error.contains("no such key") && (group.timed || group.timed_fields > 0) => {
+                Ok(Outcome::Expired)
             }
-            Reply::Error(error) => Err(refusal::failure(&error, writing)),
-            reply => Err(connection.unexpected("`RENAME`", &reply)),
+            Reply::Error(error) if error.contains("no such key") => {
+                let gone = interfered(&writing, "what was written under a temporary name has gone");
+                self.refuse("LOST", gone, false)?;
+                Ok(Outcome::Refused)
+            }
+            Reply::Error(error) => {
+                self.refuse(refusal::word(&error), refusal::failure(&error, writing), false)?;
+                self.remove(target.clone(), group.key.clone(), group.offset).await?;
+                Ok(Outcome::Refused)
+            }
+            reply => Err(fleet.unexpected(key, "`RENAME`", &reply)),
         }
     }
 
@@ -186,18 +204,27 @@ impl Loader {
             Some(Kind::Set) => b"SCARD",
             Some(Kind::SortedSet) => b"ZCARD",
             Some(Kind::String) => b"STRLEN",
+            Some(Kind::Stream) => b"XLEN",
             _ => return Ok(()),
         };
-        let (Some(connection), Some(built)) = (&mut self.connection, self.built) else { return Ok(()) };
+        let (Some(fleet), Some(built)) = (&mut self.fleet, self.built) else { return Ok(()) };
         let writing = at(&group.key, group.offset);
-        match connection.ask(&[length, target]).await? {
+        match fleet.ask(&group.key, &[length, target]).await? {
             Reply::Integer(found) if found.unsigned_abs() == built => Ok(()),
+            // Fields that have an expiry go by themselves.
+            Reply::Integer(found)
+                if (built.saturating_sub(group.timed_fields)..built).contains(&found.unsigned_abs()) =>
+            {
+                Ok(())
+            }
             // Its expiry may have passed; whether it has shows when it is to get its name.
             Reply::Integer(0) if group.timed => Ok(()),
             Reply::Integer(found) => {
-                Err(interfered(&writing, format_args!("of {built} elements under a temporary name {found} are left")))
+                let what = format_args!("of {built} elements under a temporary name {found} are left");
+                self.refuse("LOST", interfered(&writing, what), true)
             }
-            reply => connection.accepted(reply, writing).map(drop),
+            Reply::Error(error) => self.refuse(refusal::word(&error), refusal::failure(&error, writing), true),
+            reply => Err(fleet.unexpected(&group.key, "a question for a length", &reply)),
         }
     }
 
@@ -215,37 +242,49 @@ impl Loader {
             b"EXPIREAT" => self.has_passed(number.saturating_mul(1000)),
             _ => number == 0,
         };
-        let mut target = key.clone();
-        match &mut self.group {
-            Some(group) if group.key == key => {
-                group.timed = true;
-                group.expired |= passed;
-                if group.skipping {
-                    return Ok(());
-                }
-                target = group.target.clone().unwrap_or(target);
-            }
-            _ => {
-                // Whether the key before was left as it was is known once everything is answered.
-                self.settle(0).await?;
-                match &self.last {
-                    Some((last, skipped)) if *last == key => {
-                        if *skipped {
-                            return Ok(());
-                        }
-                    }
-                    _ if self.on_conflict == OnConflict::Replace => {}
-                    _ => {
-                        return Err(wrong(
-                            command.offset,
-                            format_args!("an expiry for the key {}, which was not written just before", show(&key)),
-                        )
-                        .with_help("such a stream can only be restored with `onConflict: replace`"));
-                    }
-                }
-            }
+        if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
+            group.timed = true;
+            group.expired |= passed;
         }
-        self.send(&renamed(command, 1, &target), key, command.offset, What::Plain).await
+        let Some(target) = self.written_before(&key, command.offset).await? else { return Ok(()) };
+        self.send_to(command, 1, &target, key, What::Plain).await
+    }
+
+    /// Sets expiries of fields of the hash that was written just before.
+    ///
+    /// # Errors
+    /// As [`Loader::expire`].
+    pub(super) async fn expire_fields(&mut self, command: &Command) -> Result<(), Failure> {
+        let (key, fields) = (command.bytes(1), command.len() as i64 - 5);
+        let sound = command.arg(3).eq_ignore_ascii_case(b"FIELDS")
+            && resp::number(command.arg(4)) == Some(fields)
+            && resp::number(command.arg(2)).is_some_and(|number| number >= 0);
+        if !sound || fields < 1 {
+            return Err(wrong(command.offset, format_args!("{} is no list of fields", show(command.arg(3)))));
+        }
+        if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
+            group.timed_fields += fields.unsigned_abs();
+        }
+        let Some(target) = self.written_before(&key, command.offset).await? else { return Ok(()) };
+        self.send_to(command, 1, &target, key, What::Fields).await
+    }
+
+    /// Under which name the key stands that was written just before; nothing where it was left as it was.
+    async fn written_before(&mut self, key: &Bytes, offset: u64) -> Result<Option<Bytes>, Failure> {
+        if let Some(group) = self.group.as_ref().filter(|group| group.key == *key) {
+            return Ok((!group.skipping).then(|| group.target.clone().unwrap_or_else(|| key.clone())));
+        }
+        // Whether the key before was left as it was is known once everything is answered.
+        self.settle().await?;
+        match &self.last {
+            Some((last, skipped)) if last == key => Ok((!skipped).then(|| key.clone())),
+            _ if self.on_conflict == OnConflict::Replace => Ok(Some(key.clone())),
+            _ => Err(wrong(
+                offset,
+                format_args!("an expiry for the key {}, which was not written just before", show(key)),
+            )
+            .with_help("such a stream can only be restored with `onConflict: replace`")),
+        }
     }
 }
 
@@ -255,32 +294,18 @@ fn interfered(writing: &str, what: impl std::fmt::Display) -> Failure {
         .with_help("did the server evict it (`maxmemory-policy`), or was it deleted by somebody?")
 }
 
-/// True where a part sets the expiry of fields: the answer says nothing of how many a hash has, and where the expiry has
-/// passed the server takes the fields away.
-pub(super) fn is_field_expiry(name: &[u8]) -> bool {
-    name == b"HPEXPIREAT"
-}
-
 /// What the answer to a part will mean.
 pub(super) fn counted(command: &Command, kind: Kind) -> What {
+    // With an option such as `CH` the answer to `ZADD` counts something else, and `MAXLEN` takes entries away again.
+    let plain = command.arg(2).first().is_some_and(|byte| !byte.is_ascii_alphabetic());
     let elements = match kind {
-        // With an option such as `CH` the answer to `ZADD` counts something else.
-        Kind::SortedSet if command.arg(2).first().is_none_or(u8::is_ascii_alphabetic) => None,
-        Kind::Hash if is_field_expiry(&command.arg(0).to_ascii_uppercase()) => None,
+        Kind::Stream if command.arg(0).eq_ignore_ascii_case(b"XADD") => Some(1).filter(|_| plain),
+        Kind::Stream => Some(0),
+        Kind::SortedSet => Some(command.len() as u64 - 2).filter(|_| plain),
         Kind::String => Some(command.arg(2).len() as u64),
         _ => Some(command.len() as u64 - 2),
     };
     What::Part { kind, elements }
-}
-
-/// A command with another key at this place.
-pub(super) fn renamed(command: &Command, place: usize, key: &[u8]) -> BytesMut {
-    let mut out = BytesMut::with_capacity(command.raw().len() + key.len());
-    resp::arguments(&mut out, command.len() as u64);
-    for at in 0..command.len() {
-        resp::argument(&mut out, if at == place { key } else { command.arg(at) });
-    }
-    out
 }
 
 /// The type that a command adds to, and the place of its key.
@@ -288,7 +313,7 @@ pub(super) fn part(name: &[u8], first: &[u8]) -> Option<(Kind, usize)> {
     Some(match name {
         b"RPUSH" => (Kind::List, 1),
         b"SADD" => (Kind::Set, 1),
-        b"HSET" | b"HMSET" | b"HPEXPIREAT" => (Kind::Hash, 1),
+        b"HSET" | b"HMSET" => (Kind::Hash, 1),
         b"APPEND" => (Kind::String, 1),
         b"ZADD" => (Kind::SortedSet, 1),
         b"XADD" | b"XCLAIM" | b"XSETID" => (Kind::Stream, 1),

@@ -5,15 +5,38 @@
 
 use aquifer_engine::failure::{Failure, FailureKind};
 
+use super::connection::Reply;
+
 /// The word that an error reply begins with: what errors are counted by.
 pub(crate) fn word(error: &str) -> &str {
     error.split_ascii_whitespace().next().unwrap_or("ERR")
+}
+
+/// True where the server would refuse whatever comes next for the same reason.
+pub(crate) fn concerns_all(word: &str) -> bool {
+    ["NOAUTH", "READONLY", "LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"].contains(&word)
 }
 
 /// True where the server does not know a command or one of its words: too old, or renamed away.
 pub(crate) fn is_unknown(error: &str) -> bool {
     let lower = error.to_ascii_lowercase();
     lower.starts_with("err unknown command") || lower.starts_with("err unknown subcommand")
+}
+
+/// True where a cluster says that another try may do.
+pub(crate) fn passes(error: &str) -> bool {
+    matches!(word(error), "TRYAGAIN" | "CLUSTERDOWN")
+}
+
+/// A reply that is no error.
+///
+/// # Errors
+/// The error reply, as a failure.
+pub(crate) fn accepted(reply: Reply, doing: impl std::fmt::Display) -> Result<Reply, Failure> {
+    match reply {
+        Reply::Error(error) => Err(failure(&error, doing)),
+        reply => Ok(reply),
+    }
 }
 
 /// The failure that an error reply amounts to; `doing` says what had been asked.
@@ -41,9 +64,18 @@ pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
         "MISCONF" => {
             (FailureKind::Rejected, Some("the server cannot save to its disk, and takes no writes until it can"))
         }
-        "MOVED" | "ASK" | "CROSSSLOT" => {
-            (FailureKind::Rejected, Some("this server is a node of a cluster, which is not supported"))
-        }
+        "MOVED" | "ASK" => (
+            FailureKind::Unavailable,
+            Some(
+                "a slot of the cluster moved in the middle of it, and another attempt finds it; or this user may not ask for `INFO`, by which a cluster is told from a single server",
+            ),
+        ),
+        _ if is_unknown(cause) => (
+            FailureKind::Rejected,
+            Some(
+                "the server may be too old for it, or have it under another name (`rename-command`): say so in `commands`",
+            ),
+        ),
         _ if error.contains("invalid password") || error.contains("without any password configured") => {
             (FailureKind::Unauthorized, Some("check `username` and `password`"))
         }

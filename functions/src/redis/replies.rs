@@ -1,7 +1,8 @@
 //! What a server answers to the commands of a stream, and how many may be unanswered.
 //!
 //! Takes replies in the order in which commands were sent. Gives counts, or the failure that the first refusal amounts to.
-//! Always holds: no more than [`MOST_BYTES`] and [`MOST_COMMANDS`] are unanswered, a single longer command aside.
+//! Always holds: what was sent to one server is answered in its order; what a cluster sent elsewhere is sent again in the
+//! order in which it was meant, once nothing else is unanswered, so that no two commands of a key change places.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,16 +11,11 @@ use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
 use super::connection::Reply;
+use super::fleet::{Fleet, Full, redirect};
 use super::load::{Loader, MOST_REMEMBERED, OnConflict, at};
 use super::refusal;
 use super::resp::show;
 use super::tally::{Kind, thousands};
-
-/// Commands that are unanswered at most.
-const MOST_COMMANDS: usize = 4096;
-
-/// Bytes of commands that are unanswered at most, a single longer command aside.
-const MOST_BYTES: usize = 1 << 20;
 
 /// How long a restore that failed waits for the answers that are still to come.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -30,6 +26,8 @@ pub(super) struct Pending {
     pub(super) key: Bytes,
     pub(super) offset: u64,
     pub(super) size: usize,
+    /// The command, where it may have to be sent once more.
+    pub(super) again: Option<Bytes>,
     pub(super) what: What,
 }
 
@@ -42,61 +40,120 @@ pub(super) enum What {
     Part { kind: Kind, elements: Option<u64> },
     /// A key with its whole value.
     Value { kind: Kind, repeated: bool, expired: bool },
-    /// Functions.
-    Functions { all: bool },
+    /// Expiries of fields.
+    Fields,
+    /// Functions; those on the other masters of a cluster do not count.
+    Functions { all: bool, counts: bool },
+    /// Nothing: the next command is to be taken though its slot is on its way.
+    Asking,
 }
 
 impl Loader {
     /// Counts what was written, or would have been.
     pub(super) fn count(&mut self, what: What) -> Result<(), Failure> {
         match what {
-            What::Plain | What::Part { .. } => {}
+            What::Plain | What::Asking | What::Fields | What::Part { .. } | What::Functions { counts: false, .. } => {}
             What::Value { expired: true, .. } => self.done.expired += 1,
             What::Value { kind, .. } => self.done.written.add(kind),
-            What::Functions { all: true } => self.done.functions = true,
-            What::Functions { all: false } => self.done.libraries += 1,
+            What::Functions { all: true, .. } => self.done.functions = true,
+            What::Functions { all: false, .. } => self.done.libraries += 1,
         }
         Ok(())
     }
 
     /// Keeps in mind that an answer is to come, and waits for some of them where there are many.
-    pub(super) async fn sent(&mut self, pending: Pending) -> Result<(), Failure> {
-        self.unanswered += pending.size;
-        self.pending.push_back(pending);
-        if self.pending.len() >= MOST_COMMANDS || self.unanswered >= MOST_BYTES {
-            return self.settle(self.pending.len() / 2).await;
-        }
-        match &mut self.connection {
-            Some(connection) => connection.send_some().await,
-            None => Ok(()),
+    pub(super) async fn sent(&mut self, at: usize, pending: Pending) -> Result<(), Failure> {
+        let Some(fleet) = &mut self.fleet else { return Ok(()) };
+        match fleet.expect(at, pending) {
+            Full::No => fleet.nodes[at].connection.send_some().await,
+            Full::This => {
+                // The others have work, too, while this one is waited for.
+                fleet.flush().await?;
+                let half = fleet.nodes[at].pending.len() / 2;
+                self.settle_one(at, half).await
+            }
+            Full::All => {
+                fleet.flush().await?;
+                for at in 0..fleet.nodes.len() {
+                    let half = self.fleet.as_ref().map_or(0, |fleet| fleet.nodes[at].pending.len() / 2);
+                    self.settle_one(at, half).await?;
+                }
+                Ok(())
+            }
         }
     }
 
-    /// Reads answers until at most so many are still to come.
+    /// Reads all answers that are still to come.
     ///
     /// # Errors
     /// The server refused a command, or the connection is lost.
-    pub(crate) async fn settle(&mut self, down_to: usize) -> Result<(), Failure> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        connection.flush().await?;
-        while self.pending.len() > down_to {
-            let before = self.pending.len();
-            if let Err(failure) = self.answer().await {
+    pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
+        let Some(fleet) = &mut self.fleet else { return Ok(()) };
+        fleet.flush().await?;
+        for at in 0..fleet.nodes.len() {
+            self.settle_one(at, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads answers of one server until at most so many are still to come.
+    async fn settle_one(&mut self, at: usize, down_to: usize) -> Result<(), Failure> {
+        self.read_answers(at, down_to).await?;
+        if self.redirected.is_empty() {
+            return Ok(());
+        }
+        let servers = self.fleet.as_ref().map_or(0, |fleet| fleet.nodes.len());
+        for at in 0..servers {
+            self.read_answers(at, 0).await?;
+        }
+        while let Some(mut pending) = self.redirected.pop_front() {
+            let (Some(command), Some(fleet)) = (pending.again.take(), &mut self.fleet) else { continue };
+            let reply = fleet.again(&pending.key, &command).await?;
+            self.account(pending, reply)?;
+        }
+        Ok(())
+    }
+
+    async fn read_answers(&mut self, at: usize, down_to: usize) -> Result<(), Failure> {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.nodes[at].connection.flush().await?;
+        }
+        while let Some(before) =
+            self.fleet.as_ref().map(|fleet| fleet.nodes[at].pending.len()).filter(|left| *left > down_to)
+        {
+            if let Err(failure) = self.answer(at).await {
                 // Where no answer was read at all, there are no others either.
-                return Err(if self.pending.len() < before { self.others(failure).await } else { failure });
+                let read = self.fleet.as_ref().is_some_and(|fleet| fleet.nodes[at].pending.len() < before);
+                return Err(if read { self.others(failure).await } else { failure });
             }
         }
         Ok(())
     }
 
-    async fn answer(&mut self) -> Result<(), Failure> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let reply = connection.reply().await?;
-        let Some(pending) = self.pending.pop_front() else { return Ok(()) };
-        self.unanswered -= pending.size;
+    async fn answer(&mut self, at: usize) -> Result<(), Failure> {
+        let Some(fleet) = &mut self.fleet else { return Ok(()) };
+        let reply = fleet.nodes[at].connection.reply().await?;
+        let Some(pending) = fleet.nodes[at].answered() else { return Ok(()) };
+        if fleet.is_cluster() && pending.again.is_some() && redirect(std::slice::from_ref(&reply)).is_some() {
+            self.redirected.push_back(pending);
+            return Ok(());
+        }
+        self.account(pending, reply)
+    }
+
+    /// What an answer means.
+    fn account(&mut self, pending: Pending, reply: Reply) -> Result<(), Failure> {
         match (pending.what, reply) {
-            (What::Plain, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
+            (What::Plain, Reply::Error(error)) => self.refused(&pending, &error),
             (What::Plain, _) => Ok(()),
+            (What::Part { kind: Kind::Stream, elements }, reply) if !matches!(reply, Reply::Error(_) | Reply::Nil) => {
+                self.built = self.built.zip(elements).map(|(built, added)| built + added);
+                Ok(())
+            }
+            (What::Fields, Reply::Array(codes)) if codes.contains(&Reply::Integer(-2)) => {
+                let what = format!("{}: a field that is to expire is not there", at(&pending.key, pending.offset));
+                self.refuse("LOST", Failure::rejected(what), true)
+            }
             (What::Part { kind, elements }, Reply::Integer(added)) => {
                 // `RPUSH` and `APPEND` answer with the length, the others with how many were new.
                 let added = if matches!(kind, Kind::List | Kind::String) { elements } else { elements.map(|_| added.unsigned_abs()) };
@@ -108,7 +165,7 @@ impl Loader {
                 self.there(&pending, repeated)
             }
             (What::Functions { .. }, Reply::Error(error))
-                if self.on_conflict == OnConflict::Skip && error.contains("already exists") =>
+                if self.on_functions == OnConflict::Skip && error.contains("already exists") =>
             {
                 self.done.skipped += 1;
                 Ok(())
@@ -116,13 +173,14 @@ impl Loader {
             (What::Functions { .. }, Reply::Error(error)) => {
                 let failure =
                     refusal::failure(&error, format_args!("loading the functions at byte {}", pending.offset));
-                Err(if error.to_string().contains("already exists") {
-                    failure.with_help("FLUSHALL keeps functions: FUNCTION FLUSH removes them; or choose `onConflict: skip` or `replace`")
+                let failure = if error.contains("already exists") {
+                    failure.with_help("FLUSHALL keeps functions: FUNCTION FLUSH removes them; or choose `functions: skip`, `replace` or `leave`")
                 } else {
                     failure
-                })
+                };
+                self.refuse(refusal::word(&error), failure, false)
             }
-            (_, Reply::Error(error)) => Err(refusal::failure(&error, at(&pending.key, pending.offset))),
+            (_, Reply::Error(error)) => self.refused(&pending, &error),
             (What::Part { .. }, _) => {
                 self.built = None;
                 Ok(())
@@ -138,9 +196,33 @@ impl Loader {
         }
         match self.on_conflict {
             OnConflict::Fail if repeated => self.done.repeated += 1,
-            OnConflict::Fail => return Err(self.conflict(&pending.key, pending.offset)),
+            OnConflict::Fail => return self.refuse("BUSYKEY", self.conflict(&pending.key, pending.offset), false),
             OnConflict::Skip | OnConflict::Replace => self.done.skipped += 1,
         }
+        Ok(())
+    }
+
+    /// A command was refused.
+    fn refused(&mut self, pending: &Pending, error: &str) -> Result<(), Failure> {
+        let failure = refusal::failure(error, at(&pending.key, pending.offset));
+        let failure = if pending.what == What::Fields && refusal::is_unknown(error) {
+            failure.with_help("this server's hashes have no fields that expire (Redis 7.4, Valkey 9): restore with `expiry: drop`, or into a newer one")
+        } else {
+            failure
+        };
+        let part = matches!(pending.what, What::Plain | What::Part { .. } | What::Fields);
+        self.refuse(refusal::word(error), failure, part)
+    }
+
+    /// Counts a refusal where the restore goes on. `part`: of a key that takes several commands, which counts once.
+    pub(super) fn refuse(&mut self, word: &str, failure: Failure, part: bool) -> Result<(), Failure> {
+        let Some(refusals) = self.refusals.as_mut().filter(|_| !refusal::concerns_all(word)) else {
+            return Err(failure);
+        };
+        if !part || !self.spoiled {
+            refusals.add(word, failure);
+        }
+        self.spoiled |= part;
         Ok(())
     }
 
@@ -156,22 +238,26 @@ impl Loader {
     /// Adds what was done so far to a failure, once as much of it is known as can be known soon, and takes away what was
     /// not completed.
     pub(crate) async fn after(&mut self, mut failure: Failure) -> Failure {
-        let before = self.pending.len();
-        let settled = tokio::time::timeout(LAST_WORDS, self.settle(0)).await;
+        let before = self.fleet.as_ref().map_or(0, Fleet::unanswered);
+        let settled = tokio::time::timeout(LAST_WORDS, self.settle()).await;
+        let under_way = self.fleet.as_ref().map_or(0, Fleet::unanswered);
         // A connection that was lost says nothing new.
         if let Ok(Err(other)) = settled
             && before > 0
-            && self.pending.is_empty()
+            && under_way == 0
         {
             failure.causes.push(other.message);
         }
-        let under_way = self.pending.len();
-        if under_way == 0 && !self.half_sent {
+        if let Some(refusals) = &self.refusals {
+            failure.causes.extend(refusals.lines());
+        }
+        let under_way = under_way + self.redirected.len();
+        if under_way == 0 && self.sending.is_none() {
             // Where this fails too, the next restore does it.
             drop(tokio::time::timeout(LAST_WORDS, self.done_with_temporary()).await);
         }
         let keys = thousands(self.done.written.total());
-        let mut state = match (&self.connection, under_way, &keys[..]) {
+        let mut state = match (&self.fleet, under_way, &keys[..]) {
             (None, ..) => "nothing was written (`dryRun`)".to_owned(),
             (_, 0, "0") => "no key had been written".to_owned(),
             (_, 0, _) => format!("{keys} keys had been written and are still there"),
@@ -179,13 +265,13 @@ impl Loader {
                 "at least {keys} keys had been written and are still there ({under_way} commands were unanswered)"
             ),
         };
-        if let (Some(_), Some(group)) = (&self.connection, &self.group)
+        if let (Some(_), Some(group)) = (&self.fleet, &self.group)
             && let Some(target) = &group.target
         {
             let how = if *target == group.key { "in part" } else { "under its temporary name only" };
             state = format!("{state}; the key {} was written {how}", show(&group.key));
         }
-        if self.connection.is_some() && (self.flushed || !self.emptied.is_empty()) {
+        if self.fleet.is_some() && (self.flushed || !self.emptied.is_empty()) {
             state += "; what was there before had been emptied";
         }
         Failure { message: format!("{}; {state}", failure.message), ..failure }
@@ -194,13 +280,17 @@ impl Loader {
     /// Reads what the server says to the commands that were under way when one was refused, and adds it to the failure.
     async fn others(&mut self, mut failure: Failure) -> Failure {
         let mut kinds: BTreeMap<String, (u64, String)> = BTreeMap::new();
-        while !self.pending.is_empty() {
-            let left = self.pending.len();
-            if let Err(other) = self.answer().await {
-                if self.pending.len() == left {
-                    break;
+        let servers = self.fleet.as_ref().map_or(0, |fleet| fleet.nodes.len());
+        for at in 0..servers {
+            while let Some(left) =
+                self.fleet.as_ref().map(|fleet| fleet.nodes[at].pending.len()).filter(|left| *left > 0)
+            {
+                if let Err(other) = self.answer(at).await {
+                    if self.fleet.as_ref().is_some_and(|fleet| fleet.nodes[at].pending.len() == left) {
+                        break;
+                    }
+                    kinds.entry(other.kind.to_string()).or_insert((0, other.message)).0 += 1;
                 }
-                kinds.entry(other.kind.to_string()).or_insert((0, other.message)).0 += 1;
             }
         }
         failure.causes.extend(kinds.into_values().map(|(count, first)| match count {

@@ -1,8 +1,9 @@
-//! RESP2 on the wire (<https://redis.io/docs/latest/develop/reference/protocol-spec/>): commands written, replies' heads read.
+//! RESP on the wire (<https://redis.io/docs/latest/develop/reference/protocol-spec/>): commands written, replies' heads read.
 //!
-//! Takes arguments of any bytes and what a server answered. Gives bytes, and the heads of replies one by one, so that a
-//! reader decides by itself whether it wants what follows whole or in pieces. Always holds: a length is only a number
-//! here; nothing is allocated because of it.
+//! Takes arguments of any bytes and what a server answered, in version 2 or 3 of the protocol. Gives bytes, and the heads of
+//! replies one by one, so that a reader decides by itself whether it wants what follows whole or in pieces. Always holds: a
+//! length is only a number here; nothing is allocated because of it; a map comes out as the flat array that version 2
+//! has in its place, a set as an array, a double or big number as its text.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -20,10 +21,16 @@ pub(crate) enum Head {
     Integer(i64),
     /// `$5`: so many bytes and a line end follow.
     Bulk(u64),
-    /// `*2`: so many replies follow.
+    /// `*2`: so many replies follow. `%1`, `~2`: a map's keys and values, a set's members.
     Array(u64),
-    /// `$-1` or `*-1`.
+    /// `$-1`, `*-1` or `_`.
     Nil,
+    /// `=9`: a text behind four bytes that say what it is.
+    Verbatim(u64),
+    /// `!5`: an error's text follows as that of a [`Head::Bulk`] does.
+    LongError(u64),
+    /// `>2`, `|1`: so many replies follow, and belong to no request; or describe the reply behind them.
+    Aside(u64),
 }
 
 /// Takes the first line of a reply off the buffer; `None` where it has not come whole yet.
@@ -42,8 +49,16 @@ pub(crate) fn head(input: &mut BytesMut) -> Result<Option<Head>, String> {
         (b'-', _) => Head::Error(String::from_utf8_lossy(rest).into_owned()),
         (b':', Some(value)) => Head::Integer(value),
         (b'$' | b'*', Some(-1)) => Head::Nil,
-        (b'$', Some(length)) if length >= 0 => Head::Bulk(length.unsigned_abs()),
-        (b'*', Some(length)) if length >= 0 => Head::Array(length.unsigned_abs()),
+        (b'$', Some(length @ 0..)) => Head::Bulk(length.unsigned_abs()),
+        (b'*' | b'~', Some(length @ 0..)) => Head::Array(length.unsigned_abs()),
+        (b'%', Some(pairs @ 0..)) => Head::Array(pairs.unsigned_abs().saturating_mul(2)),
+        (b'_', _) if rest.is_empty() => Head::Nil,
+        (b'#', _) if rest == b"t" || rest == b"f" => Head::Integer(i64::from(rest == b"t")),
+        (b',' | b'(', _) if !rest.is_empty() => Head::Simple(line.slice(1..end - 1)),
+        (b'=', Some(length @ 4..)) => Head::Verbatim(length.unsigned_abs()),
+        (b'!', Some(length @ 0..)) => Head::LongError(length.unsigned_abs()),
+        (b'>', Some(length @ 0..)) => Head::Aside(length.unsigned_abs()),
+        (b'|', Some(pairs @ 0..)) => Head::Aside(pairs.unsigned_abs().saturating_mul(2)),
         _ => return strange(),
     };
     Ok(Some(head))
@@ -157,6 +172,27 @@ mod tests {
             assert!(head(&mut BytesMut::from(wrong)).is_err(), "{wrong:?}");
         }
         assert!(head(&mut BytesMut::from(&vec![b'x'; LONGEST_LINE][..])).is_err());
+    }
+
+    #[test]
+    fn the_third_version_comes_out_as_the_second() {
+        for (line, expected) in [
+            ("%2\r\n", Head::Array(4)),
+            ("~3\r\n", Head::Array(3)),
+            ("_\r\n", Head::Nil),
+            ("#t\r\n", Head::Integer(1)),
+            (",-inf\r\n", Head::Simple(Bytes::from_static(b"-inf"))),
+            ("(12345678901234567890\r\n", Head::Simple(Bytes::from_static(b"12345678901234567890"))),
+            ("=9\r\n", Head::Verbatim(9)),
+            ("!5\r\n", Head::LongError(5)),
+            (">2\r\n", Head::Aside(2)),
+            ("|1\r\n", Head::Aside(2)),
+        ] {
+            assert_eq!(head(&mut BytesMut::from(line)).expect("sound"), Some(expected), "{line:?}");
+        }
+        for wrong in ["_1\r\n", "#x\r\n", "%-1\r\n", "=3\r\n", ">\r\n", ",\r\n"] {
+            assert!(head(&mut BytesMut::from(wrong)).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

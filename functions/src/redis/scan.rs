@@ -24,13 +24,16 @@ use super::facts::Facts;
 use super::filter::KeyFilter;
 use super::form::Form;
 use super::groups::{Groups, Sized, Turn};
-use super::pace::Pace;
+use super::hints::Hints;
+use super::pace::{Impact, Pace};
 use super::refusal;
 use super::resp::show;
 use super::shapes::Shapes;
+use super::slots::slot;
 use super::tally::{Kind, PerType, thousands};
+use super::target::Target;
 use super::temporary;
-use super::values::{Batch, Expiries, How, Wanted, Way};
+use super::values::{Batch, Expiries, How as Read, Wanted, Way};
 use super::work;
 use crate::rdb::copy::ValueForm;
 
@@ -53,7 +56,7 @@ const AHEAD: u64 = 3;
 const MOST_REMEMBERED: usize = 450_000;
 
 /// How often progress is noted.
-const NOTE_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// What was written so far.
 #[derive(Debug, Clone, Default)]
@@ -73,12 +76,37 @@ pub(crate) struct Written {
     pub(crate) at_once: Vec<Bytes>,
 }
 
+impl Written {
+    /// This and that.
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        self.at_once.extend(other.at_once);
+        Self {
+            types: self.types.plus(&other.types),
+            expires: self.expires + other.expires,
+            vanished: self.vanished + other.vanished,
+            reserved: self.reserved + other.reserved,
+            left_out: self.left_out + other.left_out,
+            lost_pending: self.lost_pending + other.lost_pending,
+            at_once: self.at_once,
+        }
+    }
+}
+
 enum Asked {
     Page,
     Types(u64, Vec<usize>),
     Short(u64, Batch),
     Sizes(u64, Vec<(usize, Option<Kind>)>),
     Items(Batch),
+}
+
+/// How to read, as the user wants it.
+#[derive(Debug, Clone)]
+pub(crate) struct How {
+    pub(crate) impact: Impact,
+    pub(crate) filter: KeyFilter,
+    pub(crate) form: ValueForm,
+    pub(crate) hints: bool,
 }
 
 /// A dump under way.
@@ -118,6 +146,26 @@ struct Pass {
     seed: u64,
 }
 
+impl<'a> Dump<'a> {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The server does not say what uses it counts.
+    pub(crate) async fn new(
+        mut connection: Connection,
+        form: Form,
+        facts: Facts,
+        how: &How,
+        target: &Target,
+        call: &'a Call,
+    ) -> Result<Self, Failure> {
+        let hints = if how.hints { Some(Hints::of(&mut connection).await?) } else { None };
+        let (pace, filter) = (Pace::new(how.impact, target, call), how.filter.clone());
+        let (way, written, noted) = (Way { form: how.form, hints }, Written::default(), Instant::now());
+        Ok(Self { connection, form, facts, pace, filter, way, call, written, noted })
+    }
+}
+
 impl Dump<'_> {
     /// Reads one database, whose number must be selected.
     ///
@@ -137,7 +185,7 @@ impl Dump<'_> {
             shapes: Shapes::new(),
             asked: VecDeque::new(),
             under_way: 0,
-            expiries: if without { Expiries::NoneHere(index) } else { self.facts.clock.into() },
+            expiries: if without && !self.facts.cluster { Expiries::NoneHere(index) } else { self.facts.clock.into() },
             again: VecDeque::new(),
             odd: VecDeque::new(),
             seen: HashSet::new(),
@@ -157,7 +205,7 @@ impl Dump<'_> {
             } else if pass.cursor.is_none() && pass.again.is_empty() && pass.groups.is_done() {
                 break;
             } else {
-                self.pace.rest(self.call).await?;
+                self.pace.rest().await?;
             }
             self.form.flush_some().await?;
             self.note();
@@ -171,7 +219,7 @@ impl Dump<'_> {
 
     /// Says how far it is, now and then.
     pub(crate) fn note(&mut self) {
-        if self.noted.elapsed() >= NOTE_EVERY {
+        if !self.form.is_part() && self.noted.elapsed() >= NOTE_EVERY {
             self.noted = Instant::now();
             self.call.note(format!("{} keys", thousands(self.written.types.total())));
         }
@@ -223,7 +271,7 @@ impl Dump<'_> {
 
     fn ask_types(&mut self, pass: &mut Pass) -> Option<(Asked, u64)> {
         let most = self.pace.fit(work::TYPE).min(MOST_KEYS);
-        let certain = self.filter.has_types() || self.way.form == ValueForm::Logical;
+        let certain = self.filter.by_kind() || self.way.form == ValueForm::Logical;
         for (number, group) in pass.groups.each() {
             let mut places = Vec::new();
             while places.len() < most
@@ -278,12 +326,21 @@ impl Dump<'_> {
         let mut batch = Batch::new(pass.expiries, self.way);
         let request = self.pace.request();
         let (turn, mut bytes) = (pass.groups.turn, 0);
+        let (cluster, mut one_slot) = (self.facts.cluster, 0);
         match turn {
             Turn::Short(number) => {
                 let group = pass.groups.get(number).filter(|group| group.has_types())?;
-                while batch.len() < MOST_KEYS && (batch.len() == 0 || batch.work < request) {
-                    let Some(place) = group.short.pop_front() else { break };
-                    batch.add(Wanted { place, key: group.keys[place].clone(), how: How::Short }, 0);
+                while batch.len() < MOST_KEYS
+                    && (batch.len() == 0 || batch.work < request)
+                    && let Some(place) = group.short.front().copied()
+                {
+                    // In a cluster, a transaction is about one slot.
+                    if cluster && batch.len() > 0 && slot(&group.keys[place]) != one_slot {
+                        break;
+                    }
+                    one_slot = if cluster { slot(&group.keys[place]) } else { 0 };
+                    group.short.pop_front();
+                    batch.add(Wanted { place, key: group.keys[place].clone(), how: Read::Short }, 0);
                 }
                 group.open[1] += 1;
             }
@@ -293,9 +350,11 @@ impl Dump<'_> {
                     && let Some(item) = group.items.last()
                 {
                     let work = batch.work + Batch::cost(item.how, item.size);
-                    if batch.len() > 0 && (work > request || bytes + item.size > MOST_BYTES) {
+                    let here = if cluster { slot(&group.keys[item.place]) } else { 0 };
+                    if batch.len() > 0 && (work > request || bytes + item.size > MOST_BYTES || here != one_slot) {
                         break;
                     }
+                    one_slot = here;
                     bytes += item.size;
                     let Sized { place, how, size } = *item;
                     batch.add(Wanted { place, key: group.keys[place].clone(), how }, size);
@@ -427,10 +486,10 @@ impl Dump<'_> {
                 other => return Err(self.connection.unexpected("a question for a size", &other)),
             };
             let (how, most) = match kind {
-                Some(Kind::String) if self.way.plain_strings() => (How::Get, LONG),
+                Some(Kind::String) if self.way.plain_strings() => (Read::Get, LONG),
                 // Nobody can take it apart.
-                Some(Kind::Other) => (How::Dump { known: true }, u64::MAX),
-                kind => (How::Dump { known: kind.is_some() }, BIG),
+                Some(Kind::Other) => (Read::Dump { known: true }, u64::MAX),
+                kind => (Read::Dump { known: kind.is_some() }, BIG),
             };
             if size > most {
                 group.big.push(place);
@@ -469,7 +528,7 @@ impl Dump<'_> {
             }
             for (place, key) in again.other {
                 pass.shapes.learn(&key, false);
-                if self.filter.has_types() {
+                if self.filter.by_kind() {
                     pass.odd.push_back(key);
                 } else {
                     group.unsized_.push_back((place, None));

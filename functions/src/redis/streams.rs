@@ -80,7 +80,7 @@ impl Dump<'_> {
         let (mut from, mut entries) = (Some(Bytes::from_static(b"-")), 0);
         let text = count.to_string();
         while let Some(start) = from {
-            self.pace.rest(self.call).await?;
+            self.pace.rest().await?;
             self.pace.asked(work::TRANSACTION + count * work::ENTRY);
             self.connection.push(&[b"MULTI"]);
             expiry::ask_timed(self.connection.output(), clock, key);
@@ -147,7 +147,7 @@ impl Dump<'_> {
                 None => self.form.command(&[b"XGROUP", b"CREATE", key, &group.name, &last]),
             }
             // Older servers know no such command; there a consumer without pending entries comes back when it reads.
-            if self.facts.redis >= (6, 2) {
+            if self.facts.at_least((6, 2)) {
                 for consumer in stream_info::consumers(&mut self.connection, key, &group.name).await? {
                     self.form.command(&[b"XGROUP", b"CREATECONSUMER", key, &group.name, &consumer]);
                 }
@@ -160,7 +160,7 @@ impl Dump<'_> {
     async fn pending(&mut self, key: &Bytes, group: &Bytes, last: Id) -> Result<(), Failure> {
         let mut from = Some(Bytes::from_static(b"-"));
         while let Some(start) = from {
-            self.pace.rest(self.call).await?;
+            self.pace.rest().await?;
             self.pace.asked(stream_info::PAGE * (work::PENDING + work::ENTRY));
             let page = stream_info::pending(&mut self.connection, key, group, &start).await?;
             from = page.last().filter(|_| page.len() as u64 >= stream_info::PAGE).and_then(|entry| after(&entry.id));

@@ -108,6 +108,19 @@ impl PerType {
         }
     }
 
+    /// These keys without those.
+    pub(crate) fn less(&self, other: &Self) -> Self {
+        Self {
+            string: self.string.saturating_sub(other.string),
+            list: self.list.saturating_sub(other.list),
+            hash: self.hash.saturating_sub(other.hash),
+            set: self.set.saturating_sub(other.set),
+            zset: self.zset.saturating_sub(other.zset),
+            stream: self.stream.saturating_sub(other.stream),
+            other: self.other.saturating_sub(other.other),
+        }
+    }
+
     /// Keys of all types.
     pub(crate) fn total(&self) -> u64 {
         self.string + self.list + self.hash + self.set + self.zset + self.stream + self.other

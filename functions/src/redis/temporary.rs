@@ -1,9 +1,10 @@
 //! The temporary key under which a restore builds a key that takes several commands, and the list of such keys.
 //!
-//! Takes the loader's connection. Gives the name to write to, for as long as a database is selected. Always holds: the
-//! name is this connection's alone, and stands in the database's list [`LIST`] before anything is written under it; a
-//! name in the list is removed with its key only where no connection of the server bears its mark any more, so nobody's
-//! key is taken away while it is built. See `docs/decisions/0011-keys-in-parts.md`.
+//! Takes the loader's servers. Gives the name to write to, for as long as a database is selected; in a cluster, for as long
+//! as the keys are of one slot. Always holds: the name is this restore's alone, and stands in the database's list
+//! [`LIST`] before anything is written under it; a name in the list is removed with its key only where no connection of
+//! any of the servers bears its mark any more, so nobody's key is taken away while it is built. See
+//! `docs/decisions/0011-keys-in-parts.md`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -11,8 +12,11 @@ use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
 use super::connection::Reply;
+use super::fleet::Fleet;
 use super::load::Loader;
+use super::refusal::accepted;
 use super::resp::show;
+use super::slots;
 
 /// The set of temporary keys in a database.
 pub(crate) const LIST: &[u8] = b"aquifer:restore:open";
@@ -25,23 +29,37 @@ pub(crate) fn is_reserved(key: &[u8]) -> bool {
     key == LIST || key.starts_with(BEGIN)
 }
 
-/// This connection's temporary key.
+/// This restore's temporary key.
 #[derive(Debug)]
 pub(super) struct Temporary {
-    name: Bytes,
     mark: String,
-    /// The connection bears the mark.
+    /// The connections bear the mark.
     marked: bool,
-    /// It is in the list of the database that is selected.
-    listed: bool,
+    /// The name that is in the list of the database that is selected.
+    listed: Option<Bytes>,
 }
 
 impl Temporary {
     pub(super) fn new() -> Self {
         // Seeded anew for each value; no secret, only never the same twice.
         let mark = format!("{:016x}", RandomState::new().build_hasher().finish());
-        Self { name: [BEGIN, mark.as_bytes()].concat().into(), mark, marked: false, listed: false }
+        Self { mark, marked: false, listed: None }
     }
+
+    /// The name for a key: in a cluster one of the key's slot.
+    fn name(&self, key: &[u8], cluster: bool) -> Bytes {
+        let mut name = [BEGIN, self.mark.as_bytes()].concat();
+        if cluster {
+            name.extend_from_slice(format!("{{{}}}", slots::tag(slots::slot(key))).as_bytes());
+        }
+        name.into()
+    }
+}
+
+/// The mark in a temporary key's name.
+fn mark(name: &[u8]) -> Option<&str> {
+    let rest = std::str::from_utf8(name.strip_prefix(BEGIN)?).ok()?;
+    Some(rest.split_once('{').map_or(rest, |(mark, _)| mark)).filter(|mark| !mark.is_empty())
 }
 
 impl Loader {
@@ -49,28 +67,24 @@ impl Loader {
     ///
     /// # Errors
     /// The server refuses to name the connection or to keep the list.
-    pub(super) async fn temporary(&mut self) -> Result<Bytes, Failure> {
-        if !self.temporary.listed {
+    pub(super) async fn temporary(&mut self, key: &[u8]) -> Result<Bytes, Failure> {
+        let cluster = self.fleet.as_ref().is_some_and(Fleet::is_cluster);
+        let name = self.temporary.name(key, cluster);
+        if self.temporary.listed.as_ref().is_some_and(|listed| *listed != name) {
+            self.done_with_temporary().await?;
+        } else if self.temporary.listed.is_none() {
             // A stream without any `SELECT` has not come by here before.
             self.sweep().await?;
         }
-        let name = self.temporary.name.clone();
-        let Some(connection) = &mut self.connection else { return Ok(name) };
+        let Some(fleet) = &mut self.fleet else { return Ok(name) };
         if !self.temporary.marked {
-            let before = match connection.ask(&[b"CLIENT", b"GETNAME"]).await? {
-                Reply::Bulk(name) if !name.is_empty() => String::from_utf8_lossy(&name).into_owned(),
-                _ => "aquifer".to_owned(),
-            };
-            let marked = format!("{before}:{}", self.temporary.mark);
-            let reply = connection.ask(&[b"CLIENT", b"SETNAME", marked.as_bytes()]).await?;
-            connection
-                .accepted(reply, "naming the connection, by which others know whose temporary keys are in use")?;
+            fleet.mark(&self.temporary.mark).await?;
             self.temporary.marked = true;
         }
-        if !self.temporary.listed {
-            let reply = connection.ask(&[b"SADD", LIST, &name]).await?;
-            connection.accepted(reply, format_args!("listing a temporary key in {}", show(LIST)))?;
-            self.temporary.listed = true;
+        if self.temporary.listed.is_none() {
+            let reply = fleet.ask(LIST, &[b"SADD", LIST, &name]).await?;
+            accepted(reply, format_args!("listing a temporary key in {}", show(LIST)))?;
+            self.temporary.listed = Some(name.clone());
         }
         Ok(name)
     }
@@ -81,14 +95,12 @@ impl Loader {
     /// # Errors
     /// The server refuses, or the connection is lost.
     pub(super) async fn done_with_temporary(&mut self) -> Result<(), Failure> {
-        let (Some(connection), true) = (&mut self.connection, self.temporary.listed) else { return Ok(()) };
-        let name = self.temporary.name.clone();
-        connection.push(&[b"UNLINK", &name]);
-        let unlinked = connection.ask(&[b"SREM", LIST, &name]).await?;
-        let listed = connection.reply().await?;
-        self.temporary.listed = false;
-        connection.accepted(unlinked, format_args!("removing the temporary key {}", show(&name)))?;
-        connection.accepted(listed, format_args!("taking a temporary key off {}", show(LIST))).map(drop)
+        let Some(fleet) = &mut self.fleet else { return Ok(()) };
+        let Some(name) = self.temporary.listed.take() else { return Ok(()) };
+        let unlinked = fleet.ask(&name, &[b"UNLINK", &name]).await?;
+        let listed = fleet.ask(LIST, &[b"SREM", LIST, &name]).await?;
+        accepted(unlinked, format_args!("removing the temporary key {}", show(&name)))?;
+        accepted(listed, format_args!("taking a temporary key off {}", show(LIST))).map(drop)
     }
 
     /// Removes what restores that did not end have left in the database that is selected. Nothing may be unanswered.
@@ -96,20 +108,21 @@ impl Loader {
     /// # Errors
     /// The connection is lost. Where the server refuses, the leftovers stay: they do no harm.
     pub(super) async fn sweep(&mut self) -> Result<(), Failure> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let Reply::Array(names) = connection.ask(&[b"SMEMBERS", LIST]).await? else { return Ok(()) };
+        let Some(fleet) = &mut self.fleet else { return Ok(()) };
+        let Reply::Array(names) = fleet.ask(LIST, &[b"SMEMBERS", LIST]).await? else { return Ok(()) };
         if names.is_empty() {
             return Ok(());
         }
-        // In this order: whoever is in the list had named its connection before.
-        let Reply::Bulk(clients) = connection.ask(&[b"CLIENT", b"LIST"]).await? else { return Ok(()) };
-        let clients = String::from_utf8_lossy(&clients);
+        // In this order: whoever is in the list had named its connections before.
+        let mut all = String::new();
+        for node in &mut fleet.nodes {
+            let Reply::Bulk(clients) = node.connection.ask(&[b"CLIENT", b"LIST"]).await? else { return Ok(()) };
+            all.push_str(&String::from_utf8_lossy(&clients));
+        }
         for name in names.iter().filter_map(Reply::bytes) {
-            let mark = name.strip_prefix(BEGIN).and_then(|mark| std::str::from_utf8(mark).ok());
-            if mark.is_some_and(|mark| !mark.is_empty() && !clients.contains(mark)) {
-                connection.push(&[b"UNLINK", name]);
-                connection.ask(&[b"SREM", LIST, name]).await?;
-                connection.reply().await?;
+            if mark(name).is_some_and(|mark| !all.contains(mark)) {
+                fleet.ask(name, &[b"UNLINK", name]).await?;
+                fleet.ask(LIST, &[b"SREM", LIST, name]).await?;
             }
         }
         Ok(())
@@ -123,7 +136,21 @@ mod tests {
     #[test]
     fn names_are_reserved_and_never_the_same() {
         let (one, two) = (Temporary::new(), Temporary::new());
-        assert!(one.name != two.name && is_reserved(&one.name) && is_reserved(LIST));
+        assert!(
+            one.name(b"k", false) != two.name(b"k", false) && is_reserved(&one.name(b"k", false)) && is_reserved(LIST)
+        );
         assert!(!is_reserved(b"aquifer:restore:") && !is_reserved(b"part"));
+    }
+
+    #[test]
+    fn in_a_cluster_a_name_is_of_its_keys_slot_and_has_the_same_mark() {
+        let temporary = Temporary::new();
+        for key in [&b"key"[..], b"{tag}x", b"a}b", b"", b"{}"] {
+            let name = temporary.name(key, true);
+            assert_eq!(slots::slot(&name), slots::slot(key));
+            assert_eq!(mark(&name), Some(&temporary.mark[..]));
+        }
+        assert_eq!(mark(&temporary.name(b"key", false)), Some(&temporary.mark[..]));
+        assert_eq!(mark(BEGIN), None);
     }
 }

@@ -6,13 +6,14 @@
 //! each; of a string whose length is not known no more than [`SHORT`] bytes are asked for.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::connection::{Connection, Reply};
 use super::expiry::{Expiry, ask_expiry, read_expiry, time};
 use super::facts::{self, Clock};
 use super::form::{Form, LONGEST_ARGUMENT};
 use super::hints::{Hint, Hints};
+use super::outgoing::Outgoing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::{Written, reading};
@@ -101,7 +102,8 @@ pub(crate) struct Again {
 impl Batch {
     /// An empty one.
     pub(crate) fn new(expiries: Expiries, way: Way) -> Self {
-        Self { wanted: Vec::new(), expiries, way, work: work::TRANSACTION }
+        let work = if matches!(expiries, Expiries::NoneHere(_)) { work::TRANSACTION } else { work::MULTI };
+        Self { wanted: Vec::new(), expiries, way, work }
     }
 
     /// What a key adds to the server's work.
@@ -126,13 +128,13 @@ impl Batch {
     }
 
     /// Writes the transaction.
-    pub(crate) fn ask(&self, out: &mut BytesMut) {
-        resp::command(out, &[b"MULTI"]);
+    pub(crate) fn ask(&self, out: &mut Outgoing) {
+        out.command(&[b"MULTI"]);
         match self.expiries {
-            Expiries::NoneHere(_) => resp::command(out, &[b"INFO", b"keyspace"]),
+            Expiries::NoneHere(_) => out.command(&[b"INFO", b"keyspace"]),
             Expiries::Asked(clock) => {
                 if clock == Clock::Left {
-                    resp::command(out, &[b"TIME"]);
+                    out.command(&[b"TIME"]);
                 }
                 self.wanted.iter().for_each(|wanted| ask_expiry(out, clock, &wanted.key));
             }
@@ -143,12 +145,12 @@ impl Batch {
                 hints.ask(out, &wanted.key);
             }
             match wanted.how {
-                How::Short => resp::command(out, &[b"GETRANGE", &wanted.key, b"0", last.as_bytes()]),
-                How::Get => resp::command(out, &[b"GET", &wanted.key]),
-                How::Dump { .. } => resp::command(out, &[b"DUMP", &wanted.key]),
+                How::Short => out.command(&[b"GETRANGE", &wanted.key, b"0", last.as_bytes()]),
+                How::Get => out.command(&[b"GET", &wanted.key]),
+                How::Dump { .. } => out.command(&[b"DUMP", &wanted.key]),
             }
         }
-        resp::command(out, &[b"EXEC"]);
+        out.command(&[b"EXEC"]);
     }
 
     /// Requests before those for the values.

@@ -68,7 +68,7 @@ impl Dump<'_> {
                 if next >= length {
                     break;
                 }
-                self.pace.rest(self.call).await?;
+                self.pace.rest().await?;
                 continue;
             }
             under_way -= work;

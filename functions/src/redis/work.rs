@@ -16,6 +16,9 @@ pub(crate) const SIZE: u64 = 1_800;
 /// What a transaction costs by itself, and the question in it whether the database has expiries.
 pub(crate) const TRANSACTION: u64 = 8_000;
 
+/// What a transaction costs without that question.
+pub(crate) const MULTI: u64 = 2_000;
+
 /// `PEXPIRETIME` or `PTTL` inside a transaction.
 pub(crate) const EXPIRY: u64 = 1_400;
 

@@ -37,14 +37,16 @@ pub(crate) async fn is_what_a_server_loads(name: &str, rdb: &[u8], loaded: &Redi
         // Redis 5 did not say how much a group has read: a server guesses it where it loads the file or a `RESTORE`, and the
         // commands that any server takes do not say it.
         let estimated = form == "logical" && name.starts_with("stream_listpacks_1");
-        let seen = |server: &RedisServer| if estimated { without_estimates(portrait(server)) } else { portrait(server) };
+        let seen =
+            |server: &RedisServer| if estimated { without_estimates(portrait(server)) } else { portrait(server) };
         let mut expected = if estimated { without_estimates(whole.clone()) } else { whole.clone() };
         if let Some(trim) = expected.get_mut("0 trim").filter(|_| estimated) {
             // This stream says in the file that it has 120 entries, and has 118 (`XRANGE` says so too).
             *trim = trim.replace("int(120)", "int(118)");
         }
         let to = RedisServer::with(&["--databases", "300"]);
-        let restored = restore(&to, &stream, json!({})).await.unwrap_or_else(|failure| panic!("{name} {form}: {failure}"));
+        let restored =
+            restore(&to, &stream, json!({})).await.unwrap_or_else(|failure| panic!("{name} {form}: {failure}"));
         same(&seen(&to), &expected, &format!("{name} {form}"));
         let counted = restored["keys"].as_u64().zip(restored["expired"].as_u64()).map(|(keys, expired)| keys + expired);
         assert_eq!(counted, outputs["keys"].as_u64(), "{name} {form}");

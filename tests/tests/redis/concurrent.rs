@@ -1,4 +1,4 @@
-//! A server that is written to while it is read: what stays is in the dump, what goes is left out, nothing loses its expiry.
+//! A server that is written to while it is read by scan: what stays is in the dump, what goes is left out, nothing loses its expiry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use aquifer_tests::redis_server::RedisServer;
 use redis::cmd;
 use serde_json::json;
 
-use super::rig::{dump, many_strings, restore, run, scan};
+use super::rig::{by_scan, many_strings, restore, run, scan};
 
 /// Writes until it is told to stop.
 pub(crate) fn writer(server: &RedisServer, write: impl Fn(&mut redis::Connection, u64) + Send + 'static) -> impl FnOnce() {
@@ -47,7 +47,7 @@ async fn what_stays_is_there_and_what_goes_is_left_out() {
         cmd("DEL").arg(format!("gone:{n}")).exec(client).expect("deleted");
         drop(cmd("RENAME").arg(format!("old:{n}")).arg(format!("new:{n}")).exec(client));
     });
-    let outcome = dump(&server).await;
+    let outcome = scan(&server).await;
     stop();
     let outputs = outcome.result.expect("a dump");
     let to = RedisServer::start();
@@ -84,7 +84,7 @@ async fn a_value_never_gets_the_expiry_of_another() {
         pipeline.exec(client).expect("room");
     });
     for _ in 0..3 {
-        let outcome = dump(&server).await;
+        let outcome = scan(&server).await;
         outcome.result.expect("a dump");
         let to = RedisServer::start();
         restore(&to, &outcome.stdout, json!({"onConflict": "replace"})).await.expect("a restore");
@@ -109,7 +109,7 @@ async fn an_expiry_that_appears_in_a_database_without_any_is_kept() {
     let url = server.socket_url();
     let reading = tokio::spawn(async move {
         // A fifth of the server's time, so that it takes a while.
-        run_alone(RedisDump, scan(&url, json!({"impact": "gentle"})), Input::None).await
+        run_alone(RedisDump, by_scan(&url, json!({"impact": "gentle"})), Input::None).await
     });
     let begun = Instant::now();
     while !server.cli(&["INFO", "commandstats"]).contains("cmdstat_exec") {
@@ -162,7 +162,7 @@ async fn a_big_value_that_changes_comes_whole() {
         run(client, &format!("HSET table changing:{} x", round % 500));
         run(client, &format!("HDEL table changing:{}", (round + 250) % 500));
     });
-    let outcome = dump(&server).await;
+    let outcome = scan(&server).await;
     stop();
     assert_eq!(outcome.result.expect("a dump")["keys"], 2);
     let to = RedisServer::start();
@@ -190,7 +190,7 @@ async fn keys_that_a_shrinking_table_shows_twice_are_written_once() {
             (round * 500..(round + 1) * 500).filter(|n| n % 50 != 0).map(|n| format!("key:{n}")).collect();
         cmd("UNLINK").arg(keys).exec(client).expect("deleted");
     });
-    let outcome = dump(&server).await;
+    let outcome = scan(&server).await;
     stop();
     outcome.result.expect("a dump");
     let to = RedisServer::start();

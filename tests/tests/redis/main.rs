@@ -1,11 +1,16 @@
 //! `redis-dump`, `redis-restore` and `redis-digest` on real servers: what goes in comes back, and what goes wrong is said.
 
+mod collect;
 mod concurrent;
 mod damage;
+mod diff;
 mod digest;
 mod interrupted;
 mod losses;
+mod options;
 mod refusals;
+mod replication;
+mod replication_fails;
 mod rig;
 mod round_trip;
 mod scan;

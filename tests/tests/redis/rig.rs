@@ -13,9 +13,9 @@ use bytes::Bytes;
 use redis::{Connection, Value, cmd};
 use serde_json::{Value as Json, json};
 
-/// The params of a dump that these tests are about: the one place that says how the server is read.
-pub(crate) fn scan(url: &str, params: Json) -> Json {
-    merged(json!({"url": url}), params)
+/// The params of a dump by scan: the one place that says so.
+pub(crate) fn by_scan(url: &str, params: Json) -> Json {
+    merged(json!({"url": url, "source": "scan"}), params)
 }
 
 /// Params and more of them.
@@ -25,18 +25,24 @@ pub(crate) fn merged(mut all: Json, params: Json) -> Json {
 }
 
 pub(crate) async fn dump(server: &RedisServer) -> Outcome {
-    dump_with(server, json!({})).await
+    run_alone(RedisDump, json!({"url": server.socket_url()}), Input::None).await
 }
 
-/// A dump with more params than the url.
-pub(crate) async fn dump_with(server: &RedisServer, params: Json) -> Outcome {
-    run_alone(RedisDump, scan(&server.socket_url(), params), Input::None).await
+/// A dump by scan.
+pub(crate) async fn scan(server: &RedisServer) -> Outcome {
+    scan_with(server, json!({})).await
 }
 
-/// A dump that must succeed; gives the stream.
+/// A dump by scan with more params than the url.
+pub(crate) async fn scan_with(server: &RedisServer, params: Json) -> Outcome {
+    run_alone(RedisDump, by_scan(&server.socket_url(), params), Input::None).await
+}
+
+/// A dump by scan that must succeed; gives the stream. In it, big values are written by several commands, which is harder on
+/// a restore than what a dump by replication writes of values that compress well.
 pub(crate) async fn dumped(server: &RedisServer) -> Vec<u8> {
-    let outcome = dump(server).await;
-    outcome.result.expect("a dump");
+    let outcome = scan(server).await;
+    outcome.result.expect("a dump by scan");
     outcome.stdout
 }
 

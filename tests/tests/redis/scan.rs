@@ -11,7 +11,7 @@ use redis::{Value, cmd};
 use serde_json::{Value as Json, json};
 
 use super::concurrent::writer;
-use super::rig::{digest, dump, dump_with, fill, in_ms, many, many_strings, portrait, restore, run, scan};
+use super::rig::{by_scan, digest, fill, in_ms, many, many_strings, portrait, restore, run, scan, scan_with};
 
 /// The commands of a stream, without head and trailer.
 fn commands(mut stream: &[u8]) -> Vec<Vec<Vec<u8>>> {
@@ -59,7 +59,7 @@ async fn a_filter_takes_what_it_says_and_counts_the_rest() {
         (json!({"types": ["hash", "stream", "zset", "other"]}), 0),
         (json!({"match": ["nothing"]}), 0),
     ] {
-        let outcome = dump_with(&from, json!({"filter": filter})).await;
+        let outcome = scan_with(&from, json!({"filter": filter})).await;
         let outputs = outcome.result.expect("a dump");
         assert_eq!((&outputs["keys"], &outputs["leftOut"]), (&json!(kept), &json!(11_000 - kept)), "{filter}");
         let to = RedisServer::start();
@@ -72,7 +72,7 @@ async fn a_filter_takes_what_it_says_and_counts_the_rest() {
 async fn plain_commands_make_the_same_values() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
-    let outcome = dump_with(&from, json!({"form": "logical"})).await;
+    let outcome = scan_with(&from, json!({"form": "logical"})).await;
     outcome.result.expect("a dump");
     assert_eq!(count(&outcome.stdout, "RESTORE"), 0);
     assert!(to.pipe(&outcome.stdout).contains("errors: 0"));
@@ -100,7 +100,7 @@ async fn hints_are_carried_where_they_are_wanted() {
         };
         for (hints, near) in [(true, true), (false, false)] {
             to.cli(&["FLUSHALL"]);
-            let outcome = dump_with(&from, json!({"hints": hints})).await;
+            let outcome = scan_with(&from, json!({"hints": hints})).await;
             outcome.result.expect("a dump");
             restore(&to, &outcome.stdout, json!({})).await.expect("a restore");
             for key in ["s", "l", "h"] {
@@ -117,7 +117,7 @@ async fn a_long_string_is_of_one_moment() {
     let client = &mut from.client();
     cmd("SET").arg("long").arg(vec![b'a'; 6 << 20]).exec(client).expect("room");
     run(client, &format!("PEXPIREAT long {}", in_ms(3_600_000)));
-    let quiet = dump(&from).await;
+    let quiet = scan(&from).await;
     quiet.result.expect("a dump");
     assert!(count(&quiet.stdout, "APPEND") > 10, "it comes in pieces");
     let to = RedisServer::start();
@@ -133,7 +133,7 @@ async fn a_long_string_is_of_one_moment() {
         both.cmd("SETRANGE").arg("long").arg((6 << 20) - 20).arg(&text).ignore().exec(client).expect("room");
     });
     for _ in 0..3 {
-        let outcome = dump(&from).await;
+        let outcome = scan(&from).await;
         outcome.result.expect("a dump");
         assert!(outcome.messages.iter().any(|(_, text)| text.contains("at one go") && text.contains("`long`")));
         let to = RedisServer::start();
@@ -166,7 +166,7 @@ async fn a_stream_that_is_written_and_read_meanwhile_comes_whole() {
             run(client, &format!("XACK events readers {id}"));
         }
     });
-    let outcome = dump(&from).await;
+    let outcome = scan(&from).await;
     stop();
     outcome.result.expect("a dump");
     assert!(count(&outcome.stdout, "XADD") >= 40_000, "it is big enough to come in parts");
@@ -209,15 +209,15 @@ async fn a_big_stream_keeps_all_that_commands_can_make_and_the_rest_is_counted()
         text.split("last-generated-id").nth(1).map(|rest| rest.split("seen-time").next().map(str::to_owned))
     };
     for form in ["native", "logical"] {
-        let outcome = dump_with(&from, json!({"form": form})).await;
+        let outcome = scan_with(&from, json!({"form": form})).await;
         assert_eq!(outcome.result.expect("a dump")["lostPending"], 0);
         to.cli(&["FLUSHALL"]);
         restore(&to, &outcome.stdout, json!({})).await.expect("a restore");
         assert_eq!((portrait(&to), exact(&to)), (portrait(&from), exact(&from)), "{form}");
-        assert!(outcome.stdout == dump_with(&from, json!({"form": form})).await.stdout, "the same bytes again");
+        assert!(outcome.stdout == scan_with(&from, json!({"form": form})).await.stdout, "the same bytes again");
     }
     run(client, "XDEL events 6-1 7-1");
-    let outcome = dump(&from).await;
+    let outcome = scan(&from).await;
     assert_eq!(outcome.result.expect("a dump")["lostPending"], 2);
     assert!(outcome.messages.iter().any(|(_, text)| text.contains("2 pending entries")), "{:?}", outcome.messages);
     // One without any entry.
@@ -225,14 +225,14 @@ async fn a_big_stream_keeps_all_that_commands_can_make_and_the_rest_is_counted()
     run(client, "XGROUP DESTROY events readers");
     for form in ["native", "logical"] {
         to.cli(&["FLUSHALL"]);
-        restore(&to, &dump_with(&from, json!({"form": form})).await.stdout, json!({})).await.expect("a restore");
+        restore(&to, &scan_with(&from, json!({"form": form})).await.stdout, json!({})).await.expect("a restore");
         assert_eq!(portrait(&to), portrait(&from), "{form}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_of_a_big_hash_keep_their_expiries() {
-    let outcome = run_alone(RedisDump, scan(&newer_server::start(), json!({})), Input::None).await;
+    let outcome = run_alone(RedisDump, by_scan(&newer_server::start(), json!({})), Input::None).await;
     let outputs = outcome.result.expect("a dump");
     assert_eq!((&outputs["keys"], &outputs["perType"]["hash"]), (&json!(1), &json!(1)));
     let mut found: HashMap<String, (String, Option<u64>)> = HashMap::new();
@@ -301,7 +301,7 @@ async fn names_that_lie_about_types_do_no_harm() {
         };
     }
     pipeline.exec(client).expect("room");
-    let outcome = dump(&from).await;
+    let outcome = scan(&from).await;
     outcome.result.expect("a dump");
     restore(&to, &outcome.stdout, json!({})).await.expect("a restore");
     assert_eq!(to.cli(&["DEBUG", "DIGEST"]), from.cli(&["DEBUG", "DIGEST"]));
@@ -316,7 +316,7 @@ async fn a_command_that_was_renamed_away_fails_the_dump_by_its_name() {
         let client = &mut server.client();
         run(client, "SET a b");
         run(client, "RPUSH l a");
-        let outcome = dump(&server).await;
+        let outcome = scan(&server).await;
         let failure = outcome.result.expect_err("it cannot be read");
         assert_eq!(failure.kind, FailureKind::Rejected, "{name}: {failure:?}");
         assert!(failure.message.to_uppercase().contains(name), "{name}: {}", failure.message);

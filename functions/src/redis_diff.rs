@@ -1,0 +1,254 @@
+//! Compares two Redis servers, key by key: what proves a migration, and tells what is missing where a digest only differs.
+//!
+//! Takes two servers. Gives what differs: counts, and some examples. Always holds: a key counts as different only after it
+//! was looked at twice, since servers may be live; whatever their sizes, memory is bounded; in success nothing differs,
+//! unless `differences: report` says that this is for the reader to judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::{Call, Function, ParamError};
+use aquifer_engine::ports::Action;
+use aquifer_engine::stream::Streams;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::redis::pace::{Impact, Pace};
+use crate::redis::databases::Databases;
+use crate::redis::diff::Rules;
+use crate::redis::diff::servers::{Servers, Side};
+use crate::redis::digest;
+use crate::redis::digest_stream::Counters;
+use crate::redis::facts::{Clock, Facts};
+use crate::redis::tally::thousands;
+use crate::redis::target::{Target, with_server};
+use crate::redis::topology;
+use crate::units::Period;
+
+pub use crate::redis::diff::{Differences, Example};
+pub use crate::redis::digest::ExpiryIn;
+pub use crate::redis::filter::Keep;
+pub use crate::redis::tally::PerType;
+pub use crate::redis::tls::Tls;
+
+/// The most examples.
+const MOST_EXAMPLES: usize = 1000;
+
+/// How far apart expiries may be where a server does not tell them to the millisecond.
+const INEXACT: u64 = 10;
+
+/// `redis-diff`.
+#[derive(Debug, Clone, Copy)]
+pub struct RedisDiff;
+
+with_server! {
+    /// A server that is compared.
+    pub struct Compared {
+        /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
+        /// a password in front of the host, and one database behind it (then only that is compared).
+        url,
+    }
+}
+
+/// Its params.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedisDiffParams {
+    /// The first server.
+    pub left: Compared,
+    /// The server that it is compared with.
+    pub right: Compared,
+    /// Which keys to compare; all of them unless said.
+    #[serde(default)]
+    pub filter: Keep,
+    /// Which databases of the left server to compare; all that hold keys on either side unless said.
+    #[serde(default)]
+    pub databases: Option<Vec<u32>>,
+    /// With which database of the right server each database of the left one is compared: `{"0": 3}`. One that is not named is
+    /// compared with the one of its own number.
+    #[serde(default)]
+    pub database_map: BTreeMap<u32, u32>,
+    /// How expiries count: `exact` (unless said), `presence` or `ignore`.
+    #[serde(default)]
+    pub expiry: ExpiryIn,
+    /// How far apart expiries may be with `exact`; not at all unless said, or 10 ms where a server is older than 7.0 and does
+    /// not tell them exactly.
+    #[serde(default)]
+    pub tolerance: Option<Period>,
+    /// Whether the servers' functions (Redis 7.0) are compared too; true unless said.
+    #[serde(default = "yes")]
+    pub functions: bool,
+    /// What differences mean: `fail` (unless said) or `report`.
+    #[serde(default)]
+    pub differences: OnDifferences,
+    /// How many keys that differ are told by name, at most 1000; 20 unless said.
+    #[serde(default = "twenty")]
+    pub examples: usize,
+}
+
+/// What differences mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDifferences {
+    /// The step fails.
+    #[default]
+    Fail,
+    /// The step succeeds, and its outputs say what differs.
+    Report,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn twenty() -> usize {
+    20
+}
+
+/// What it gives to later steps.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisDiffOutputs {
+    /// Whether nothing differs.
+    pub equal: bool,
+    /// Keys that are on both sides.
+    pub compared: u64,
+    /// Keys that are on both sides, by the left side's type.
+    pub per_type: PerType,
+    /// What differs.
+    pub differences: Differences,
+    /// Some of the keys that differ.
+    pub examples: Vec<Example>,
+}
+
+impl Function for RedisDiff {
+    const NAME: &'static str = "redis-diff";
+    const SUMMARY: &'static str = "Compare two Redis servers key by key, and say what differs.";
+    const REPEAT: &'static str = "Compares them as they are then.";
+    type Params = RedisDiffParams;
+    type Ports = Action;
+    type Outputs = RedisDiffOutputs;
+
+    fn streams(_: Option<&RedisDiffParams>) -> Streams {
+        Streams::ANY
+    }
+
+    fn check(params: &RedisDiffParams) -> Result<(), ParamError> {
+        let left = at("left", params.left.server().target())?.address.database;
+        let right = at("right", params.right.server().target())?.address.database;
+        params.filter.filter("filter")?;
+        Databases::new(params.databases.as_deref(), &params.database_map, false)?;
+        if params.examples > MOST_EXAMPLES {
+            return Err(ParamError::new("examples", format!("`{}` is more than {MOST_EXAMPLES}", params.examples)));
+        }
+        match (left, right) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(ParamError::new("left.url", "it names no database, and `right.url` does")),
+            _ if params.databases.is_some() || !params.database_map.is_empty() => {
+                Err(ParamError::new("left.url", "it names a database, and `databases` or `databaseMap` does so too"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn run(&self, params: RedisDiffParams, _: Action, call: &Call) -> Result<RedisDiffOutputs, Failure> {
+        let (left, right) = (params.left.server().checked()?, params.right.server().checked()?);
+        let in_urls = left.address.database.map(|index| (index, right.address.database.unwrap_or(index)));
+        let (left, right) = (side(&left, call).await?, side(&right, call).await?);
+        let exact = left.facts.clock == Clock::At && right.facts.clock == Clock::At;
+        let old = !left.facts.at_least((7, 0)) || !right.facts.at_least((7, 0));
+        let wrong = |error: ParamError| Failure::config(format!("`{}`: {}", error.path, error.message));
+        let rules = Rules {
+            filter: params.filter.filter("filter").map_err(wrong)?,
+            expiry: params.expiry,
+            tolerance: match params.tolerance {
+                Some(period) => u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX),
+                None if exact => 0,
+                None => INEXACT,
+            },
+            counters: if old { Counters::Old } else { Counters::All },
+            examples: params.examples,
+        };
+        let databases = Databases::new(params.databases.as_deref(), &params.database_map, false).map_err(wrong)?;
+        let pairs = match in_urls {
+            Some(pair) => BTreeSet::from([pair]),
+            None => pairs(&databases, &params, &left.facts, &right.facts, call),
+        };
+        let mut servers = Servers::new(left, right, &rules, call);
+        for (left, right) in pairs {
+            servers.databases(left, right).await?;
+        }
+        let Servers { mut left, mut right, mut found, .. } = servers;
+        if params.functions {
+            let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
+            let here = digest::functions_by_name(&mut left.connection, &left.facts).await?;
+            let names: BTreeSet<_> = here.keys().chain(there.keys()).collect();
+            found.differences.different_functions =
+                names.iter().filter(|name| here.get(**name) != there.get(**name)).count() as u64;
+        }
+        left.facts.still(&mut left.connection).await?;
+        right.facts.still(&mut right.connection).await?;
+        call.note(format!("{} keys are on both sides", thousands(found.both.total())));
+        if found.differences.total() > 0 && params.differences == OnDifferences::Fail {
+            let mut failure = Failure::rejected(format!("the keyspaces differ: {}", found.differences.text()))
+                .with_help("with `differences: report` the step succeeds and its outputs say what differs");
+            failure.causes = found.examples.iter().map(Example::text).collect();
+            return Err(failure);
+        }
+        Ok(RedisDiffOutputs {
+            equal: found.differences.total() == 0,
+            compared: found.both.total(),
+            per_type: found.both,
+            differences: found.differences,
+            examples: found.examples,
+        })
+    }
+}
+
+/// An error in the params of one of the two servers.
+fn at(side: &str, target: Result<Target, ParamError>) -> Result<Target, ParamError> {
+    target.map_err(|error| ParamError { path: format!("{side}.{}", error.path), ..error })
+}
+
+async fn side(target: &Target, call: &Call) -> Result<Side, Failure> {
+    let shown = target.shown();
+    let topology::Servers::One { mut connection, target, .. } = topology::to_read(target, None, call).await? else {
+        return Err(Failure::rejected(format!("`{}` is a node of a cluster", shown))
+            .with_help("clusters are not compared key by key; `redis-digest` covers a whole one, and is the same for the same keys in any shape"));
+    };
+    let facts = Facts::ask(&mut connection).await?;
+    let pace = Pace::new(Impact::Normal, &target, call);
+    Ok(Side { connection, facts, pace })
+}
+
+/// Which database is compared with which: those that are listed, or all that hold keys on either side.
+fn pairs(
+    databases: &Databases,
+    params: &RedisDiffParams,
+    left: &Facts,
+    right: &Facts,
+    call: &Call,
+) -> BTreeSet<(u32, u32)> {
+    let pair = |index: u32| (index, databases.place(index));
+    if let Some(listed) = &params.databases {
+        return listed.iter().map(|index| pair(*index)).collect();
+    }
+    let mut pairs: BTreeSet<_> = left.databases.iter().map(|database| pair(database.index)).collect();
+    let mut alone = Vec::new();
+    for there in right.databases.iter().map(|database| database.index) {
+        let mapped = params.database_map.iter().find(|(_, place)| **place == there).map(|(index, _)| *index);
+        match mapped.or((databases.place(there) == there).then_some(there)) {
+            Some(index) => {
+                pairs.insert(pair(index));
+            }
+            None => alone.push(there.to_string()),
+        }
+    }
+    if !alone.is_empty() {
+        call.warn(format!(
+            "by `databaseMap` nothing is compared with these databases of the right server, which hold keys: {}",
+            alone.join(", ")
+        ));
+    }
+    pairs
+}
