@@ -23,8 +23,10 @@ use crate::redis::diff::stream::Streamed;
 use crate::redis::diff::{Found, Rules};
 use crate::redis::digest;
 use crate::redis::digest_stream::Counters;
+use crate::redis::elements::Measure;
 use crate::redis::facts::{Clock, Facts};
 use crate::redis::form::stream_type;
+use crate::redis::pace::{Impact, Pace};
 use crate::redis::tally::thousands;
 use crate::redis::target::{Target, with_server};
 use crate::redis::topology;
@@ -253,8 +255,8 @@ async fn servers(params: &RedisDiffParams, left: &Compared, call: &Call) -> Resu
 async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Result<Found, Failure> {
     let right = side(&params.right.server().checked()?, call).await?;
     let rules = params.rules(right.facts.clock == Clock::At, !right.facts.at_least((7, 0)))?;
-    let exact = rules.expiry == ExpiryIn::Exact;
-    let mut contents = Contents::new(stdin, rules.counters, exact, params.require_trailer);
+    let measure = Measure { counters: rules.counters, expiry: rules.expiry };
+    let mut contents = Contents::new(stdin, measure, params.require_trailer);
     let mut streamed = Streamed::new(right, &rules, params.databases()?, call).await?;
     streamed.read(&mut contents).await?;
     streamed.walk().await?;
@@ -282,12 +284,14 @@ fn at(side: &str, target: Result<Target, ParamError>) -> Result<Target, ParamErr
 }
 
 async fn side(target: &Target, call: &Call) -> Result<Side, Failure> {
-    let topology::Servers::One { mut connection, .. } = topology::to_read(target, None, call).await? else {
-        return Err(Failure::rejected(format!("`{}` is a node of a cluster", target.shown()))
+    let shown = target.shown();
+    let topology::Servers::One { mut connection, target, .. } = topology::to_read(target, None, call).await? else {
+        return Err(Failure::rejected(format!("`{}` is a node of a cluster", shown))
             .with_help("clusters are not compared key by key; `redis-digest` covers a whole one, and is the same for the same keys in any shape"));
     };
     let facts = Facts::ask(&mut connection).await?;
-    Ok(Side { connection, facts })
+    let pace = Pace::new(Impact::Normal, &target, call);
+    Ok(Side { connection, facts, pace })
 }
 
 /// Which database is compared with which: those that are listed, or all that hold keys on either side.

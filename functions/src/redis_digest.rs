@@ -1,9 +1,8 @@
 //! Computes the digest of a keyspace: what proves that a restore brought everything back.
 //!
 //! Takes a server's address. Gives 32 hexadecimal digits for all of it and for each database. Always holds: the digest
-//! depends on the keys, their types, values and expiries, on streams' groups, consumers and pending entries, and on the
-//! functions' code; not on the order of anything unordered or on encodings. It depends on the server's version as far as
-//! an older one knows less: before 7.0 a stream has no `entries-added`, and a group no `entries-read`. A server that is
+//! depends on the keys, their types, values and expiries (those of hash fields too), on streams' groups, consumers and pending entries, and on the
+//! functions' code; not on the order of anything unordered, on encodings, or on what only newer servers know. A server that is
 //! written to meanwhile has no digest: what comes out then is that of no moment, and nothing says so.
 
 use std::collections::BTreeMap;
@@ -20,8 +19,9 @@ use crate::redis::cluster::Cluster;
 use crate::redis::connection::{Connection, Reply};
 use crate::redis::digest::{self, Sum};
 use crate::redis::digest_stream::Counters;
-use crate::redis::facts::{Clock, Facts};
-use crate::redis::hashes::{self, Walk};
+use crate::redis::facts::Facts;
+use crate::redis::hashes::{self, Glance, Walk};
+use crate::redis::pace::Pace;
 use crate::redis::shards;
 use crate::redis::tally::thousands;
 use crate::redis::target::with_server;
@@ -29,6 +29,7 @@ use crate::redis::topology::{self, Servers};
 use crate::redis_dump;
 
 pub use crate::redis::digest::ExpiryIn;
+pub use crate::redis::pace::Impact;
 pub use crate::redis::tally::PerType;
 pub use crate::redis::target::{Role, SentinelLogin};
 pub use crate::redis::tls::Tls;
@@ -64,6 +65,9 @@ with_server! {
         /// Whether the server's functions (Redis 7.0) count too; true unless said.
         #[serde(default = "yes")]
         pub functions: bool,
+        /// How much others may notice of the reading: `gentle`, `normal` (unless said) or `full`.
+        #[serde(default)]
+        pub impact: Impact,
     }
 }
 
@@ -110,15 +114,16 @@ impl Function for RedisDigest {
 
     async fn run(&self, params: RedisDigestParams, _: Action, call: &Call) -> Result<RedisDigestOutputs, Failure> {
         let target = params.server().checked()?;
-        let mut connection = match topology::to_read(&target, params.role, call).await? {
-            Servers::One { connection, .. } => connection,
+        let (mut connection, target) = match topology::to_read(&target, params.role, call).await? {
+            Servers::One { connection, target, .. } => (connection, target),
             Servers::Cluster(cluster) => return whole_cluster(params, cluster, call).await,
         };
         let facts = Facts::ask(&mut connection).await?;
         let databases = redis_dump::databases(params.databases, target.address.database, &facts, call);
         let functions =
             if params.functions { digest::functions(&mut connection, &facts).await? } else { Sum::default() };
-        let mut reading = Reading::new(connection, &facts, params.expiry, call);
+        let pace = Pace::new(params.impact, &target, call);
+        let mut reading = Reading::new(connection, &facts, params.expiry, pace, call);
         let (mut sums, mut per_type) = (Vec::new(), PerType::default());
         for index in databases {
             let reply = reading.connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await?;
@@ -146,7 +151,7 @@ async fn whole_cluster(
     let (mut sum, mut per_type) = (Sum::default(), PerType::default());
     let (mut functions, mut version) = (None, String::new());
     for shard in &whole.shards {
-        let mut connection = whole.open(shard, call).await?;
+        let (mut connection, target) = whole.open(shard, call).await?;
         let facts = Facts::ask(&mut connection).await?;
         facts.only_first_database(connection.server())?;
         if params.functions {
@@ -157,7 +162,8 @@ async fn whole_cluster(
                 ));
             }
         }
-        let mut reading = Reading::new(connection, &facts, params.expiry, call);
+        let pace = Pace::new(params.impact, &target, call);
+        let mut reading = Reading::new(connection, &facts, params.expiry, pace, call);
         reading.before = per_type.total();
         let (found, types) = reading.database(0).await?;
         facts.still(&mut reading.connection).await?;
@@ -189,8 +195,9 @@ fn outputs(sums: &[(u32, Sum)], functions: Sum, per_type: PerType, server_versio
 /// A keyspace being read.
 struct Reading<'a> {
     connection: Connection,
-    clock: Clock,
+    glance: Glance,
     expiry: ExpiryIn,
+    pace: Pace,
     call: &'a Call,
     noted: Instant,
     /// Keys of the databases before.
@@ -198,8 +205,10 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(connection: Connection, facts: &Facts, expiry: ExpiryIn, call: &'a Call) -> Self {
-        Self { connection, clock: facts.clock, expiry, call, noted: Instant::now(), before: 0 }
+    fn new(connection: Connection, facts: &Facts, expiry: ExpiryIn, pace: Pace, call: &'a Call) -> Self {
+        let (clock, field_expiry) = (facts.clock, facts.field_expiry);
+        let glance = Glance { clock, field_expiry, counters: Counters::Old, expiry };
+        Self { connection, glance, expiry, pace, call, noted: Instant::now(), before: 0 }
     }
 
     /// Reads the database that is selected.
@@ -223,8 +232,8 @@ impl<'a> Reading<'a> {
     async fn pass(&mut self) -> Result<(Sum, PerType, u64), Failure> {
         let (mut sum, mut types) = (Sum::default(), PerType::default());
         let mut walk = Walk::new();
-        while let Some(keys) = walk.next(&mut self.connection, None).await? {
-            let hashes = hashes::page(&mut self.connection, self.clock, Counters::All, &keys).await?;
+        while let Some(keys) = walk.next(&mut self.connection, None, &mut self.pace).await? {
+            let hashes = hashes::page(&mut self.connection, self.glance, &mut self.pace, &keys).await?;
             for (key, found) in keys.iter().zip(hashes) {
                 let Some(found) = found else { continue };
                 sum.add(digest::key(key, found.kind, found.value, found.expiry, self.expiry));

@@ -7,7 +7,6 @@
 //! to the server meanwhile may or may not be in the stream, but each small value is whole and of one moment.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
@@ -26,13 +25,15 @@ use crate::redis::form::{ClusterHead, Form, StreamHead, stream_type};
 use crate::redis::libraries;
 use crate::redis::replicated::Arriving;
 use crate::redis::role::Role;
-use crate::redis::scan::{Dump, Limits, Written};
+use crate::redis::scan::{Dump, How, Written};
 use crate::redis::shards::{self, Reading};
 use crate::redis::tally::thousands;
 use crate::redis::target::{Target, with_server};
 use crate::redis::topology::{self, Servers};
-use crate::units::Size;
 
+pub use crate::rdb::copy::ValueForm;
+pub use crate::redis::filter::{Keep, TypeName};
+pub use crate::redis::pace::Impact;
 pub use crate::redis::tally::PerType;
 pub use crate::redis::target::{Role as ReadRole, SentinelLogin};
 pub use crate::redis::tls::Tls;
@@ -76,9 +77,20 @@ with_server! {
         /// there are. The functions are in the stream of shard 1.
         #[serde(default)]
         pub shard: Option<u32>,
-        /// How much to ask of the server at once.
+        /// How much others may notice of a scan: `gentle`, `normal` (unless said) or `full`.
         #[serde(default)]
-        pub batch: BatchParams,
+        pub impact: Impact,
+        /// How values are written: `native` (the fastest mix) unless said, or `logical` (plain commands only, for servers that are
+        /// older than this one, or of another make).
+        #[serde(default)]
+        pub form: ValueForm,
+        /// Which keys to read; all of them unless said.
+        #[serde(default)]
+        pub filter: Keep,
+        /// Whether to write how often or how long ago each key was used, which a server with `maxmemory` evicts by; false unless
+        /// said, since it changes from dump to dump. Values that are read in parts have no such hint.
+        #[serde(default)]
+        pub hints: bool,
     }
 }
 
@@ -93,22 +105,6 @@ pub enum SourceKind {
     Replication,
     /// By scan.
     Scan,
-}
-
-/// How much to ask of the server at once: more is faster, less leaves it more time for others.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct BatchParams {
-    /// Keys in one request, 1 to 10000; 256 unless said.
-    pub keys: u32,
-    /// Bytes of values in one request; `512KiB` unless said. A value that is bigger makes a request of its own.
-    pub bytes: Size,
-}
-
-impl Default for BatchParams {
-    fn default() -> Self {
-        Self { keys: 256, bytes: Size(512 << 10) }
-    }
 }
 
 fn yes() -> bool {
@@ -129,6 +125,10 @@ pub struct RedisDumpOutputs {
     pub expires: u64,
     /// Keys that were found, and had expired or been deleted before they could be read.
     pub vanished: u64,
+    /// Keys that the filter left out; where the server itself filters, as far as it can be told from its count at the beginning.
+    pub left_out: u64,
+    /// Pending entries of streams that no command can make again, because the entries themselves were deleted.
+    pub lost_pending: u64,
     /// Libraries of functions that were written.
     pub functions: u64,
     /// Bytes of the stream.
@@ -171,11 +171,11 @@ impl Function for RedisDump {
         if params.shard == Some(0) {
             return Err(ParamError::new("shard", "the first shard is 1"));
         }
-        if !(1..=10_000).contains(&params.batch.keys) {
-            return Err(ParamError::new("batch.keys", format!("`{}` is not from 1 to 10000", params.batch.keys)));
-        }
-        if params.batch.bytes.0 == 0 {
-            return Err(ParamError::new("batch.bytes", "a request of no bytes reads nothing"));
+        params.filter.filter("filter")?;
+        if params.hints && params.form == ValueForm::Logical {
+            return Err(
+                ParamError::new("hints", "plain commands have no place for them").with_help("say `form: native`")
+            );
         }
         if params.databases.as_ref().is_some_and(Vec::is_empty) {
             return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
@@ -228,8 +228,9 @@ async fn replicated(
     let options = Options {
         databases: only.then(|| listed.clone()),
         no_functions: !params.functions,
-        no_hints: true,
-        ..Options::default()
+        no_hints: !params.hints,
+        form: params.form,
+        keep: params.how()?.filter,
     };
     let head = StreamHead::new(facts, "replication", "point-in-time", role.name(), listed.clone());
     let done = arriving.write(ports.stdout, &head, &options, call).await?;
@@ -242,6 +243,8 @@ async fn replicated(
         databases: databases.into_iter().collect(),
         expires: copied.expires,
         vanished: 0,
+        left_out: copied.filtered,
+        lost_pending: copied.pending_lost,
         functions: copied.functions,
         bytes: done.bytes,
         shards: None,
@@ -270,15 +273,7 @@ async fn scanned(
     let mut form = Form::begin(ports.stdout, &head)?;
     let functions = if params.functions { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
     let server_version = facts.version.clone();
-    let mut dump = Dump {
-        connection,
-        form,
-        facts,
-        limits: params.limits(),
-        call,
-        written: Written::default(),
-        noted: Instant::now(),
-    };
+    let mut dump = Dump::new(connection, form, facts, &params.how()?, target, call).await?;
     for index in &databases {
         let text = index.to_string();
         let reply = dump.connection.ask(&[b"SELECT", text.as_bytes()]).await?;
@@ -315,7 +310,7 @@ async fn whole_cluster(
     let functions = if wanted { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
     let compared = if wanted { Some(digest::functions(&mut connection, &facts).await?) } else { None };
     form.command(&[b"SELECT", b"0"]);
-    let written = shards::dump(&reading, &mut form, params.limits(), compared, call).await?;
+    let written = shards::dump(&reading, &mut form, &params.how()?, compared, call).await?;
     reading.still(call).await?;
     let (databases, shards, server_version) = (vec![0], Some(reading.all), facts.version);
     end(form, written, Scanned { functions, databases, shards, server_version, role: "shards" }, call).await
@@ -331,9 +326,7 @@ struct Scanned {
 }
 
 async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Result<RedisDumpOutputs, Failure> {
-    if written.reserved > 0 {
-        call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
-    }
+    written.say(call);
     let bytes = form.finish(written.types, scanned.functions).await?;
     call.note(format!("{} keys", thousands(written.types.total())));
     Ok(RedisDumpOutputs {
@@ -342,6 +335,8 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
         databases: scanned.databases,
         expires: written.expires,
         vanished: written.vanished,
+        left_out: written.left_out,
+        lost_pending: written.lost_pending,
         functions: scanned.functions,
         bytes,
         shards: scanned.shards,
@@ -356,8 +351,9 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
 }
 
 impl RedisDumpParams {
-    fn limits(&self) -> Limits {
-        Limits { keys: self.batch.keys as usize, bytes: self.batch.bytes.0 }
+    fn how(&self) -> Result<How, Failure> {
+        let filter = self.filter.filter("filter").map_err(|error| Failure::config(error.message))?;
+        Ok(How { impact: self.impact, filter, form: self.form, hints: self.hints })
     }
 }
 

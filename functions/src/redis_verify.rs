@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::redis::contents::{Contents, Item};
 use crate::redis::digest::{self, Sum};
 use crate::redis::digest_stream::Counters;
+use crate::redis::elements::Measure;
 use crate::redis::form::stream_type;
 use crate::redis::load::MOST_REMEMBERED;
 use crate::redis::tally::thousands;
@@ -91,8 +92,9 @@ impl Function for RedisVerify {
     }
 
     async fn run(&self, params: RedisVerifyParams, ports: Sink, call: &Call) -> Result<RedisVerifyOutputs, Failure> {
-        let exact = params.expiry == ExpiryIn::Exact;
-        let mut contents = Contents::new(ports.stdin, Counters::All, exact, params.require_trailer);
+        // The same as `redis-digest` counts, which is the same on servers of all versions.
+        let measure = Measure { counters: Counters::Old, expiry: params.expiry };
+        let mut contents = Contents::new(ports.stdin, measure, params.require_trailer);
         let (mut database, mut sums, mut functions) = (0, BTreeMap::<u32, Sum>::new(), Sum::default());
         let (mut per_type, mut repeated, mut seen) = (PerType::default(), 0, HashSet::new());
         let mut noted = Instant::now();

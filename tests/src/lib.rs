@@ -5,6 +5,7 @@ pub mod case_functions;
 pub mod doubles;
 pub mod flaky;
 pub mod gate;
+pub mod newer_server;
 pub mod redis_cluster;
 pub mod redis_sentinels;
 pub mod redis_server;

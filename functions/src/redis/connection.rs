@@ -391,6 +391,28 @@ impl Connection {
         })
     }
 
+    /// Reads the next reply and forgets it, piece by piece, however long or deep it is.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    pub(crate) async fn skip_reply(&mut self) -> Result<(), Failure> {
+        let mut replies = 1u64;
+        while replies > 0 {
+            replies -= 1;
+            match self.head().await? {
+                Head::Bulk(mut left) => {
+                    while left > 0 {
+                        self.piece(&mut left).await?;
+                    }
+                    self.bulk_end().await?;
+                }
+                Head::Array(count) => replies = replies.saturating_add(count),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a command and reads its reply. Nothing else may be under way, except what [`Connection::push`] put before it,
     /// whose replies come first: this gives the first of them.
     ///

@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use super::census::{Census, Role};
 use super::digest;
+use super::digest::ExpiryIn;
 use super::digest_stream::Counters;
-use super::elements::Elements;
+use super::elements::{Elements, Measure};
 use super::expiry::Expiry;
 use super::facts;
 use super::form::{TRAILER, Trailer};
@@ -47,8 +48,8 @@ pub(crate) struct Contents {
     pub(crate) parser: Parser,
     pub(crate) census: Census,
     pub(crate) trailer: Option<Trailer>,
-    /// Which numbers of streams count: a server before 7.0 did not have all of them.
-    pub(crate) counters: Counters,
+    /// What counts; of streams' numbers fewer where a server before 7.0, which did not have all of them, was dumped.
+    pub(crate) measure: Measure,
     /// An expiry that is told by the time that is left is taken as one at no known moment.
     vague: bool,
     require_trailer: bool,
@@ -60,14 +61,14 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Begins at the beginning. `exact`: expiries have to be told as moments.
-    pub(crate) fn new(pipe: Reader, counters: Counters, exact: bool, require_trailer: bool) -> Self {
+    /// Begins at the beginning. Expiries that count exactly have to be told as moments.
+    pub(crate) fn new(pipe: Reader, measure: Measure, require_trailer: bool) -> Self {
         Self {
             parser: Parser::new(pipe),
             census: Census::default(),
             trailer: None,
-            counters,
-            vague: !exact,
+            measure,
+            vague: measure.expiry != ExpiryIn::Exact,
             require_trailer,
             headed: false,
             open: None,
@@ -106,7 +107,7 @@ impl Contents {
                         if let Some(head) = trailer::head(&command)? {
                             self.headed = true;
                             if facts::version(&head.redis) < (7, 0) {
-                                self.counters = Counters::Old;
+                                self.measure.counters = Counters::Old;
                             }
                         }
                         self.must_be_headed()?;
@@ -179,7 +180,7 @@ impl Contents {
             Role::Value(Kind::String) if command.arg(0).eq_ignore_ascii_case(b"SET") => {
                 self.give();
                 let expiry = self.set_expiry(&command)?;
-                let mut elements = Elements::new(Kind::String, self.counters, false);
+                let mut elements = Elements::new(Kind::String, self.measure, false);
                 elements.whole(crate::rdb::visit::Role::Whole, command.arg(2));
                 self.open(command.bytes(1), Kind::String, elements, expiry);
                 Ok(())
@@ -188,7 +189,7 @@ impl Contents {
                 self.give();
                 let absolute = (4..command.len()).any(|at| command.arg(at).eq_ignore_ascii_case(b"ABSTTL"));
                 let expiry = self.restore_expiry(command.arg(2), absolute, command.offset)?;
-                let hashed = payload::whole(command.bytes(3), self.counters, expiry)
+                let hashed = payload::whole(command.bytes(3), self.measure, expiry)
                     .await
                     .map_err(|failure| failure.during(taking(command.arg(1))))?;
                 self.ready.push(Item::Key(command.bytes(1), hashed));
@@ -208,8 +209,7 @@ impl Contents {
                 values::part(elements, kind, &command)
             }
             Role::Expire => self.expire(&command),
-            // A digest does not cover them.
-            Role::FieldExpire => Ok(()),
+            Role::FieldExpire => self.expire_fields(&command),
             Role::Functions { one: true } => self.library(command.bytes(command.len() - 1), command.offset),
             Role::Functions { one: false } => Err(Failure::rejected(format!(
                 "at byte {} of the stream: several libraries of functions in one payload cannot be told apart",
@@ -226,7 +226,7 @@ impl Contents {
             self.give();
             let ttl = self.parser.short(64).await?;
             let expiry = self.restore_expiry(&ttl, true, large.offset)?;
-            let hashed = payload::long(&mut self.parser, self.counters, expiry)
+            let hashed = payload::long(&mut self.parser, self.measure, expiry)
                 .await
                 .map_err(|failure| failure.during(taking(&key)))?;
             self.census.count(Role::Value(hashed.kind), || key.clone());
@@ -239,7 +239,7 @@ impl Contents {
         match role {
             Role::Value(kind) => {
                 self.give();
-                let mut elements = Elements::new(kind, self.counters, false);
+                let mut elements = Elements::new(kind, self.measure, false);
                 values::text(&mut self.parser, &mut elements, crate::rdb::visit::Role::Whole).await?;
                 let mut rest = Vec::new();
                 while rest.len() < 8 && self.parser.arguments_left() > 0 {
@@ -278,10 +278,10 @@ impl Contents {
             self.give();
             self.open = Some(Open { key: key.clone(), value: None, expiry: Expiry::Never });
         }
-        let counters = self.counters;
+        let measure = self.measure;
         match &mut self.open {
             Some(open) => {
-                let (known, elements) = open.value.get_or_insert_with(|| (kind, Elements::new(kind, counters, true)));
+                let (known, elements) = open.value.get_or_insert_with(|| (kind, Elements::new(kind, measure, true)));
                 if *known == kind {
                     Ok(elements)
                 } else {
@@ -315,6 +315,26 @@ impl Contents {
             command.offset,
             format_args!("an expiry for the key {}, which was not written just before", show(command.arg(1))),
         ))
+    }
+
+    fn expire_fields(&mut self, command: &Command) -> Result<(), Failure> {
+        let word = command.arg(0).to_ascii_uppercase();
+        let value = number(command.arg(2)).and_then(|value| u64::try_from(value).ok());
+        let Some(value) = value else { return Err(wrong(command.offset, "an expiry that is no number")) };
+        let value = if word.starts_with(b"HP") { value } else { value.saturating_mul(1000) };
+        let Expiry::At(at) = self.moment(value, word.ends_with(b"AT"), command.offset)? else { return Ok(()) };
+        match &mut self.open {
+            Some(Open { key, value: Some((Kind::Hash, elements)), .. }) if *key == command.arg(1) => {
+                (5..command.len()).try_for_each(|place| elements.expire_field(command.arg(place), at))
+            }
+            _ => Err(wrong(
+                command.offset,
+                format_args!(
+                    "expiries for fields of the key {}, which was not written just before",
+                    show(command.arg(1))
+                ),
+            )),
+        }
     }
 
     fn moment(&self, at: u64, absolute: bool, offset: u64) -> Result<Expiry, Failure> {

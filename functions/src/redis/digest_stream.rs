@@ -1,17 +1,24 @@
 //! The hash of one stream, for the digest of a keyspace.
 //!
-//! Takes a key. Gives the hash of everything in the stream that is not an age: entries, ids and counters, groups,
-//! consumers, pending entries. Always holds: entries and pending ones are read a page at a time.
+//! Takes a key. Gives the hash of everything in the stream that is the same on every server that holds it: entries, the last
+//! id, groups, consumers, pending entries; never ages, and the counters that came with 7.0 where they are asked for. Always holds: entries and pending
+//! ones are read a page at a time, and entries are hashed while they arrive, so none is held.
 
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
-use super::connection::{Connection, Reply};
-use super::digest::{Hasher, Sum, field, fields};
+use super::chunks::at_once;
+use super::connection::Connection;
+use super::digest::{Hasher, Sum};
+use super::pace::Pace;
+use super::refusal;
+use super::resp::Head;
 use super::scan::reading;
+use super::stream_info::{self, PAGE, after};
+use super::work;
 
-/// Entries of a stream, or pending ones of a group, that are asked for at once.
-const ENTRIES: &[u8] = b"500";
+/// Entries that are asked for at once.
+const MOST: u64 = 100;
 
 /// Which of a stream's numbers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +30,9 @@ pub(crate) enum Counters {
 }
 
 impl Counters {
-    /// Those of these names that count: the first one is as old as streams are.
-    pub(crate) fn of<const N: usize>(self, names: [&'static str; N]) -> impl Iterator<Item = &'static str> {
-        names.into_iter().take(if self == Self::All { N } else { 1 })
+    /// How many of a stream's (or group's) numbers count: the first of them is as old as streams are.
+    pub(crate) fn of(self, all: usize) -> usize {
+        if self == Self::All { all } else { 1 }
     }
 }
 
@@ -38,62 +45,72 @@ pub(crate) struct StreamHash {
     pub(crate) entries: u128,
 }
 
-/// The hash of a stream, `None` where there is none: its entries, last id, counters, groups, consumers and what is pending with whom. When a consumer
-/// was last seen and when an entry was delivered are left out: these are ages, and no two readings agree about them.
+/// The hash of a stream, `None` where there is none. When a consumer was last seen and when an entry was delivered are left out: these are ages, and no two
+/// readings agree about them.
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
 pub(crate) async fn stream(
     connection: &mut Connection,
     key: &[u8],
+    size: u64,
     counters: Counters,
+    pace: &mut Pace,
 ) -> Result<Option<StreamHash>, Failure> {
-    let info = match connection.ask(&[b"XINFO", b"STREAM", key]).await? {
-        Reply::Error(error) if error.contains("no such key") || error.starts_with("WRONGTYPE") => {
-            return Ok(None);
-        }
-        reply => fields(connection.accepted(reply, reading(key))?),
-    };
+    connection.push(&[b"XINFO", b"STREAM", key]);
+    connection.flush().await?;
+    let Some(info) = stream_info::read(connection, key).await? else { return Ok(None) };
     let mut entries = Entries::default();
+    let count = at_once(size, info.length, MOST);
+    let text = count.to_string();
     let mut from = Some(Bytes::from_static(b"-"));
     while let Some(first) = from {
-        let page = page(connection, &[b"XRANGE", key, &first, b"+", b"COUNT", ENTRIES], key).await?;
-        from = page.last().and_then(|last| after(&text(last)));
-        for entry in page {
-            let [id, Reply::Array(fields)] = &entry[..] else {
-                return Err(connection.unexpected("`XRANGE`", &"something else"));
+        pace.rest().await?;
+        pace.asked(count * work::ENTRY);
+        connection.push(&[b"XRANGE", key, &first, b"+", b"COUNT", text.as_bytes()]);
+        connection.flush().await?;
+        let found = match connection.head().await? {
+            Head::Array(found) => found,
+            Head::Error(error) => return Err(refusal::failure(&error, reading(key))),
+            head => return Err(connection.unexpected("`XRANGE`", &head)),
+        };
+        let mut last = None;
+        for _ in 0..found {
+            let (Head::Array(2), Head::Bulk(length)) = (connection.head().await?, connection.head().await?) else {
+                return Err(connection.unexpected("`XRANGE`", &"no entry"));
             };
-            let id = id.bytes().map_or(&b""[..], |id| id);
-            entries.entry(id, fields.len() as u64);
-            for part in fields {
-                let part = part.bytes().map_or(&b""[..], |part| part);
-                entries.length(part.len() as u64);
-                entries.piece(part);
+            let id = connection.text(length).await?;
+            let Head::Array(texts) = connection.head().await? else {
+                return Err(connection.unexpected("`XRANGE`", &"no fields"));
+            };
+            entries.entry(&id, texts);
+            for _ in 0..texts {
+                match connection.head().await? {
+                    Head::Bulk(length) => entries.read(connection, length).await?,
+                    head => return Err(connection.unexpected("`XRANGE`", &head)),
+                }
             }
+            last = Some(id);
         }
+        from = last.filter(|_| found >= count).and_then(|id| after(&id));
     }
-    let state = counters.of(["last-generated-id", "max-deleted-entry-id", "entries-added"]);
-    let entries = entries.finish(state.map(|name| field(&info, name)));
+    let (added, deleted) = info.counters.unwrap_or_default();
+    let entries = entries.finish([info.last_text, deleted, added].into_iter().take(counters.of(3)));
     let mut groups = Sum::default();
-    for group in page(connection, &[b"XINFO", b"GROUPS", key], key).await? {
-        let group = fields(Reply::Array(group));
-        let name = field(&group, "name");
-        let state = counters.of(["last-delivered-id", "entries-read"]);
-        let mut one = Group::new(&name, state.map(|name| field(&group, name)));
-        for consumer in page(connection, &[b"XINFO", b"CONSUMERS", key, &name], key).await? {
-            one.consumer(&field(&fields(Reply::Array(consumer)), "name"));
+    for group in stream_info::groups(connection, key).await? {
+        let state = [group.last, group.read.unwrap_or_default()];
+        let mut one = Group::new(&group.name, state.into_iter().take(counters.of(2)));
+        for consumer in stream_info::consumers(connection, key, &group.name).await? {
+            one.consumer(&consumer);
         }
         let mut from = Some(Bytes::from_static(b"-"));
         while let Some(first) = from {
-            let page = page(connection, &[b"XPENDING", key, &name, &first, b"+", ENTRIES], key).await?;
-            from = page.last().and_then(|last| after(&text(last)));
+            pace.rest().await?;
+            pace.asked(PAGE * work::PENDING);
+            let page = stream_info::pending(connection, key, &group.name, &first).await?;
+            from = page.last().filter(|_| page.len() as u64 >= PAGE).and_then(|entry| after(&entry.id));
             for entry in page {
-                // Id, consumer, milliseconds since it was delivered, how often it was.
-                let [id, consumer, _, Reply::Integer(times)] = &entry[..] else {
-                    return Err(connection.unexpected("`XPENDING`", &"something else"));
-                };
-                let part = |reply: &Reply| reply.bytes().cloned().unwrap_or_default();
-                one.pending(&part(id), &part(consumer), times.unsigned_abs());
+                one.pending(&entry.id, &entry.consumer, entry.times);
             }
         }
         groups.add(one.finish());
@@ -129,6 +146,11 @@ impl Entries {
 
     pub(crate) fn piece(&mut self, piece: &[u8]) {
         self.hasher.update(piece);
+    }
+
+    /// A text that is read in pieces.
+    async fn read(&mut self, connection: &mut Connection, length: u64) -> Result<(), Failure> {
+        self.hasher.read(connection, length).await
     }
 
     /// Ends with the last id, the largest deleted id and the number of entries ever added, as far as these count.
@@ -167,40 +189,5 @@ impl Group {
 
     pub(crate) fn finish(self) -> u128 {
         self.hasher.sum(self.consumers).sum(self.pending).finish()
-    }
-}
-
-/// An array of arrays.
-async fn page(connection: &mut Connection, args: &[&[u8]], key: &[u8]) -> Result<Vec<Vec<Reply>>, Failure> {
-    let reply = connection.ask(args).await?;
-    let reply = connection.accepted(reply, reading(key))?;
-    let items = reply.items().and_then(|items| items.into_iter().map(Reply::items).collect());
-    items.ok_or_else(|| connection.unexpected("reading a stream", &"no list of lists"))
-}
-
-fn text(entry: &[Reply]) -> Bytes {
-    entry.first().and_then(Reply::bytes).cloned().unwrap_or_default()
-}
-
-/// The id behind this one: where a page that ended with it goes on. `None` behind the very last one.
-fn after(id: &[u8]) -> Option<Bytes> {
-    let (milliseconds, sequence) = std::str::from_utf8(id).ok()?.split_once('-')?;
-    let (milliseconds, sequence): (u64, u64) = (milliseconds.parse().ok()?, sequence.parse().ok()?);
-    let (milliseconds, sequence) = match sequence.checked_add(1) {
-        Some(sequence) => (milliseconds, sequence),
-        None => (milliseconds.checked_add(1)?, 0),
-    };
-    Some(format!("{milliseconds}-{sequence}").into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_of_a_stream_goes_on_behind_its_last_id() {
-        assert_eq!(after(b"5-7").as_deref(), Some(&b"5-8"[..]));
-        assert_eq!(after(b"5-18446744073709551615").as_deref(), Some(&b"6-0"[..]));
-        assert_eq!(after(b"18446744073709551615-18446744073709551615"), None);
     }
 }

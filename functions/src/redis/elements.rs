@@ -9,18 +9,31 @@ use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::digest::{self, Hasher, Sum};
+use super::digest::{self, ExpiryIn, Hasher, Sum};
 use super::digest_stream::{self, Counters, Entries, Group};
+use super::expiry::Expiry;
+use super::resp::show;
 use super::tally::Kind;
 use crate::rdb::visit::{Id, Role, State, Stream, Visitor};
 
 /// How many parts of one value are remembered: as many as fit into a table of 2^18 places.
 pub(crate) const MOST_PARTS: usize = 229_000;
 
+/// What of a value counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measure {
+    /// Which numbers of streams.
+    pub(crate) counters: Counters,
+    /// How the expiries of fields.
+    pub(crate) expiry: ExpiryIn,
+}
+
 /// A value being told.
 pub(crate) struct Elements {
     kind: Kind,
-    counters: Counters,
+    measure: Measure,
+    /// A field and its value were told, and its expiry may come.
+    field_open: bool,
     ordered: Hasher,
     own: Hasher,
     sum: Sum,
@@ -47,11 +60,12 @@ struct Told {
 
 impl Elements {
     /// Begins. `twice`: a part may be told twice.
-    pub(crate) fn new(kind: Kind, counters: Counters, twice: bool) -> Self {
+    pub(crate) fn new(kind: Kind, measure: Measure, twice: bool) -> Self {
         let unordered = matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet);
         Self {
             kind,
-            counters,
+            measure,
+            field_open: false,
             ordered: Hasher::default(),
             own: Hasher::default(),
             sum: Sum::default(),
@@ -79,12 +93,15 @@ impl Elements {
                         .or(plain.then_some(count))
                         .map_or_else(Bytes::new, |added| added.to_string().into()),
                 ];
-                let most = self.counters.of(["", "", ""]).count();
+                let most = self.measure.counters.of(3);
                 let entries = entries.finish(numbers.into_iter().take(most));
                 let hash = digest_stream::whole(entries, groups);
                 (hash.whole, Some(hash.entries))
             }
-            _ => (digest::parts(self.sum, self.ordered), None),
+            _ => {
+                self.end_field(Expiry::Never);
+                (digest::parts(self.sum, self.ordered), None)
+            }
         }
     }
 
@@ -92,8 +109,42 @@ impl Elements {
         if matches!(self.kind, Kind::String | Kind::List) { &mut self.ordered } else { &mut self.own }
     }
 
-    fn end_part(&mut self) {
-        let hash = std::mem::take(&mut self.own).finish();
+    /// Ends the field that was told, if one was.
+    fn end_field(&mut self, expiry: Expiry) {
+        if std::mem::take(&mut self.field_open) {
+            let hash = std::mem::take(&mut self.own).finish();
+            self.end_part(digest::with_expiry(hash, expiry, self.measure.expiry));
+        }
+    }
+
+    /// The expiry of the field that was told just before; nothing where it has none.
+    pub(crate) fn add_expiry(&mut self, at: Option<u64>) {
+        self.end_field(at.map_or(Expiry::Never, Expiry::At));
+    }
+
+    /// An expiry of a field that was told before, by its name.
+    ///
+    /// # Errors
+    /// It is not known any more, or was not told.
+    pub(crate) fn expire_field(&mut self, name: &[u8], at: u64) -> Result<(), Failure> {
+        self.end_field(Expiry::Never);
+        if self.measure.expiry == ExpiryIn::Ignore {
+            return Ok(());
+        }
+        let Some(before) = self.told.as_mut().and_then(|told| told.get_mut(&xxh3_64(name))) else {
+            return Err(Failure::rejected(format!(
+                "an expiry of the field {}, which was not told before or is one of more than {MOST_PARTS} fields",
+                show(name)
+            ))
+            .with_help("look at expiries with `expiry: ignore`"));
+        };
+        let hash = digest::with_expiry(*before, Expiry::At(at), self.measure.expiry);
+        self.sum.sum = self.sum.sum.wrapping_sub(*before).wrapping_add(hash);
+        *before = hash;
+        Ok(())
+    }
+
+    fn end_part(&mut self, hash: u128) {
         let name = self.name.digest();
         self.name.reset();
         if let Some(told) = &mut self.told {
@@ -124,7 +175,7 @@ impl Elements {
             return Err(Failure::rejected("the commands of a stream's groups are mixed"));
         }
         let state = [Bytes::from(text(last)), read.map_or_else(Bytes::new, |read| read.to_string().into())];
-        let most = self.counters.of(["", ""]).count();
+        let most = self.measure.counters.of(2);
         self.stream.group = Some((name.to_vec(), Group::new(name, state.into_iter().take(most)), HashSet::new()));
         Ok(())
     }
@@ -165,6 +216,9 @@ impl Elements {
     }
 
     pub(crate) fn begin_text(&mut self, role: Role, length: u64) {
+        if role == Role::Field {
+            self.end_field(Expiry::Never);
+        }
         self.role(role);
         if self.kind == Kind::Stream {
             self.stream.entries.length(length);
@@ -193,7 +247,11 @@ impl Elements {
     pub(crate) fn end_text(&mut self, role: Role) {
         match (self.kind, role) {
             (Kind::List, _) => self.sum.count += 1,
-            (Kind::Set, Role::Element) | (Kind::Hash, Role::Value) => self.end_part(),
+            (Kind::Set, Role::Element) => {
+                let hash = std::mem::take(&mut self.own).finish();
+                self.end_part(hash);
+            }
+            (Kind::Hash, Role::Value) => self.field_open = true,
             _ => {}
         }
     }
@@ -201,7 +259,8 @@ impl Elements {
     /// The score of the member that was told.
     pub(crate) fn add_score(&mut self, score: f64) {
         self.own.number(digest::score_bits(score));
-        self.end_part();
+        let hash = std::mem::take(&mut self.own).finish();
+        self.end_part(hash);
     }
 
     /// Begins an entry of a stream.
@@ -262,7 +321,8 @@ impl Visitor for Teller<'_> {
         Ok(())
     }
 
-    async fn expires(&mut self, _: Option<u64>) -> Result<(), Failure> {
+    async fn expires(&mut self, at: Option<u64>) -> Result<(), Failure> {
+        self.to.add_expiry(at);
         Ok(())
     }
 

@@ -24,6 +24,14 @@ pub(crate) enum Expiry {
 }
 
 impl Expiry {
+    /// True where these are one expiry. `PTTL` and `TIME` are rounded each by itself, so that it may come out a little apart.
+    pub(crate) fn is_as(self, other: Self, clock: Clock) -> bool {
+        match (self, other, clock) {
+            (Self::At(a), Self::At(b), Clock::Left) => a.abs_diff(b) <= 5,
+            (a, b, _) => a == b,
+        }
+    }
+
     /// What `PEXPIRETIME` means, or `PTTL` at `now`, in milliseconds.
     pub(crate) fn new(value: i64, now: Option<u64>) -> Self {
         match (value, now) {
@@ -69,6 +77,31 @@ pub(crate) async fn read_expiry(connection: &mut Connection, key: &[u8], now: Op
         Head::Error(error) => Err(refusal::failure(&error, reading(key))),
         head => Err(connection.unexpected("a question for an expiry", &head)),
     }
+}
+
+/// Reads one expiry, and before it what time it is where that is part of it.
+///
+/// # Errors
+/// The server refused it.
+pub(crate) async fn read_timed(connection: &mut Connection, clock: Clock, key: &[u8]) -> Result<Expiry, Failure> {
+    let now = match clock {
+        Clock::At => None,
+        Clock::Left => Some(time(connection).await?),
+    };
+    read_expiry(connection, key, now).await
+}
+
+/// Writes what [`read_timed`] reads the answers to.
+pub(crate) fn ask_timed(out: &mut Outgoing, clock: Clock, key: &[u8]) {
+    if clock == Clock::Left {
+        out.command(&[b"TIME"]);
+    }
+    ask_expiry(out, clock, key);
+}
+
+/// How many requests [`ask_timed`] makes.
+pub(crate) fn timed(clock: Clock) -> usize {
+    1 + usize::from(clock == Clock::Left)
 }
 
 #[cfg(test)]

@@ -109,6 +109,15 @@ pub(crate) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, 
     }
 }
 
+/// What a server that is full evicts by; empty where it does not say.
+///
+/// # Errors
+/// `INFO` is not allowed.
+pub(crate) async fn eviction(connection: &mut Connection) -> Result<String, Failure> {
+    let memory = info(connection, "memory").await?;
+    Ok(field(&memory, "maxmemory_policy").unwrap_or_default().to_owned())
+}
+
 /// The mode that a server says it runs in; none where it does not say.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use aquifer_engine::function::ParamError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::facts::Facts;
 use super::tally::Kind;
 
 /// The most patterns that one filter has.
@@ -109,6 +110,16 @@ impl KeyFilter {
             [pattern] => Some(pattern),
             _ => None,
         }
+    }
+
+    /// What can be left to this server: the one pattern (`SCAN … MATCH`), and from 6.0 on the one type (`TYPE`).
+    pub(crate) fn by_server(&self, facts: &Facts) -> Option<(Option<&[u8]>, Option<&'static [u8]>)> {
+        let kind = match self.kinds[..] {
+            [kind] if facts.at_least((6, 0)) => kind.name(),
+            _ => None,
+        };
+        let pattern = self.only_pattern();
+        (kind.is_some() || pattern.is_some()).then_some((pattern, kind))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keys of a server, page by page, each with the hash of its value: what digests are made of and servers compared by.
 //!
 //! Takes a connection with its database selected. Gives the names that `SCAN` shows, and, for any names, what is there.
-//! Always holds: no more than about [`BIG`] bytes of values are asked for at once, a single longer one aside, and none is
+//! Always holds: no more work is asked for at once than the [`Pace`] allows, a single value aside, and no value is
 //! held; the temporary keys of restores are not shown.
 
 use aquifer_engine::failure::Failure;
@@ -9,14 +9,17 @@ use bytes::Bytes;
 
 use super::chunks::Parts;
 use super::connection::{Connection, Reply};
-use super::digest::{self, Value};
+use super::digest::{self, ExpiryIn, Value};
 use super::digest_stream::{self, Counters};
 use super::expiry::{self, Expiry};
 use super::facts::Clock;
-use super::scan::{BIG, reading};
+use super::fields;
+use super::pace::Pace;
+use super::scan::{BIG, LONG, reading};
 use super::tally::Kind;
 use super::temporary::is_reserved;
 use super::values;
+use super::work;
 
 /// The keys of one database, as `SCAN` shows them.
 #[derive(Debug)]
@@ -42,9 +45,13 @@ impl Walk {
         &mut self,
         connection: &mut Connection,
         pattern: Option<&[u8]>,
+        pace: &mut Pace,
     ) -> Result<Option<Vec<Bytes>>, Failure> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
-        let text = self.count.to_string();
+        pace.rest().await?;
+        let count = self.count.min(pace.fit(work::SCANNED) as u64);
+        pace.asked(count * work::SCANNED);
+        let text = count.to_string();
         let mut ask: Vec<&[u8]> = vec![b"SCAN", cursor, b"COUNT", text.as_bytes()];
         if let Some(pattern) = pattern {
             ask.extend([&b"MATCH"[..], pattern]);
@@ -91,16 +98,141 @@ impl Found {
     }
 }
 
+/// How keys are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Glance {
+    pub(crate) clock: Clock,
+    /// Fields of hashes may have an expiry of their own.
+    pub(crate) field_expiry: bool,
+    pub(crate) counters: Counters,
+    /// How the expiries of fields count.
+    pub(crate) expiry: ExpiryIn,
+}
+
+/// More fields than any hash has that is read at once.
+const ALL_FIELDS: u64 = 1 << 20;
+
 /// What stands under each of these keys; `None` where there is none.
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
 pub(crate) async fn page(
     connection: &mut Connection,
-    clock: Clock,
-    counters: Counters,
+    glance: Glance,
+    pace: &mut Pace,
     keys: &[Bytes],
 ) -> Result<Vec<Option<Hashed>>, Failure> {
+    let clock = glance.clock;
+    let mut hashes = vec![None; keys.len()];
+    let most = pace.fit(work::TYPE + work::SIZE + work::EXPIRY);
+    let mut first = 0;
+    for keys in keys.chunks(most) {
+        pace.rest().await?;
+        pace.asked(keys.len() as u64 * (work::TYPE + work::SIZE + work::EXPIRY));
+        let found = look(connection, clock, keys).await?;
+        // Several small values at once, but never more than one request's work.
+        let mut rest = &found[..];
+        while !rest.is_empty() {
+            pace.rest().await?;
+            let (mut work, most) = (0, pace.request());
+            let some = rest.iter().take_while(|found| {
+                let first = work == 0;
+                work += if is_small(found) { work::dumped(found.size) } else { 1 };
+                work <= most || first
+            });
+            let (now, later) = rest.split_at(some.count());
+            pace.asked(work);
+            small(connection, glance, pace, now, &mut hashes[first..]).await?;
+            rest = later;
+        }
+        for found in found.iter().filter(|found| !is_small(found)) {
+            hashes[first + found.place] = big(connection, glance, pace, found).await?;
+        }
+        first += keys.len();
+    }
+    Ok(hashes)
+}
+
+fn is_small(found: &Found) -> bool {
+    match found.kind {
+        Kind::Other => true,
+        Kind::String => found.size <= LONG,
+        Kind::Stream => false,
+        _ => found.size <= BIG,
+    }
+}
+
+/// Reads those of these values that are small.
+async fn small(
+    connection: &mut Connection,
+    glance: Glance,
+    pace: &mut Pace,
+    all: &[Found],
+    hashes: &mut [Option<Hashed>],
+) -> Result<(), Failure> {
+    let all: Vec<&Found> = all.iter().filter(|found| is_small(found)).collect();
+    let has_fields = |found: &Found| glance.field_expiry && found.kind == Kind::Hash;
+    for found in &all {
+        if has_fields(found) {
+            fields::ask_names(connection.output(), &found.key, b"0", ALL_FIELDS);
+        } else {
+            digest::ask(connection, found.kind, &found.key);
+        }
+    }
+    connection.flush().await?;
+    let mut named = Vec::new();
+    for found in all {
+        if has_fields(found) {
+            if let Some(names) = fields::read_names(connection, &found.key).await? {
+                named.push((found, names));
+            }
+        } else if let Value::Is(value) = digest::answer(connection, found.kind, &found.key).await? {
+            hashes[found.place] = Some(found.hashed(value, None));
+        }
+    }
+    for (found, names) in named {
+        let how = (ALL_FIELDS, glance.clock, glance.expiry);
+        if let Value::Is(value) = digest::fields_in(connection, &found.key, names, how, pace).await? {
+            hashes[found.place] = Some(found.hashed(value, None));
+        }
+    }
+    Ok(())
+}
+
+async fn big(
+    connection: &mut Connection,
+    glance: Glance,
+    pace: &mut Pace,
+    found: &Found,
+) -> Result<Option<Hashed>, Failure> {
+    let value = match found.kind {
+        Kind::Stream => {
+            let stream = digest_stream::stream(connection, &found.key, found.size, glance.counters, pace).await?;
+            return Ok(stream.map(|stream| found.hashed(stream.whole, Some(stream.entries))));
+        }
+        Kind::String => digest::long_string(connection, &found.key, pace).await?,
+        kind => match Parts::of(connection, &found.key, kind, found.size, glance.clock).await? {
+            Some(parts) if kind == Kind::Hash && glance.field_expiry => {
+                match fields::names(connection, &found.key, b"0", parts.count).await? {
+                    Some(names) => {
+                        let how = (parts.count, glance.clock, glance.expiry);
+                        digest::fields_in(connection, &found.key, names, how, pace).await?
+                    }
+                    None => Value::Gone,
+                }
+            }
+            Some(parts) => digest::big(connection, &parts, pace).await?,
+            None => Value::Gone,
+        },
+    };
+    Ok(match value {
+        Value::Is(value) => Some(found.hashed(value, None)),
+        Value::Gone => None,
+    })
+}
+
+/// Everything about these keys but their values; those that are gone are left out.
+async fn look(connection: &mut Connection, clock: Clock, keys: &[Bytes]) -> Result<Vec<Found>, Failure> {
     for key in keys {
         connection.push(&[b"TYPE", key]);
         connection.push(&[b"MEMORY", b"USAGE", key]);
@@ -136,46 +268,5 @@ pub(crate) async fn page(
             found.push(Found { place, key: key.clone(), kind, expiry, size });
         }
     }
-    let small = |found: &Found| {
-        found.kind == Kind::Other || found.kind != Kind::Stream && (found.kind == Kind::String || found.size <= BIG)
-    };
-    let mut hashes = vec![None; keys.len()];
-    // Several small values at once, but never more than about as many bytes as one big one has.
-    let mut rest = &found[..];
-    while !rest.is_empty() {
-        let mut size = 0;
-        let some = rest.iter().take_while(|found| {
-            size += found.size;
-            size <= BIG || size == found.size
-        });
-        let (now, later) = rest.split_at(some.count());
-        now.iter().filter(|found| small(found)).for_each(|found| digest::ask(connection, found.kind, &found.key));
-        connection.flush().await?;
-        for found in now.iter().filter(|found| small(found)) {
-            if let Value::Is(value) = digest::answer(connection, found.kind, &found.key).await? {
-                hashes[found.place] = Some(found.hashed(value, None));
-            }
-        }
-        rest = later;
-    }
-    for found in found.iter().filter(|found| !small(found)) {
-        if found.kind == Kind::Stream {
-            if let Some(stream) = digest_stream::stream(connection, &found.key, counters).await? {
-                hashes[found.place] = Some(found.hashed(stream.whole, Some(stream.entries)));
-            }
-            continue;
-        }
-        let value = match Parts::of(connection, &found.key, found.size, clock).await? {
-            Some(parts) => digest::big(connection, &parts).await?,
-            None => {
-                digest::ask(connection, found.kind, &found.key);
-                connection.flush().await?;
-                digest::answer(connection, found.kind, &found.key).await?
-            }
-        };
-        if let Value::Is(value) = value {
-            hashes[found.place] = Some(found.hashed(value, None));
-        }
-    }
-    Ok(hashes)
+    Ok(found)
 }

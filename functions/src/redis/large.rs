@@ -54,7 +54,7 @@ impl Loader {
                     }
                     if wanted {
                         // What options a `ZADD` has was not looked at.
-                        let elements = elements.filter(|_| kind != Kind::SortedSet);
+                        let elements = elements.filter(|_| !matches!(kind, Kind::SortedSet | Kind::String));
                         self.sent_large(first, large.offset, What::Part { kind, elements }).await?;
                     }
                     Ok(())

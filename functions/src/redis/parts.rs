@@ -203,6 +203,7 @@ impl Loader {
             Some(Kind::Hash) => b"HLEN",
             Some(Kind::Set) => b"SCARD",
             Some(Kind::SortedSet) => b"ZCARD",
+            Some(Kind::String) => b"STRLEN",
             Some(Kind::Stream) => b"XLEN",
             _ => return Ok(()),
         };
@@ -301,6 +302,7 @@ pub(super) fn counted(command: &Command, kind: Kind) -> What {
         Kind::Stream if command.arg(0).eq_ignore_ascii_case(b"XADD") => Some(1).filter(|_| plain),
         Kind::Stream => Some(0),
         Kind::SortedSet => Some(command.len() as u64 - 2).filter(|_| plain),
+        Kind::String => Some(command.arg(2).len() as u64),
         _ => Some(command.len() as u64 - 2),
     };
     What::Part { kind, elements }
@@ -312,6 +314,7 @@ pub(super) fn part(name: &[u8], first: &[u8]) -> Option<(Kind, usize)> {
         b"RPUSH" => (Kind::List, 1),
         b"SADD" => (Kind::Set, 1),
         b"HSET" | b"HMSET" => (Kind::Hash, 1),
+        b"APPEND" => (Kind::String, 1),
         b"ZADD" => (Kind::SortedSet, 1),
         b"XADD" | b"XCLAIM" | b"XSETID" => (Kind::Stream, 1),
         b"XGROUP" => match &first.to_ascii_uppercase()[..] {

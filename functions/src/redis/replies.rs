@@ -155,8 +155,12 @@ impl Loader {
                 self.refuse("LOST", Failure::rejected(what), true)
             }
             (What::Part { kind, elements }, Reply::Integer(added)) => {
-                // `RPUSH` answers with the length, the others with how many were new.
-                let added = if kind == Kind::List { elements } else { elements.map(|_| added.unsigned_abs()) };
+                // `RPUSH` and `APPEND` answer with the length, the others with how many were new.
+                let added = if matches!(kind, Kind::List | Kind::String) {
+                    elements
+                } else {
+                    elements.map(|_| added.unsigned_abs())
+                };
                 self.built = self.built.zip(added).map(|(built, added)| built + added);
                 Ok(())
             }

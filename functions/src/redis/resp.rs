@@ -118,6 +118,11 @@ pub(crate) fn argument(out: &mut BytesMut, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Several whole arguments.
+pub(crate) fn all(out: &mut BytesMut, args: &[&[u8]]) {
+    args.iter().for_each(|arg| argument(out, arg));
+}
+
 /// One whole argument: a number in decimal.
 pub(crate) fn number_argument(out: &mut BytesMut, value: u64) {
     let mut text = BytesMut::with_capacity(20);

@@ -1,53 +1,65 @@
-//! One database, read by `SCAN`: requests of four sorts kept under way, each made from the replies to an earlier one.
+//! One database, read by `SCAN`: requests of several sorts kept under way, each made from the replies to an earlier one.
 //!
-//! Takes a connection with its database selected. Gives commands to the [`Form`]. A key goes this way: found by `SCAN`;
-//! asked for its `OBJECT ENCODING`, which tells small strings from all else for the price of one cheap command; all else
-//! is asked for its `MEMORY USAGE`; then its expiry and value are read in one transaction with those of its batch, small
-//! or big, or, where it is big and has parts, by [`chunks`](super::chunks).
+//! Takes a connection with its database selected. Gives commands to the [`Form`]. A key goes this way: shown by `SCAN`; its
+//! type asked for, unless its name tells ([`shapes`](super::shapes)); a string's first bytes are read, which mostly are all of it;
+//! anything else is asked for its size, and then read in one request with others, or, where it is big, in parts
+//! ([`big`](super::big)).
 //!
-//! Always holds: a key's value and expiry come from the same moment, so it is never written without its expiry; a key
-//! that has gone meanwhile is counted and left out; any other refusal fails the dump with the key's name. The order of
-//! what is written depends on replies alone and not on time, so an unchanged server gives the same bytes again.
+//! Always holds: each request, and all that are under way, make no more work for the server than the [`Pace`] allows; a key's
+//! value and expiry come from the same moment, so it is never written without its expiry; a key that has gone meanwhile is
+//! counted and left out; any other refusal fails the dump with the key's name; the order of what is written depends neither
+//! on time nor on pace ([`groups`](super::groups)).
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::connection::{Connection, Reply};
 use super::facts::Facts;
+use super::filter::KeyFilter;
 use super::form::Form;
+use super::groups::{Groups, Sized, Turn};
+use super::hints::Hints;
+use super::pace::{Impact, Pace};
 use super::refusal;
-use super::resp::{self, show};
+use super::resp::show;
+use super::shapes::Shapes;
+use super::slots::slot;
 use super::tally::{Kind, PerType, thousands};
+use super::target::Target;
 use super::temporary;
-use super::values::{Batch, Expiries};
-
-/// Requests under way at once: enough that the server always has the next one while replies are worked on.
-const UNDER_WAY: usize = 4;
+use super::values::{Batch, Expiries, How as Read, Wanted, Way};
+use super::work;
+use crate::rdb::copy::ValueForm;
 
 /// Above so many bytes of the server's memory, a value with parts is read in chunks.
-pub(crate) const BIG: u64 = 1 << 20;
+pub(crate) const BIG: u64 = 512 << 10;
 
-/// What a small string weighs in a batch, its key not counted: `embstr` has at most 44 bytes.
-const SMALL: u64 = 64;
+/// Above so many bytes a string is read in pieces.
+pub(crate) const LONG: u64 = 4 << 20;
+
+/// Keys in one request at most.
+const MOST_KEYS: usize = 256;
+
+/// Bytes in one request at most, as far as they can be told: what is under way may wait in the server's memory.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Groups of keys that are there before they are needed.
+const AHEAD: u64 = 3;
+
+/// Keys of a database that are remembered: the most that fit into a table of 2^19 places of 16 bytes.
+const MOST_REMEMBERED: usize = 450_000;
 
 /// How often progress is noted.
 pub(crate) const NOTE_EVERY: Duration = Duration::from_millis(250);
 
-/// How much is asked of the server at once.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Keys in one request.
-    pub(crate) keys: usize,
-    /// Bytes of values in one request, as far as they can be told; a bigger value makes a request of its own.
-    pub(crate) bytes: u64,
-}
-
 /// What was written so far.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Written {
     pub(crate) types: PerType,
     /// Keys with an expiry.
@@ -56,35 +68,45 @@ pub(crate) struct Written {
     pub(crate) vanished: u64,
     /// Keys that a restore keeps for itself, and that are left out.
     pub(crate) reserved: u64,
+    /// Keys that the filter leaves out.
+    pub(crate) left_out: u64,
+    /// Pending entries of streams that no command can make again.
+    pub(crate) lost_pending: u64,
+    /// Keys that were read at one go, because they changed again and again while they were read in parts.
+    pub(crate) at_once: Vec<Bytes>,
 }
 
 impl Written {
     /// This and that.
-    pub(crate) fn plus(&self, other: &Self) -> Self {
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        self.at_once.extend(other.at_once);
         Self {
             types: self.types.plus(&other.types),
             expires: self.expires + other.expires,
             vanished: self.vanished + other.vanished,
             reserved: self.reserved + other.reserved,
+            left_out: self.left_out + other.left_out,
+            lost_pending: self.lost_pending + other.lost_pending,
+            at_once: self.at_once,
         }
     }
 }
 
-/// A key whose value is no small string.
-#[derive(Debug, Clone)]
-struct Heavy {
-    key: Bytes,
-    /// Its encoding is that of strings (and of modules' values).
-    text: bool,
-    /// Its encoding is that of a type with parts, which could be read in chunks.
-    parts: bool,
-}
-
 enum Asked {
     Page,
-    Encodings(Vec<Bytes>),
-    Sizes(Vec<Heavy>),
-    Values(Batch),
+    Types(u64, Vec<usize>),
+    Short(u64, Batch),
+    Sizes(u64, Vec<(usize, Option<Kind>)>),
+    Items(Batch),
+}
+
+/// How to read, as the user wants it.
+#[derive(Debug, Clone)]
+pub(crate) struct How {
+    pub(crate) impact: Impact,
+    pub(crate) filter: KeyFilter,
+    pub(crate) form: ValueForm,
+    pub(crate) hints: bool,
 }
 
 /// A dump under way.
@@ -92,7 +114,9 @@ pub(crate) struct Dump<'a> {
     pub(crate) connection: Connection,
     pub(crate) form: Form,
     pub(crate) facts: Facts,
-    pub(crate) limits: Limits,
+    pub(crate) pace: Pace,
+    pub(crate) filter: KeyFilter,
+    pub(crate) way: Way,
     pub(crate) call: &'a Call,
     pub(crate) written: Written,
     pub(crate) noted: Instant,
@@ -104,16 +128,42 @@ struct Pass {
     /// Where `SCAN` goes on; `None` once it is done.
     cursor: Option<Bytes>,
     scanning: bool,
-    /// The `COUNT` of the next `SCAN`.
+    /// The most that the next `SCAN` asks for.
     count: u64,
-    found: VecDeque<Bytes>,
-    heavy: VecDeque<Heavy>,
-    ready: Batch,
-    /// Full batches: what was ready did not fit into one.
-    full: VecDeque<Batch>,
-    big: VecDeque<(Bytes, u64)>,
-    asked: VecDeque<Asked>,
+    /// Keys that `SCAN` showed.
+    shown: u64,
+    groups: Groups,
+    shapes: Shapes,
+    asked: VecDeque<(Asked, u64)>,
+    under_way: u64,
     expiries: Expiries,
+    /// Requests of which nothing could be used.
+    again: VecDeque<Asked>,
+    /// Keys that were something else than was thought: read one by one.
+    odd: VecDeque<Bytes>,
+    seen: HashSet<u128>,
+    /// Nobody outside knows it, so nobody makes names that are taken for each other.
+    seed: u64,
+}
+
+impl<'a> Dump<'a> {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The server does not say what uses it counts.
+    pub(crate) async fn new(
+        mut connection: Connection,
+        form: Form,
+        facts: Facts,
+        how: &How,
+        target: &Target,
+        call: &'a Call,
+    ) -> Result<Self, Failure> {
+        let hints = if how.hints { Some(Hints::of(&mut connection).await?) } else { None };
+        let (pace, filter) = (Pace::new(how.impact, target, call), how.filter.clone());
+        let (way, written, noted) = (Way { form: how.form, hints }, Written::default(), Instant::now());
+        Ok(Self { connection, form, facts, pace, filter, way, call, written, noted })
+    }
 }
 
 impl Dump<'_> {
@@ -122,94 +172,217 @@ impl Dump<'_> {
     /// # Errors
     /// The connection is lost, the server refuses something, or nobody reads any more.
     pub(crate) async fn database(&mut self, index: u32) -> Result<(), Failure> {
-        let without = self.facts.databases.iter().any(|database| database.index == index && database.expires == 0);
-        let expiries = if without && !self.facts.cluster { Expiries::NoneHere(index) } else { self.facts.clock.into() };
+        let known = self.facts.databases.iter().find(|database| database.index == index).copied();
+        let without = known.is_some_and(|database| database.expires == 0);
         let mut pass = Pass {
             index,
             cursor: Some(Bytes::from_static(b"0")),
             scanning: false,
             // Small at first: how long the keys are is not known yet.
             count: 16,
-            found: VecDeque::new(),
-            heavy: VecDeque::new(),
-            ready: Batch::new(expiries),
-            full: VecDeque::new(),
-            big: VecDeque::new(),
+            shown: 0,
+            groups: Groups::new(),
+            shapes: Shapes::new(),
             asked: VecDeque::new(),
-            expiries,
+            under_way: 0,
+            expiries: if without && !self.facts.cluster { Expiries::NoneHere(index) } else { self.facts.clock.into() },
+            again: VecDeque::new(),
+            odd: VecDeque::new(),
+            seen: HashSet::new(),
+            seed: RandomState::new().build_hasher().finish(),
         };
         loop {
-            while pass.big.is_empty() && pass.asked.len() < UNDER_WAY && self.ask_next(&mut pass) {}
+            pass.groups.advance();
+            while pass.odd.is_empty() && self.pace.allows(pass.under_way) && self.ask_next(&mut pass) {
+                pass.groups.advance();
+            }
             self.connection.flush().await?;
-            match pass.asked.pop_front() {
-                Some(Asked::Page) => self.page(&mut pass).await?,
-                Some(Asked::Encodings(keys)) => self.encodings(&mut pass, keys).await?,
-                Some(Asked::Sizes(keys)) => self.sizes(&mut pass, keys).await?,
-                Some(Asked::Values(batch)) => self.values(&mut pass, batch).await?,
-                None => match pass.big.pop_front() {
-                    Some((key, size)) => {
-                        if let Some(size) = self.chunked(&key, size).await? {
-                            pass.make_ready(self.limits, key, false, size);
-                        }
-                    }
-                    None => return Ok(()),
-                },
+            if let Some((asked, work)) = pass.asked.pop_front() {
+                self.answer(&mut pass, asked).await?;
+                pass.under_way -= work;
+            } else if let Some(key) = pass.odd.pop_front().or_else(|| pass.next_big()) {
+                self.whole(&key).await?;
+            } else if pass.cursor.is_none() && pass.again.is_empty() && pass.groups.is_done() {
+                break;
+            } else {
+                self.pace.rest().await?;
             }
             self.form.flush_some().await?;
-            if !self.form.is_part() && self.noted.elapsed() >= NOTE_EVERY {
-                self.noted = Instant::now();
-                self.call.note(format!("{} keys", thousands(self.written.types.total())));
-            }
+            self.note();
+        }
+        if let Some(known) = known.filter(|_| self.filter.by_server(&self.facts).is_some()) {
+            // The server leaves these out by itself, and counts only what there was at the beginning.
+            self.written.left_out += known.keys.saturating_sub(pass.shown);
+        }
+        Ok(())
+    }
+
+    /// Says how far it is, now and then.
+    pub(crate) fn note(&mut self) {
+        if !self.form.is_part() && self.noted.elapsed() >= NOTE_EVERY {
+            self.noted = Instant::now();
+            self.call.note(format!("{} keys", thousands(self.written.types.total())));
         }
     }
 
     /// Asks for what is worth asking for next; false where nothing is.
     fn ask_next(&mut self, pass: &mut Pass) -> bool {
-        let limit = self.limits.keys;
-        // With nothing under way, whatever there is has to do; before that, only whole batches are worth a request.
-        let rest = pass.asked.is_empty();
-        if let Some(batch) = pass.full.pop_front() {
-            self.ask_values(pass, batch);
-        } else if pass.heavy.len() >= limit {
-            self.ask_sizes(pass);
-        } else if pass.found.len() >= limit {
-            self.ask_encodings(pass);
-        } else if let Some(cursor) = pass.cursor.as_ref().filter(|_| !pass.scanning) {
-            let mut count = bytes::BytesMut::new();
-            resp::decimal(&mut count, pass.count);
-            self.connection.push(&[b"SCAN", cursor, b"COUNT", &count]);
-            pass.scanning = true;
-            pass.asked.push_back(Asked::Page);
-        } else if rest && !pass.found.is_empty() {
-            self.ask_encodings(pass);
-        } else if rest && !pass.heavy.is_empty() {
-            self.ask_sizes(pass);
-        } else if rest && !pass.ready.is_empty() {
-            let batch = std::mem::replace(&mut pass.ready, Batch::new(pass.expiries));
-            self.ask_values(pass, batch);
+        let (asked, work) = if let Some(asked) = pass.again.pop_front() {
+            let (Asked::Short(_, batch) | Asked::Items(batch)) = &asked else { return false };
+            batch.ask(self.connection.output());
+            let work = batch.work;
+            (asked, work)
+        } else if let Some(found) = self.ask_sizes(pass) {
+            found
+        } else if pass.groups.ahead() < AHEAD
+            && let Some(found) = self.ask_types(pass).or_else(|| self.ask_page(pass))
+        {
+            found
+        } else if let Some(found) = self.ask_values(pass) {
+            found
+        } else if let Some(found) = self.ask_types(pass) {
+            found
         } else {
             return false;
-        }
+        };
+        pass.asked.push_back((asked, work));
+        pass.under_way += work;
+        self.pace.asked(work);
         true
     }
 
-    fn ask_encodings(&mut self, pass: &mut Pass) {
-        let keys: Vec<Bytes> = pass.found.drain(..pass.found.len().min(self.limits.keys)).collect();
-        keys.iter().for_each(|key| self.connection.push(&[b"OBJECT", b"ENCODING", key]));
-        pass.asked.push_back(Asked::Encodings(keys));
+    fn ask_page(&mut self, pass: &mut Pass) -> Option<(Asked, u64)> {
+        let cursor = pass.cursor.as_ref().filter(|_| !pass.scanning)?;
+        let count = pass.count.min(self.pace.fit(work::SCANNED) as u64);
+        let text = count.to_string();
+        let mut args: Vec<&[u8]> = vec![b"SCAN", cursor];
+        let by_server = self.filter.by_server(&self.facts);
+        if let Some(pattern) = by_server.and_then(|by| by.0) {
+            args.extend([b"MATCH", pattern]);
+        }
+        if let Some(kind) = by_server.and_then(|by| by.1) {
+            args.extend([b"TYPE", kind]);
+        }
+        args.extend([&b"COUNT"[..], text.as_bytes()]);
+        self.connection.push(&args);
+        pass.scanning = true;
+        Some((Asked::Page, count * work::SCANNED))
     }
 
-    fn ask_sizes(&mut self, pass: &mut Pass) {
-        let keys: Vec<Heavy> = pass.heavy.drain(..pass.heavy.len().min(self.limits.keys)).collect();
-        keys.iter().for_each(|heavy| self.connection.push(&[b"MEMORY", b"USAGE", &heavy.key]));
-        pass.asked.push_back(Asked::Sizes(keys));
+    fn ask_types(&mut self, pass: &mut Pass) -> Option<(Asked, u64)> {
+        let most = self.pace.fit(work::TYPE).min(MOST_KEYS);
+        let certain = self.filter.by_kind() || self.way.form == ValueForm::Logical;
+        for (number, group) in pass.groups.each() {
+            let mut places = Vec::new();
+            while places.len() < most
+                && let Some(place) = group.unknown.pop_front()
+            {
+                let key = &group.keys[place];
+                // What must be known for certain is not guessed; what is read as a string shows whether it is one.
+                match pass.shapes.guess(key).filter(|string| *string || !certain) {
+                    Some(true) if self.filter.kind(Kind::String) && self.way.plain_strings() => {
+                        group.short.push_back(place);
+                    }
+                    Some(false) => group.unsized_.push_back((place, None)),
+                    _ => {
+                        self.connection.push(&[b"TYPE", key]);
+                        places.push(place);
+                    }
+                }
+            }
+            if !places.is_empty() {
+                group.open[0] += 1;
+                let work = places.len() as u64 * work::TYPE;
+                return Some((Asked::Types(number, places), work));
+            }
+        }
+        None
     }
 
-    fn ask_values(&mut self, pass: &mut Pass, batch: Batch) {
-        // In a cluster, a transaction is about one slot.
-        for batch in if self.facts.cluster { batch.by_slot() } else { vec![batch] } {
-            batch.ask(self.connection.output());
-            pass.asked.push_back(Asked::Values(batch));
+    fn ask_sizes(&mut self, pass: &mut Pass) -> Option<(Asked, u64)> {
+        let most = self.pace.fit(work::SIZE).min(MOST_KEYS);
+        let (number, group) = pass.groups.each().find(|(_, group)| !group.unsized_.is_empty())?;
+        let few = group.unsized_.len() < most;
+        if few && !(group.unknown.is_empty() && group.open[..2] == [0, 0] && group.short.is_empty()) {
+            // More of them may come.
+            return None;
+        }
+        // Asking for a string's length counts as a use of it, asking for its memory does not.
+        let plain = self.way.plain_strings();
+        let places: Vec<(usize, Option<Kind>)> = group.unsized_.drain(..group.unsized_.len().min(most)).collect();
+        for (place, kind) in &places {
+            let key = &group.keys[*place];
+            match kind {
+                Some(Kind::String) if plain => self.connection.push(&[b"STRLEN", key]),
+                _ => self.connection.push(&[b"MEMORY", b"USAGE", key]),
+            }
+        }
+        group.open[2] += 1;
+        let work = places.len() as u64 * work::SIZE;
+        Some((Asked::Sizes(number, places), work))
+    }
+
+    fn ask_values(&mut self, pass: &mut Pass) -> Option<(Asked, u64)> {
+        let mut batch = Batch::new(pass.expiries, self.way);
+        let request = self.pace.request();
+        let (turn, mut bytes) = (pass.groups.turn, 0);
+        let (cluster, mut one_slot) = (self.facts.cluster, 0);
+        match turn {
+            Turn::Short(number) => {
+                let group = pass.groups.get(number).filter(|group| group.has_types())?;
+                while batch.len() < MOST_KEYS
+                    && (batch.len() == 0 || batch.work < request)
+                    && let Some(place) = group.short.front().copied()
+                {
+                    // In a cluster, a transaction is about one slot.
+                    if cluster && batch.len() > 0 && slot(&group.keys[place]) != one_slot {
+                        break;
+                    }
+                    one_slot = if cluster { slot(&group.keys[place]) } else { 0 };
+                    group.short.pop_front();
+                    batch.add(Wanted { place, key: group.keys[place].clone(), how: Read::Short }, 0);
+                }
+                group.open[1] += 1;
+            }
+            Turn::Items(number) => {
+                let group = pass.groups.get(number)?;
+                while batch.len() < MOST_KEYS
+                    && let Some(item) = group.items.last()
+                {
+                    let work = batch.work + Batch::cost(item.how, item.size);
+                    let here = if cluster { slot(&group.keys[item.place]) } else { 0 };
+                    if batch.len() > 0 && (work > request || bytes + item.size > MOST_BYTES || here != one_slot) {
+                        break;
+                    }
+                    one_slot = here;
+                    bytes += item.size;
+                    let Sized { place, how, size } = *item;
+                    batch.add(Wanted { place, key: group.keys[place].clone(), how }, size);
+                    group.items.pop();
+                }
+            }
+            Turn::Big(_) => {}
+        }
+        if batch.len() == 0 {
+            if let Turn::Short(number) = turn
+                && let Some(group) = pass.groups.get(number)
+            {
+                group.open[1] -= 1;
+            }
+            return None;
+        }
+        batch.ask(self.connection.output());
+        let work = batch.work;
+        Some((if let Turn::Short(number) = turn { Asked::Short(number, batch) } else { Asked::Items(batch) }, work))
+    }
+
+    async fn answer(&mut self, pass: &mut Pass, asked: Asked) -> Result<(), Failure> {
+        match asked {
+            Asked::Page => self.page(pass).await,
+            Asked::Types(number, places) => self.types(pass, number, places).await,
+            Asked::Sizes(number, places) => self.sizes(pass, number, places).await,
+            Asked::Short(number, batch) => self.values(pass, Some(number), batch).await,
+            Asked::Items(batch) => self.values(pass, None, batch).await,
         }
     }
 
@@ -227,79 +400,140 @@ impl Dump<'_> {
         for key in keys {
             let Reply::Bulk(key) = key else { return Err(self.connection.unexpected("`SCAN`", &key)) };
             bytes += key.len() as u64 + 16;
+            // A table that shrinks meanwhile shows keys twice.
+            let hash = xxh3_128_with_seed(&key, pass.seed);
+            if pass.seen.contains(&hash) {
+                continue;
+            }
+            if pass.seen.len() < MOST_REMEMBERED {
+                pass.seen.insert(hash);
+            }
+            pass.shown += 1;
             if temporary::is_reserved(&key) {
                 self.written.reserved += 1;
+            } else if !self.filter.name(&key) {
+                self.written.left_out += 1;
             } else {
-                pass.found.push_back(key);
+                pass.groups.add(key);
             }
         }
-        // As many keys as a batch wants, and fewer where they are so long that they would be many bytes.
-        let most = self.limits.keys as u64 * 2;
-        pass.count = if bytes > self.limits.bytes / 2 { (pass.count / 2).max(1) } else { (pass.count * 4).min(most) };
+        pass.count = if bytes > 64 << 10 { (pass.count / 2).max(1) } else { (pass.count * 4).min(MOST_KEYS as u64) };
         pass.cursor = Some(cursor).filter(|cursor| &cursor[..] != b"0");
+        if pass.cursor.is_none() {
+            pass.groups.end();
+        }
         pass.scanning = false;
         Ok(())
     }
 
-    async fn encodings(&mut self, pass: &mut Pass, keys: Vec<Bytes>) -> Result<(), Failure> {
-        for key in keys {
+    async fn types(&mut self, pass: &mut Pass, number: u64, places: Vec<usize>) -> Result<(), Failure> {
+        for place in places {
             let reply = self.connection.reply().await?;
-            let encoding = match &reply {
-                Reply::Bulk(encoding) | Reply::Simple(encoding) => &encoding[..],
+            let Some(group) = pass.groups.get(number) else { continue };
+            let key = &group.keys[place];
+            let reply = self.connection.accepted(reply, reading(key))?;
+            let kind = match reply.bytes().map(|name| &name[..]) {
+                Some(b"none") => {
+                    self.written.vanished += 1;
+                    continue;
+                }
+                Some(name) => Kind::of_name(name),
+                None => return Err(self.connection.unexpected("`TYPE`", &reply)),
+            };
+            pass.shapes.learn(key, kind == Kind::String);
+            if !self.filter.kind(kind) {
+                self.written.left_out += 1;
+            } else if kind == Kind::Other && self.way.form == ValueForm::Logical {
+                return Err(no_commands(key));
+            } else if kind == Kind::String && self.way.plain_strings() {
+                group.short.push_back(place);
+            } else {
+                group.unsized_.push_back((place, Some(kind)));
+            }
+        }
+        if let Some(group) = pass.groups.get(number) {
+            group.open[0] -= 1;
+            // Those that were guessed came first.
+            if group.unknown.is_empty() && group.open[0] == 0 {
+                group.short.make_contiguous().sort_unstable();
+            }
+        }
+        Ok(())
+    }
+
+    async fn sizes(&mut self, pass: &mut Pass, number: u64, places: Vec<(usize, Option<Kind>)>) -> Result<(), Failure> {
+        for (place, kind) in places {
+            let reply = self.connection.reply().await?;
+            let Some(group) = pass.groups.get(number) else { continue };
+            let key = &group.keys[place];
+            let size = match reply {
+                Reply::Integer(size) => size.unsigned_abs(),
                 Reply::Nil => {
                     self.written.vanished += 1;
                     continue;
                 }
-                // Before 7.0 a key that is gone was an error.
-                Reply::Error(error) if error.starts_with("ERR no such key") => {
-                    self.written.vanished += 1;
+                // No string any more.
+                Reply::Error(error) if error.starts_with("WRONGTYPE") => {
+                    pass.odd.push_back(key.clone());
                     continue;
                 }
-                Reply::Error(error) => return Err(refusal::failure(error, reading(&key))),
-                other => return Err(self.connection.unexpected("`OBJECT ENCODING`", other)),
+                Reply::Error(error) => return Err(refusal::failure(&error, reading(key))),
+                other => return Err(self.connection.unexpected("a question for a size", &other)),
             };
-            match encoding {
-                b"embstr" | b"int" => pass.make_ready(self.limits, key, true, SMALL),
-                b"raw" => pass.heavy.push_back(Heavy { key, text: true, parts: false }),
-                b"stream" => pass.heavy.push_back(Heavy { key, text: false, parts: false }),
-                _ => pass.heavy.push_back(Heavy { key, text: false, parts: true }),
+            let (how, most) = match kind {
+                Some(Kind::String) if self.way.plain_strings() => (Read::Get, LONG),
+                // Nobody can take it apart.
+                Some(Kind::Other) => (Read::Dump { known: true }, u64::MAX),
+                kind => (Read::Dump { known: kind.is_some() }, BIG),
+            };
+            if size > most {
+                group.big.push(place);
+            } else {
+                group.items.push(Sized { place, how, size });
             }
+        }
+        if let Some(group) = pass.groups.get(number) {
+            group.open[2] -= 1;
         }
         Ok(())
     }
 
-    async fn sizes(&mut self, pass: &mut Pass, keys: Vec<Heavy>) -> Result<(), Failure> {
-        for heavy in keys {
-            match self.connection.reply().await? {
-                Reply::Integer(size) => {
-                    let size = size.unsigned_abs();
-                    if heavy.parts && size > BIG {
-                        pass.big.push_back((heavy.key, size));
-                    } else {
-                        pass.make_ready(self.limits, heavy.key, heavy.text, size);
-                    }
-                }
-                Reply::Nil => self.written.vanished += 1,
-                Reply::Error(error) => return Err(refusal::failure(&error, reading(&heavy.key))),
-                other => return Err(self.connection.unexpected("`MEMORY USAGE`", &other)),
-            }
-        }
-        Ok(())
-    }
-
-    async fn values(&mut self, pass: &mut Pass, mut batch: Batch) -> Result<(), Failure> {
+    async fn values(&mut self, pass: &mut Pass, number: Option<u64>, mut batch: Batch) -> Result<(), Failure> {
         let again = batch.read(&mut self.connection, &mut self.form, &mut self.written).await?;
         if again.expiries_exist {
             // Somebody has set an expiry since the beginning: from now on each key is asked for its own.
             pass.expiries = self.facts.clock.into();
-            pass.ready.expiries = pass.expiries;
-            pass.full.iter_mut().for_each(|batch| batch.expiries = pass.expiries);
             batch.expiries = pass.expiries;
-            pass.full.push_back(batch);
+            pass.again.push_back(if let Some(number) = number {
+                Asked::Short(number, batch)
+            } else {
+                Asked::Items(batch)
+            });
             return Ok(());
         }
-        for key in again.no_strings {
-            pass.make_ready(self.limits, key, false, BIG);
+        again.short.iter().for_each(|key| pass.shapes.learn(key, true));
+        for key in again.strings {
+            pass.shapes.learn(&key, true);
+            pass.odd.push_back(key);
+        }
+        let Some(number) = number else {
+            // An empty string is none of these: its length was asked for.
+            pass.odd.extend(again.long.into_iter().chain(again.other).map(|(_, key)| key));
+            return Ok(());
+        };
+        if let Some(group) = pass.groups.get(number) {
+            for (place, _) in again.long {
+                group.unsized_.push_back((place, Some(Kind::String)));
+            }
+            for (place, key) in again.other {
+                pass.shapes.learn(&key, false);
+                if self.filter.by_kind() {
+                    pass.odd.push_back(key);
+                } else {
+                    group.unsized_.push_back((place, None));
+                }
+            }
+            group.open[1] -= 1;
         }
         Ok(())
     }
@@ -312,17 +546,18 @@ impl Dump<'_> {
 }
 
 impl Pass {
-    /// Puts a key into the batch that is being made.
-    fn make_ready(&mut self, limits: Limits, key: Bytes, text: bool, size: u64) {
-        let size = size + key.len() as u64;
-        if !self.ready.is_empty() && self.ready.size + size > limits.bytes {
-            self.full.push_back(std::mem::replace(&mut self.ready, Batch::new(self.expiries)));
-        }
-        self.ready.add(key, text, size);
-        if self.ready.len() >= limits.keys {
-            self.full.push_back(std::mem::replace(&mut self.ready, Batch::new(self.expiries)));
-        }
+    /// The next key that comes in parts, once it has its turn.
+    fn next_big(&mut self) -> Option<Bytes> {
+        let Turn::Big(number) = self.groups.turn else { return None };
+        let group = self.groups.get(number)?;
+        group.big.pop().map(|place| group.keys[place].clone())
     }
+}
+
+/// A module's value, where plain commands are asked for.
+pub(crate) fn no_commands(key: &[u8]) -> Failure {
+    Failure::rejected(format!("{}: it is a module's value, and there are no plain commands for it", reading(key)))
+        .with_help("say `form: native`, or leave it out by a filter (`types`)")
 }
 
 /// What is being done with a key, for messages.

@@ -17,9 +17,9 @@ use super::connection::Connection;
 use super::digest::{self, Sum};
 use super::facts::{self, Facts, Standing};
 use super::form::Form;
-use super::scan::{Dump, Limits, NOTE_EVERY, Written};
+use super::scan::{Dump, How, NOTE_EVERY, Written};
 use super::tally::thousands;
-use super::target::Role;
+use super::target::{Role, Target};
 use super::topology;
 use super::turns::Lane;
 use super::view::{Entry, View};
@@ -70,7 +70,7 @@ impl Reading {
     ///
     /// # Errors
     /// Nobody can be.
-    pub(crate) async fn open(&self, shard: &Entry, call: &Call) -> Result<Connection, Failure> {
+    pub(crate) async fn open(&self, shard: &Entry, call: &Call) -> Result<(Connection, Target), Failure> {
         let name = self.cluster.shown(shard);
         let mut unfit = Vec::new();
         if self.role != Some(Role::Master) {
@@ -80,7 +80,7 @@ impl Reading {
             replicas.sort_by_key(|node| &node.id);
             for replica in replicas.into_iter().filter(|node| !node.down) {
                 match self.replica(replica, shard, call).await {
-                    Ok(connection) => return Ok(connection),
+                    Ok(connection) => return Ok((connection, self.cluster.to(replica))),
                     Err(failure) => unfit.push(failure.message),
                 }
                 call.check_cancelled()?;
@@ -95,7 +95,7 @@ impl Reading {
             None => call.info(format!("the master {name} is read, for no replica of it can be: {reasons}")),
             Some(Role::Master) => {}
         }
-        Ok(self.cluster.open(shard, call).await?.0)
+        Ok((self.cluster.open(shard, call).await?.0, self.cluster.to(shard)))
     }
 
     async fn replica(&self, replica: &Entry, master: &Entry, call: &Call) -> Result<Connection, Failure> {
@@ -148,7 +148,7 @@ struct Under {
 pub(crate) async fn dump(
     reading: &Reading,
     form: &mut Form,
-    limits: Limits,
+    how: &How,
     functions: Option<Sum>,
     call: &Call,
 ) -> Result<Written, Failure> {
@@ -160,11 +160,11 @@ pub(crate) async fn dump(
         while lanes.len() < SIDE_BY_SIDE
             && let Some(shard) = waiting.next()
         {
-            let connection = reading.open(shard, call).await?;
+            let (connection, target) = reading.open(shard, call).await?;
             let (to, from) = mpsc::channel(WAITING);
             let (tell, result) = oneshot::channel();
-            let (call, compare) = (call.clone(), functions.is_some());
-            tasks.spawn(async move { tell.send(one(connection, Form::part(to), limits, compare, &call).await) });
+            let (call, how, compare) = (call.clone(), how.clone(), functions.is_some());
+            tasks.spawn(async move { tell.send(one(connection, target, Form::part(to), &how, compare, &call).await) });
             lanes.push_back(Under { lane: Lane::new(from), result });
         }
         let Some(mut turn) = lanes.pop_front() else { break };
@@ -181,7 +181,7 @@ pub(crate) async fn dump(
                     "load the same libraries into all of them, or leave the functions out: `functions: false`",
                 ));
             }
-            written = written.plus(&shard.written);
+            written = written.plus(shard.written);
         }
         if noted.elapsed() >= NOTE_EVERY {
             noted = Instant::now();
@@ -191,12 +191,19 @@ pub(crate) async fn dump(
     Ok(written)
 }
 
-async fn one(connection: Connection, form: Form, limits: Limits, compare: bool, call: &Call) -> Result<Shard, Failure> {
+async fn one(
+    connection: Connection,
+    target: Target,
+    form: Form,
+    how: &How,
+    compare: bool,
+    call: &Call,
+) -> Result<Shard, Failure> {
     let mut connection = connection;
     let facts = Facts::ask(&mut connection).await?;
     facts.only_first_database(connection.server())?;
     let functions = if compare { Some(digest::functions(&mut connection, &facts).await?) } else { None };
-    let mut dump = Dump { connection, form, facts, limits, call, written: Written::default(), noted: Instant::now() };
+    let mut dump = Dump::new(connection, form, facts, how, &target, call).await?;
     dump.database(0).await?;
     dump.facts.still(&mut dump.connection).await?;
     dump.form.end_part().await?;

@@ -31,7 +31,7 @@ impl Kind {
     }
 
     /// For people.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::String => "string",
             Self::List => "list",
@@ -41,6 +41,19 @@ impl Kind {
             Self::Stream => "stream",
             Self::Other => "value of a module",
         }
+    }
+
+    /// How `TYPE` names it; modules' types have names of their own.
+    pub(crate) fn name(self) -> Option<&'static [u8]> {
+        Some(match self {
+            Self::String => b"string",
+            Self::List => b"list",
+            Self::Hash => b"hash",
+            Self::Set => b"set",
+            Self::SortedSet => b"zset",
+            Self::Stream => b"stream",
+            Self::Other => return None,
+        })
     }
 
     /// The type that `TYPE` names.

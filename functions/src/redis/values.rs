@@ -1,10 +1,9 @@
-//! A batch of keys, read in one transaction: expiries first, then strings by `MGET`, then everything else by `DUMP`.
+//! A batch of keys, read in one transaction: expiries first, then the values in the keys' order.
 //!
-//! Takes keys. Gives one command for each, `SET` or `RESTORE`, whose value passes through in pieces as it arrives. Always
-//! holds: `MULTI` and `EXEC` make each value and its expiry come from one moment; in a database without any expiry, that
-//! there is still none is part of the same transaction, and one command for all takes the place of one for each.
-
-use std::collections::BTreeMap;
+//! Takes keys and how each is to be read. Gives one command for each, `SET` or `RESTORE`, whose value passes through in pieces
+//! as it arrives. Always holds: `MULTI` and `EXEC` make each value and its expiry come from one moment; in a database without
+//! any expiry, that there is still none is part of the same transaction, and one command for all takes the place of one for
+//! each; of a string whose length is not known no more than [`SHORT`] bytes are asked for.
 
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
@@ -13,12 +12,18 @@ use super::connection::{Connection, Reply};
 use super::expiry::{Expiry, ask_expiry, read_expiry, time};
 use super::facts::{self, Clock};
 use super::form::{Form, LONGEST_ARGUMENT};
+use super::hints::{Hint, Hints};
 use super::outgoing::Outgoing;
 use super::refusal;
-use super::resp::{self, Head, show};
+use super::resp::{self, Head};
 use super::scan::{Written, reading};
-use super::slots::slot;
 use super::tally::Kind;
+use super::work;
+use crate::rdb::copy::ValueForm;
+use crate::rdb::payload::payload_to_logical;
+
+/// Strings of up to so many bytes are read without asking for their length first.
+pub(crate) const SHORT: u64 = 4 << 10;
 
 /// Where the keys' expiries come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,59 +40,91 @@ impl From<Clock> for Expiries {
     }
 }
 
+/// How a key is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The first bytes of a string that is probably short.
+    Short,
+    /// All of a string.
+    Get,
+    /// Whatever it is; `known` where it is known not to be a string.
+    Dump { known: bool },
+}
+
+/// A key to be read: which of its group, its name and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) place: usize,
+    pub(crate) key: Bytes,
+    pub(crate) how: How,
+}
+
+/// How values are written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Way {
+    pub(crate) form: ValueForm,
+    /// `None` where they are not wanted.
+    pub(crate) hints: Option<Hints>,
+}
+
+impl Way {
+    /// Strings are written by `SET`.
+    pub(crate) fn plain_strings(self) -> bool {
+        self.hints.is_none()
+    }
+}
+
 /// Keys to be read together.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
-    strings: Vec<Bytes>,
-    others: Vec<Bytes>,
-    /// Bytes, as far as they can be told.
-    pub(crate) size: u64,
+    wanted: Vec<Wanted>,
     pub(crate) expiries: Expiries,
+    way: Way,
+    /// The server's work, estimated, in nanoseconds.
+    pub(crate) work: u64,
 }
 
-/// What has to be read once more.
+/// What was not written, and why.
 #[derive(Debug, Default)]
 pub(crate) struct Again {
     /// Nothing of the batch was used: the database has expiries after all.
     pub(crate) expiries_exist: bool,
-    /// Keys that are there and are no strings.
-    pub(crate) no_strings: Vec<Bytes>,
+    /// Strings that are longer than [`SHORT`], or empty, or not there: only their length tells.
+    pub(crate) long: Vec<(usize, Bytes)>,
+    /// Keys that are something else than was thought.
+    pub(crate) other: Vec<(usize, Bytes)>,
+    /// Keys of which nobody had asked the type, and that are strings.
+    pub(crate) strings: Vec<Bytes>,
+    /// Short strings that were written.
+    pub(crate) short: Vec<Bytes>,
 }
 
 impl Batch {
     /// An empty one.
-    pub(crate) fn new(expiries: Expiries) -> Self {
-        Self { strings: Vec::new(), others: Vec::new(), size: 0, expiries }
+    pub(crate) fn new(expiries: Expiries, way: Way) -> Self {
+        let work = if matches!(expiries, Expiries::NoneHere(_)) { work::TRANSACTION } else { work::MULTI };
+        Self { wanted: Vec::new(), expiries, way, work }
     }
 
-    /// Adds a key whose value is a string, or something else.
-    pub(crate) fn add(&mut self, key: Bytes, string: bool, size: u64) {
-        self.size += size;
-        if string { self.strings.push(key) } else { self.others.push(key) }
+    /// What a key adds to the server's work.
+    pub(crate) fn cost(how: How, size: u64) -> u64 {
+        work::EXPIRY
+            + match how {
+                // Its name says what it is, so it is as short as most.
+                How::Short => work::read(64),
+                How::Get => work::read(size),
+                How::Dump { .. } => work::dumped(size),
+            }
+    }
+
+    /// Adds a key of so many bytes.
+    pub(crate) fn add(&mut self, wanted: Wanted, size: u64) {
+        self.work += Self::cost(wanted.how, size);
+        self.wanted.push(wanted);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.strings.len() + self.others.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn keys(&self) -> impl Iterator<Item = &Bytes> {
-        self.strings.iter().chain(&self.others)
-    }
-
-    /// The same keys in batches of one slot each, in the order of the slots.
-    pub(crate) fn by_slot(self) -> Vec<Self> {
-        let mut found: BTreeMap<u16, Self> = BTreeMap::new();
-        let keys =
-            self.strings.into_iter().map(|key| (key, true)).chain(self.others.into_iter().map(|key| (key, false)));
-        for (key, string) in keys {
-            let batch = found.entry(slot(&key)).or_insert_with(|| Self::new(self.expiries));
-            batch.add(key, string, 0);
-        }
-        found.into_values().collect()
+        self.wanted.len()
     }
 
     /// Writes the transaction.
@@ -99,37 +136,44 @@ impl Batch {
                 if clock == Clock::Left {
                     out.command(&[b"TIME"]);
                 }
-                self.keys().for_each(|key| ask_expiry(out, clock, key));
+                self.wanted.iter().for_each(|wanted| ask_expiry(out, clock, &wanted.key));
             }
         }
-        if !self.strings.is_empty() {
-            let out = out.begin(1 + self.strings.len() as u64, b"MGET");
-            self.strings.iter().for_each(|key| resp::argument(out, key));
+        let last = SHORT.to_string();
+        for wanted in &self.wanted {
+            if let Some(hints) = self.way.hints {
+                hints.ask(out, &wanted.key);
+            }
+            match wanted.how {
+                How::Short => out.command(&[b"GETRANGE", &wanted.key, b"0", last.as_bytes()]),
+                How::Get => out.command(&[b"GET", &wanted.key]),
+                How::Dump { .. } => out.command(&[b"DUMP", &wanted.key]),
+            }
         }
-        self.others.iter().for_each(|key| out.command(&[b"DUMP", key]));
         out.command(&[b"EXEC"]);
+    }
+
+    /// Requests before those for the values.
+    fn timed(&self) -> usize {
+        match self.expiries {
+            Expiries::NoneHere(_) => 1,
+            Expiries::Asked(clock) => usize::from(clock == Clock::Left) + self.len(),
+        }
+    }
+
+    fn each(&self) -> usize {
+        1 + usize::from(self.way.hints.is_some())
     }
 
     /// What the request at this place inside the transaction was about, for messages.
     fn about(&self, place: usize) -> String {
-        let timed = match self.expiries {
-            Expiries::NoneHere(_) => 1,
-            Expiries::Asked(clock) => {
-                let first = usize::from(clock == Clock::Left);
-                if let Some(key) = place.checked_sub(first).and_then(|place| self.keys().nth(place)) {
-                    return reading(key);
-                }
-                first + self.len()
-            }
+        let at = match place.checked_sub(self.timed()) {
+            Some(place) => Some(place / self.each()),
+            None => place.checked_sub(self.timed() - self.len().min(self.timed())),
         };
-        let place = place.saturating_sub(timed);
-        match (&self.strings[..], self.others.get(place.saturating_sub(usize::from(!self.strings.is_empty())))) {
-            ([key], _) if place == 0 => reading(key),
-            ([first, rest @ ..], _) if place == 0 => {
-                format!("reading {} keys, of which the first is {}", 1 + rest.len(), show(first))
-            }
-            (_, Some(key)) => reading(key),
-            _ => "reading keys".to_owned(),
+        match at.and_then(|at| self.wanted.get(at)) {
+            Some(wanted) => reading(&wanted.key),
+            None => "reading keys".to_owned(),
         }
     }
 
@@ -143,55 +187,82 @@ impl Batch {
         form: &mut Form,
         written: &mut Written,
     ) -> Result<Again, Failure> {
-        let timed = match self.expiries {
-            Expiries::NoneHere(_) => 1,
-            Expiries::Asked(clock) => usize::from(clock == Clock::Left) + self.len(),
-        };
-        let requests = timed + usize::from(!self.strings.is_empty()) + self.others.len();
-        begin(connection, requests, |place| self.about(place)).await?;
+        begin(connection, self.timed() + self.each() * self.len(), |place| self.about(place)).await?;
         let mut again = Again::default();
         let expiries = self.read_expiries(connection).await?;
         again.expiries_exist = expiries.is_none();
-        let expiry = |place: usize| expiries.as_ref().map(|all| all.get(place).copied().unwrap_or(Expiry::Never));
-        if !self.strings.is_empty() {
-            match connection.head().await? {
-                Head::Array(count) if count == self.strings.len() as u64 => {}
-                Head::Error(error) => return Err(refusal::failure(&error, self.about(timed))),
-                head => return Err(connection.unexpected("`MGET`", &head)),
-            }
-            for (place, key) in self.strings.iter().enumerate() {
-                match (connection.head().await?, expiry(place)) {
-                    (Head::Bulk(length), None | Some(Expiry::Gone)) => skip(connection, length).await?,
-                    (Head::Bulk(length), Some(expiry)) => {
-                        string(connection, form, key, length, expiry).await?;
-                        written.types.add(Kind::String);
-                        written.expires += u64::from(expiry != Expiry::Never);
-                    }
-                    (Head::Nil, None) => {}
-                    (Head::Nil, Some(Expiry::Gone)) => written.vanished += 1,
-                    // It is there and no string, or (without expiries) perhaps not there: `DUMP` will tell.
-                    (Head::Nil, Some(_)) => again.no_strings.push(key.clone()),
-                    (head, _) => return Err(connection.unexpected("`MGET`", &head)),
+        for (place, wanted) in self.wanted.iter().enumerate() {
+            let hint = match self.way.hints {
+                Some(hints) => hints.read(connection).await?,
+                None => None,
+            };
+            let head = connection.head().await?;
+            let Some(expiries) = &expiries else {
+                if let Head::Bulk(length) = head {
+                    skip(connection, length).await?;
                 }
-            }
-        }
-        for (place, key) in self.others.iter().enumerate() {
-            match (connection.head().await?, expiry(self.strings.len() + place)) {
-                (Head::Bulk(length), None) => skip(connection, length).await?,
-                (Head::Bulk(length), Some(Expiry::Gone)) => {
+                continue;
+            };
+            let expiry = expiries.get(place).copied().unwrap_or(Expiry::Never);
+            let key = &wanted.key;
+            let kind = match (head, wanted.how) {
+                (Head::Bulk(length), _) if expiry == Expiry::Gone => {
                     skip(connection, length).await?;
                     written.vanished += 1;
+                    continue;
                 }
-                (Head::Bulk(length), Some(expiry)) => {
-                    let kind = payload(connection, form, key, length, expiry).await?;
-                    written.types.add(kind);
-                    written.expires += u64::from(expiry != Expiry::Never);
+                (Head::Nil, _) if expiry == Expiry::Gone => {
+                    written.vanished += 1;
+                    continue;
                 }
-                (Head::Nil, None) => {}
-                (Head::Nil, Some(_)) => written.vanished += 1,
+                (Head::Bulk(length), How::Short) if length == 0 || length > SHORT => {
+                    skip(connection, length).await?;
+                    again.long.push((wanted.place, key.clone()));
+                    continue;
+                }
+                (Head::Bulk(length), How::Short | How::Get) => {
+                    string(connection, form, key, length, expiry).await?;
+                    if wanted.how == How::Short {
+                        again.short.push(key.clone());
+                    }
+                    Kind::String
+                }
+                (Head::Bulk(length), How::Dump { .. }) if self.way.form == ValueForm::Logical => {
+                    let payload = connection.text(length).await?;
+                    let kind = Kind::of_payload(payload.first().copied().unwrap_or(u8::MAX));
+                    let at = if let Expiry::At(at) = expiry { Some(at) } else { None };
+                    if kind != Kind::String {
+                        // What it was before it was taken apart by more than one command.
+                        form.command(&[b"DEL", key]);
+                    }
+                    let (_, lost) = payload_to_logical(form, key, payload, at).await?;
+                    written.lost_pending += lost;
+                    kind
+                }
+                (Head::Bulk(length), How::Dump { known }) => {
+                    let plain = !known && self.way.plain_strings();
+                    match payload(connection, form, key, length, (expiry, hint, plain)).await? {
+                        Some(kind) => kind,
+                        None => {
+                            again.strings.push(key.clone());
+                            continue;
+                        }
+                    }
+                }
+                // Not there, or something else by now.
+                (Head::Nil, _) => {
+                    again.other.push((wanted.place, key.clone()));
+                    continue;
+                }
+                (Head::Error(error), How::Short | How::Get) if error.starts_with("WRONGTYPE") => {
+                    again.other.push((wanted.place, key.clone()));
+                    continue;
+                }
                 (Head::Error(error), _) => return Err(refusal::failure(&error, reading(key))),
-                (head, _) => return Err(connection.unexpected("`DUMP`", &head)),
-            }
+                (head, _) => return Err(connection.unexpected("reading a value", &head)),
+            };
+            written.types.add(kind);
+            written.expires += u64::from(expiry != Expiry::Never);
         }
         Ok(again)
     }
@@ -215,8 +286,8 @@ impl Batch {
             Clock::Left => Some(time(connection).await?),
         };
         let mut expiries = Vec::with_capacity(self.len());
-        for key in self.keys() {
-            expiries.push(read_expiry(connection, key, now).await?);
+        for wanted in &self.wanted {
+            expiries.push(read_expiry(connection, &wanted.key, now).await?);
         }
         Ok(Some(expiries))
     }
@@ -231,6 +302,22 @@ pub(crate) async fn begin(
     requests: usize,
     about: impl Fn(usize) -> String,
 ) -> Result<(), Failure> {
+    if begin_watched(connection, requests, about).await? {
+        Ok(())
+    } else {
+        Err(connection.unexpected("`EXEC`", &"nothing"))
+    }
+}
+
+/// The same, where the transaction is carried out only if what the connection watches has not changed; false where it has.
+///
+/// # Errors
+/// As [`begin`].
+pub(crate) async fn begin_watched(
+    connection: &mut Connection,
+    requests: usize,
+    about: impl Fn(usize) -> String,
+) -> Result<bool, Failure> {
     match connection.head().await? {
         Head::Simple(_) => {}
         Head::Error(error) => return Err(refusal::failure(&error, "asking `MULTI`")),
@@ -244,14 +331,15 @@ pub(crate) async fn begin(
         }
     }
     match connection.head().await? {
-        Head::Array(count) if count == requests as u64 => Ok(()),
+        Head::Array(count) if count == requests as u64 => Ok(true),
+        Head::Nil => Ok(false),
         Head::Error(error) => Err(refusal::failure(&error, "asking `EXEC`")),
         head => Err(connection.unexpected("`EXEC`", &head)),
     }
 }
 
 /// Reads a value that is not wanted.
-async fn skip(connection: &mut Connection, length: u64) -> Result<(), Failure> {
+pub(crate) async fn skip(connection: &mut Connection, length: u64) -> Result<(), Failure> {
     let mut left = length;
     while left > 0 {
         connection.piece(&mut left).await?;
@@ -304,26 +392,32 @@ async fn string(
     Ok(())
 }
 
+/// Writes a `RESTORE`, and gives the value's type; `None`, and nothing written, for a string that is to be written `plain`ly.
 async fn payload(
     connection: &mut Connection,
     form: &mut Form,
     key: &[u8],
     length: u64,
-    expiry: Expiry,
-) -> Result<Kind, Failure> {
+    (expiry, hint, plain): (Expiry, Option<Hint>, bool),
+) -> Result<Option<Kind>, Failure> {
     if length > LONGEST_ARGUMENT {
         return Err(too_long(key, length));
     }
-    let out = form.begin_command(6);
+    let mut left = length;
+    let first = connection.piece(&mut left).await?;
+    let kind = Kind::of_payload(first.first().copied().unwrap_or(u8::MAX));
+    if plain && kind == Kind::String {
+        skip(connection, left).await?;
+        return Ok(None);
+    }
+    let out = form.begin_command(6 + 2 * u64::from(hint.is_some()));
     resp::argument(out, b"RESTORE");
     resp::argument(out, key);
     resp::number_argument(out, if let Expiry::At(at) = expiry { at } else { 0 });
     resp::length(out, length);
-    let mut left = length;
-    let mut kind = None;
+    form.piece(first).await?;
     while left > 0 {
         let piece = connection.piece(&mut left).await?;
-        kind.get_or_insert_with(|| Kind::of_payload(piece.first().copied().unwrap_or(u8::MAX)));
         form.piece(piece).await?;
     }
     connection.bulk_end().await?;
@@ -331,7 +425,10 @@ async fn payload(
     out.extend_from_slice(b"\r\n");
     resp::argument(out, b"REPLACE");
     resp::argument(out, b"ABSTTL");
-    Ok(kind.unwrap_or(Kind::Other))
+    if let Some(hint) = hint {
+        hint.write(out);
+    }
+    Ok(Some(kind))
 }
 
 #[cfg(test)]
@@ -340,16 +437,26 @@ mod tests {
 
     #[test]
     fn a_refusal_inside_a_transaction_is_told_by_its_key() {
-        let mut batch = Batch::new(Expiries::Asked(Clock::Left));
-        for (key, string) in [("a", true), ("b", true), ("c", false), ("d", false)] {
-            batch.add(Bytes::from_static(key.as_bytes()), string, 1);
+        for (expiries, hints, first) in [
+            (Expiries::Asked(Clock::Left), None, 1),
+            (Expiries::Asked(Clock::At), None, 0),
+            (Expiries::Asked(Clock::At), Some(Hints::Idle), 0),
+        ] {
+            let mut batch = Batch::new(expiries, Way { hints, ..Way::default() });
+            for (place, key) in ["a", "b", "c"].into_iter().enumerate() {
+                let how = if place == 1 { How::Dump { known: true } } else { How::Get };
+                batch.add(Wanted { place, key: Bytes::from_static(key.as_bytes()), how }, 1);
+            }
+            let named =
+                |place: usize, key: &str| assert!(batch.about(place).contains(&format!("key `{key}`")), "{place}");
+            for (place, key) in ["a", "b", "c"].into_iter().enumerate() {
+                named(first + place, key);
+                named(first + 3 + place * batch.each(), key);
+                named(first + 3 + place * batch.each() + batch.each() - 1, key);
+            }
         }
-        let named = |place: usize, key: &str| assert!(batch.about(place).contains(&format!("key `{key}`")), "{place}");
-        // TIME, four PTTL, MGET, two DUMP.
-        (1..=4).zip(["a", "b", "c", "d"]).for_each(|(place, key)| named(place, key));
-        assert!(batch.about(5).contains("2 keys, of which the first is `a`"));
-        (6..=7).zip(["c", "d"]).for_each(|(place, key)| named(place, key));
-        batch.strings.clear();
-        (3..=4).zip(["c", "d"]).for_each(|(place, key)| assert!(batch.about(place).contains(key)));
+        let mut batch = Batch::new(Expiries::NoneHere(0), Way::default());
+        batch.add(Wanted { place: 0, key: Bytes::from_static(b"a"), how: How::Short }, 1);
+        assert!(batch.about(1).contains("key `a`") && !batch.about(0).contains('`'));
     }
 }

@@ -10,10 +10,13 @@ use aquifer_tests::redis_server::RedisServer;
 use redis::cmd;
 use serde_json::json;
 
-use super::rig::{many_strings, restore, run, scan};
+use super::rig::{by_scan, many_strings, restore, run, scan};
 
 /// Writes until it is told to stop.
-fn writer(server: &RedisServer, write: impl Fn(&mut redis::Connection, u64) + Send + 'static) -> impl FnOnce() {
+pub(crate) fn writer(
+    server: &RedisServer,
+    write: impl Fn(&mut redis::Connection, u64) + Send + 'static,
+) -> impl FnOnce() {
     let (mut client, stop) = (server.client(), Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
@@ -108,8 +111,8 @@ async fn an_expiry_that_appears_in_a_database_without_any_is_kept() {
     many_strings(&server, 50_000);
     let url = server.socket_url();
     let reading = tokio::spawn(async move {
-        // Small requests, so that it takes a while.
-        run_alone(RedisDump, json!({"url": url, "source": "scan", "batch": {"keys": 2}}), Input::None).await
+        // A fifth of the server's time, so that it takes a while.
+        run_alone(RedisDump, by_scan(&url, json!({"impact": "gentle"})), Input::None).await
     });
     let begun = Instant::now();
     while !server.cli(&["INFO", "commandstats"]).contains("cmdstat_exec") {
@@ -194,7 +197,8 @@ async fn keys_that_a_shrinking_table_shows_twice_are_written_once() {
     stop();
     outcome.result.expect("a dump");
     let to = RedisServer::start();
-    restore(&to, &outcome.stdout, json!({})).await.expect("a restore, also with a key that stands there twice");
+    let outputs = restore(&to, &outcome.stdout, json!({})).await.expect("a restore");
+    assert_eq!(outputs["repeated"], 0);
     let client = &mut to.client();
     for n in (0..100_000).step_by(50) {
         let value: Option<String> = cmd("GET").arg(format!("key:{n}")).query(client).expect("a string");

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::rig::{digest, dumped, fill, fill_database, in_ms, many, portrait, restore, run};
+use super::rig::{by_scan, digest, dumped, fill, fill_database, in_ms, many, portrait, restore, run};
 
 /// A stream of one list in several commands, with an expiry.
 async fn long_list() -> (RedisServer, Vec<u8>) {
@@ -83,7 +83,7 @@ async fn a_restore_that_dies_leaves_no_key_in_part_and_the_next_one_completes_it
         assert_eq!(to.cli(&["LRANGE", "queue", "0", "-1"]), if older { "mine\n" } else { "\n" });
 
         // What is left is in no dump and in no digest.
-        let outcome = run_alone(RedisDump, json!({"url": to.url()}), Input::None).await;
+        let outcome = run_alone(RedisDump, by_scan(&to.url(), json!({})), Input::None).await;
         assert_eq!(outcome.result.expect("a dump")["keys"], u64::from(older));
         assert!(outcome.messages.iter().any(|(_, text)| text.contains("left out")), "{:?}", outcome.messages);
         assert!(!outcome.stdout.windows(8).any(|part| part == b"aquifer:"), "it must not be carried into a backup");

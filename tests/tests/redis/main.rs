@@ -13,4 +13,5 @@ mod replication;
 mod replication_fails;
 mod rig;
 mod round_trip;
+mod scan;
 mod verify;

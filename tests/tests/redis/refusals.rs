@@ -12,10 +12,10 @@ use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{dump, dumped, fill, fill_database, many_strings, restore, run};
+use super::rig::{by_scan, dump, dumped, fill, fill_database, many_strings, restore, run};
 
 async fn dump_with(params: Json) -> Result<Json, Failure> {
-    run_alone(RedisDump, params, Input::None).await.result
+    run_alone(RedisDump, by_scan("", params), Input::None).await.result
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,24 +58,26 @@ async fn what_an_acl_forbids_fails_the_dump() {
     many_strings(&server, 2000);
     run(&mut server.client(), "SET secret:1 x");
     run(&mut server.client(), "HSET secret:2 f v");
+    run(&mut server.client(), &format!("SET long {}", "x".repeat(5000)));
     let all =
         "ACL SETUSER reader on >word ~* resetchannels +@read +@connection +@transaction +info +time +select +function";
     for (rule, word) in [
         ("-scan", "scan"),
-        ("-mget", "mget"),
+        ("-getrange", "getrange"),
+        ("-strlen", "strlen"),
         ("-dump", "dump"),
         ("-exec", "exec"),
         ("-info", "info"),
         ("-memory", "memory"),
         ("-pexpiretime", "pexpiretime"),
         ("-function", "function"),
-        ("resetkeys ~key:* ~here ~list ~timed", "secret:"),
-        ("resetkeys ~key:* ~here ~list ~timed %W~secret:*", "secret:"),
+        ("resetkeys ~key:* ~here ~list ~timed ~long", "secret:"),
+        ("resetkeys ~key:* ~here ~list ~timed ~long %W~secret:*", "secret:"),
     ] {
         run(&mut server.client(), "ACL DELUSER reader");
         run(&mut server.client(), all);
-        let params = json!({"url": server.url(), "username": "reader", "password": "word", "source": "scan"});
-        assert_eq!(dump_with(params.clone()).await.expect("all that is needed")["keys"], 2005);
+        let params = json!({"url": server.url(), "username": "reader", "password": "word"});
+        assert_eq!(dump_with(params.clone()).await.expect("all that is needed")["keys"], 2006);
         run(&mut server.client(), &format!("ACL SETUSER reader {rule}"));
         let failure = dump_with(params).await.expect_err(rule);
         assert_eq!(failure.kind, FailureKind::Unauthorized, "{rule}: {}", failure.message);
@@ -89,9 +91,8 @@ async fn the_rights_that_are_documented_are_enough_to_restore() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
     let stream = dumped(&from).await;
-    let stored =
-        "+select +echo +set +restore +del +rpush +hset +sadd +zadd +pexpireat +function|load +time +unlink +exists";
-    let parts = "+client|getname +client|setname +sadd +srem +llen +hlen +scard +zcard";
+    let stored = "+select +echo +set +restore +del +rpush +hset +sadd +zadd +xadd +xsetid +xgroup|create +xgroup|createconsumer +xclaim +append +xlen +pexpireat +function|load +time +unlink +exists";
+    let parts = "+client|getname +client|setname +sadd +srem +strlen +llen +hlen +scard +zcard";
     for (params, more) in [
         (json!({}), "+renamenx"),
         (json!({"onConflict": "replace"}), "+rename +multi +exec"),
@@ -176,7 +177,7 @@ async fn nobody_there_is_said_soon() {
 
     let cancel = CancellationToken::new();
     let stopping = cancel.clone();
-    let running = tokio::spawn(run_alone_until(RedisDump, json!({"url": url}), Input::None, cancel));
+    let running = tokio::spawn(run_alone_until(RedisDump, by_scan(&url, json!({})), Input::None, cancel));
     // Both are held open: one that is closed would be a server that went away.
     let _first = silent.accept().await.expect("the one that gave up");
     let _second = silent.accept().await.expect("the one that is stopped");
@@ -236,7 +237,7 @@ fn wait_for_dump(server: &RedisServer) {
 }
 
 async fn dump_slowly(url: String) -> Result<Json, Failure> {
-    run_alone(RedisDump, json!({"url": url, "source": "scan", "batch": {"keys": 1}}), Input::None).await.result
+    run_alone(RedisDump, by_scan(&url, json!({"impact": "gentle"})), Input::None).await.result
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +263,7 @@ async fn a_server_that_hangs_holds_nothing_up() {
     hang(&to, nix::sys::signal::Signal::SIGSTOP);
     let dumping = tokio::spawn(run_alone_until(
         RedisDump,
-        json!({"url": from.socket_url(), "source": "scan", "batch": {"keys": 1}}),
+        by_scan(&from.socket_url(), json!({"impact": "gentle"})),
         Input::None,
         cancel.clone(),
     ));
@@ -313,7 +314,7 @@ async fn a_database_in_the_url_leaves_the_others_out_aloud() {
     let server = RedisServer::start();
     fill_database(&server, 0);
     fill_database(&server, 3);
-    let outcome = run_alone(RedisDump, json!({"url": format!("{}/3", server.url())}), Input::None).await;
+    let outcome = run_alone(RedisDump, by_scan(&format!("{}/3", server.url()), json!({})), Input::None).await;
     assert_eq!(outcome.result.expect("a dump")["databases"], json!([3]));
     assert!(outcome.messages.iter().any(|(_, text)| text.contains("left out: 0")), "{:?}", outcome.messages);
     let params = json!({"url": server.url(), "databases": [3, 0, 3, 9]});
@@ -323,7 +324,9 @@ async fn a_database_in_the_url_leaves_the_others_out_aloud() {
 #[tokio::test(flavor = "multi_thread")]
 async fn params_that_contradict_are_refused_before_anything_runs() {
     let dump_wrong = [
-        json!({"url": "redis://h", "batch": {"keys": 0}}),
+        json!({"url": "redis://h", "impact": "none"}),
+        json!({"url": "redis://h", "hints": true, "form": "logical"}),
+        json!({"url": "redis://h", "filter": {"types": ["text"]}}),
         json!({"url": "redis://h", "databases": []}),
         json!({"url": "redis://h", "username": "me"}),
         json!({"url": "redis://h", "tls": {}}),

@@ -13,13 +13,29 @@ use bytes::Bytes;
 use redis::{Connection, Value, cmd};
 use serde_json::{Value as Json, json};
 
+/// The params of a dump by scan: the one place that says so.
+pub(crate) fn by_scan(url: &str, params: Json) -> Json {
+    merged(json!({"url": url, "source": "scan"}), params)
+}
+
+/// Params and more of them.
+pub(crate) fn merged(mut all: Json, params: Json) -> Json {
+    all.as_object_mut().expect("a map").extend(params.as_object().expect("a map").clone());
+    all
+}
+
 pub(crate) async fn dump(server: &RedisServer) -> Outcome {
     run_alone(RedisDump, json!({"url": server.socket_url()}), Input::None).await
 }
 
 /// A dump by scan.
 pub(crate) async fn scan(server: &RedisServer) -> Outcome {
-    run_alone(RedisDump, json!({"url": server.socket_url(), "source": "scan"}), Input::None).await
+    scan_with(server, json!({})).await
+}
+
+/// A dump by scan with more params than the url.
+pub(crate) async fn scan_with(server: &RedisServer, params: Json) -> Outcome {
+    run_alone(RedisDump, by_scan(&server.socket_url(), params), Input::None).await
 }
 
 /// A dump by scan that must succeed; gives the stream. In it, big values are written by several commands, which is harder on
@@ -32,8 +48,7 @@ pub(crate) async fn dumped(server: &RedisServer) -> Vec<u8> {
 
 /// A restore with more params than the url.
 pub(crate) async fn restore(server: &RedisServer, stream: &[u8], params: Json) -> Result<Json, Failure> {
-    let mut all = json!({"url": server.socket_url()});
-    all.as_object_mut().expect("a map").extend(params.as_object().expect("a map").clone());
+    let all = merged(json!({"url": server.socket_url()}), params);
     // Pieces of an odd size, so that nothing depends on where they are cut.
     let pieces = stream.chunks(100_003).map(Bytes::copy_from_slice).collect();
     run_alone(RedisRestore, all, Input::Finished(pieces)).await.result

@@ -5,7 +5,7 @@ use aquifer_functions::redis_dump::RedisDump;
 use aquifer_tests::redis_server::{Certificates, RedisServer};
 use serde_json::json;
 
-use super::rig::{digest, dumped, fill, fill_database, functions, portrait, restore, run, scan};
+use super::rig::{by_scan, digest, dumped, fill, fill_database, functions, portrait, restore, run, scan, scan_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_comes_back() {
@@ -58,14 +58,17 @@ async fn an_unchanged_server_gives_the_same_bytes() {
     fill(&from);
     fill_database(&from, 3);
     let stream = dumped(&from).await;
-    assert!(stream == dumped(&from).await);
-    assert!(dumped(&from).await == dumped(&from).await);
-    let small = json!({"url": from.url(), "source": "scan", "batch": {"keys": 1, "bytes": 1}});
-    let slow = run_alone(RedisDump, small, Input::None).await;
-    slow.result.expect("a dump in small steps");
-    let to = RedisServer::start();
-    restore(&to, &slow.stdout, json!({})).await.expect("a restore");
-    assert_eq!(portrait(&to), portrait(&from));
+    let again = dumped(&from).await;
+    let differs = stream.iter().zip(&again).position(|(one, other)| one != other);
+    let around =
+        |stream: &[u8], at: usize| stream[at.saturating_sub(200)..].iter().take(300).copied().collect::<Vec<u8>>();
+    let shown = differs.map(|at| [around(&stream, at), around(&again, at)].map(|part| part.escape_ascii().to_string()));
+    assert!(stream == again, "at {differs:?}: {shown:?}");
+    for impact in ["gentle", "full"] {
+        let other = scan_with(&from, json!({"impact": impact})).await;
+        other.result.expect("a dump in smaller or larger steps");
+        assert!(stream == other.stdout, "{impact}: the pace must not show");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,8 +229,9 @@ async fn tls_is_spoken_with_those_who_are_trusted() {
     let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "no"]);
     run(&mut server.client(), "SET a b");
     let url = format!("rediss://127.0.0.1:{}", server.port());
-    let dump =
-        async |tls: serde_json::Value| run_alone(RedisDump, json!({"url": url, "tls": tls}), Input::None).await.result;
+    let dump = async |tls: serde_json::Value| {
+        run_alone(RedisDump, by_scan(&url, json!({"tls": tls})), Input::None).await.result
+    };
     let ca = certificates.path("ca.crt");
     assert_eq!(dump(json!({"caFile": ca})).await.expect("trusted")["keys"], 1);
     assert_eq!(dump(json!({"insecure": true})).await.expect("not asked")["keys"], 1);
@@ -244,10 +248,10 @@ async fn a_client_certificate_is_shown() {
     let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "yes"]);
     let [ca, cert, key] = ["ca.crt", "server.crt", "server.key"].map(|name| certificates.path(name));
     let url = format!("rediss://127.0.0.1:{}", server.port());
-    let without = run_alone(RedisDump, json!({"url": url, "tls": {"caFile": ca}}), Input::None).await;
+    let without = run_alone(RedisDump, by_scan(&url, json!({"tls": {"caFile": ca}})), Input::None).await;
     without.result.expect_err("no certificate");
     let tls = json!({"caFile": ca, "certFile": cert, "keyFile": key});
-    run_alone(RedisDump, json!({"url": url, "tls": tls}), Input::None).await.result.expect("one that is trusted");
+    run_alone(RedisDump, by_scan(&url, json!({"tls": tls})), Input::None).await.result.expect("one that is trusted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

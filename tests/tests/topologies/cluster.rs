@@ -84,7 +84,7 @@ async fn keys_go_from_any_shape_into_any_other() {
     assert_eq!(three.keys().to_string(), single.cli(&["DBSIZE"]).trim());
 
     // Of replicas, unless told otherwise; and steady.
-    let params = json!({"batch": {"keys": 100}});
+    let params = json!({"impact": "gentle"});
     let outcome = dump(&three.replicas[1].url(), params.clone()).await;
     let outputs = outcome.result.expect("a dump");
     assert_eq!((&outputs["shards"], &outputs["databases"]), (&json!(3), &json!([0])));

@@ -11,8 +11,7 @@ use crate::rdb::input::{Input, Source};
 use crate::rdb::value::Values;
 use crate::rdb::visit::Role;
 use crate::redis::digest::Hasher;
-use crate::redis::digest_stream::Counters;
-use crate::redis::elements::{Elements, Teller};
+use crate::redis::elements::{Elements, Measure, Teller};
 use crate::redis::expiry::Expiry;
 use crate::redis::hashes::Hashed;
 use crate::redis::parser::Parser;
@@ -40,24 +39,24 @@ impl Source for Passing<'_> {
 ///
 /// # Errors
 /// It is damaged.
-pub(super) async fn whole(payload: Bytes, counters: Counters, expiry: Expiry) -> Result<Hashed, Failure> {
+pub(super) async fn whole(payload: Bytes, measure: Measure, expiry: Expiry) -> Result<Hashed, Failure> {
     let length = payload.len() as u64;
-    hashed(Input::new(Some(payload), "the payload"), length, counters, expiry).await
+    hashed(Input::new(Some(payload), "the payload"), length, measure, expiry).await
 }
 
 /// Hashes the payload that comes next.
 ///
 /// # Errors
 /// It is damaged, or the stream is.
-pub(super) async fn long(parser: &mut Parser, counters: Counters, expiry: Expiry) -> Result<Hashed, Failure> {
+pub(super) async fn long(parser: &mut Parser, measure: Measure, expiry: Expiry) -> Result<Hashed, Failure> {
     let left = parser.argument().await?.unwrap_or(0);
-    hashed(Input::new(Passing { parser, left }, "the payload"), left, counters, expiry).await
+    hashed(Input::new(Passing { parser, left }, "the payload"), left, measure, expiry).await
 }
 
 async fn hashed<S: Source>(
     mut input: Input<S>,
     length: u64,
-    counters: Counters,
+    measure: Measure,
     expiry: Expiry,
 ) -> Result<Hashed, Failure> {
     let number = input.byte().await?;
@@ -66,7 +65,7 @@ async fn hashed<S: Source>(
     let layout = Layout::of(number, valkey).filter(|layout| *layout != Layout::Module);
     let (kind, value, entries) = match layout {
         Some(layout) => {
-            let mut elements = Elements::new(layout.kind(), counters, false);
+            let mut elements = Elements::new(layout.kind(), measure, false);
             let mut teller = Teller { to: &mut elements, role: Role::Whole };
             Values::default().tell(layout, &mut input, &mut teller).await?;
             let (value, entries) = elements.finish();

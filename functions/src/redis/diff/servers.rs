@@ -10,10 +10,12 @@ use bytes::Bytes;
 
 use super::{Found, How, Rules};
 use crate::redis::connection::{Connection, Reply};
+use crate::redis::digest::ExpiryIn;
 use crate::redis::digest_stream::Counters;
 use crate::redis::expiry::Expiry;
 use crate::redis::facts::Facts;
-use crate::redis::hashes::{Hashed, Walk, page};
+use crate::redis::hashes::{Glance, Hashed, Walk, page};
+use crate::redis::pace::Pace;
 use crate::redis::resp::show;
 use crate::redis::tally::{Kind, thousands};
 
@@ -25,6 +27,7 @@ const MOST_SUSPECTS: usize = 512;
 pub(crate) struct Side {
     pub(crate) connection: Connection,
     pub(crate) facts: Facts,
+    pub(crate) pace: Pace,
 }
 
 impl Side {
@@ -38,14 +41,20 @@ impl Side {
     }
 
     /// What stands under these keys.
-    pub(crate) async fn page(&mut self, counters: Counters, keys: &[Bytes]) -> Result<Vec<Option<Hashed>>, Failure> {
-        page(&mut self.connection, self.facts.clock, counters, keys).await
+    pub(crate) async fn page(
+        &mut self,
+        counters: Counters,
+        expiry: ExpiryIn,
+        keys: &[Bytes],
+    ) -> Result<Vec<Option<Hashed>>, Failure> {
+        let (clock, field_expiry) = (self.facts.clock, self.facts.field_expiry);
+        page(&mut self.connection, Glance { clock, field_expiry, counters, expiry }, &mut self.pace, keys).await
     }
 
     /// What stands under a key, in a few words.
     pub(crate) async fn describe(&mut self, key: &[u8], hashed: Option<&Hashed>) -> Result<Option<String>, Failure> {
         let Some(hashed) = hashed else { return Ok(None) };
-        let name = hashed.kind.name();
+        let name = hashed.kind.noun();
         let (length, unit): (&[u8], &str) = match hashed.kind {
             Kind::String => (b"STRLEN", "bytes"),
             Kind::List => (b"LLEN", "elements"),
@@ -94,7 +103,7 @@ impl<'a> Servers<'a> {
         self.right.select(right).await?;
         let pattern = self.rules.filter.only_pattern();
         let mut walk = Walk::new();
-        while let Some(keys) = walk.next(&mut self.left.connection, pattern).await? {
+        while let Some(keys) = walk.next(&mut self.left.connection, pattern, &mut self.left.pace).await? {
             let keys = self.wanted(keys);
             let (here, there) = self.both(&keys).await?;
             for ((key, here), there) in keys.into_iter().zip(&here).zip(&there) {
@@ -106,7 +115,7 @@ impl<'a> Servers<'a> {
             self.proceed(left, MOST_SUSPECTS).await?;
         }
         let mut walk = Walk::new();
-        while let Some(keys) = walk.next(&mut self.right.connection, pattern).await? {
+        while let Some(keys) = walk.next(&mut self.right.connection, pattern, &mut self.right.pace).await? {
             let keys = self.wanted(keys);
             keys.iter().for_each(|key| self.left.connection.push(&[b"EXISTS", key]));
             self.left.connection.flush().await?;
@@ -138,7 +147,8 @@ impl<'a> Servers<'a> {
 
     async fn both(&mut self, keys: &[Bytes]) -> Result<(Vec<Option<Hashed>>, Vec<Option<Hashed>>), Failure> {
         let counters = self.rules.counters;
-        tokio::try_join!(self.left.page(counters, keys), self.right.page(counters, keys))
+        let expiry = self.rules.expiry;
+        tokio::try_join!(self.left.page(counters, expiry, keys), self.right.page(counters, expiry, keys))
     }
 
     /// Looks at the suspects again once there are so many of them.

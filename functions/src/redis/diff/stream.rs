@@ -96,7 +96,7 @@ impl<'a> Streamed<'a> {
         self.at = (0, self.databases.place(0));
         self.right.select(self.at.1).await?;
         while let Some(item) = contents.next().await? {
-            self.counters = contents.counters;
+            self.counters = contents.measure.counters;
             match item {
                 Item::Database(index) => {
                     self.flush().await?;
@@ -145,7 +145,7 @@ impl<'a> Streamed<'a> {
             return Ok(batch);
         }
         let names: Vec<Bytes> = batch.iter().map(|(key, _)| key.clone()).collect();
-        let there = self.right.page(self.counters, &names).await?;
+        let there = self.right.page(self.counters, self.rules.expiry, &names).await?;
         let mut differ = Vec::new();
         for ((key, here), there) in batch.into_iter().zip(&there) {
             let how = self.rules.compare(Some(&here), there.as_ref());
@@ -186,9 +186,15 @@ impl<'a> Streamed<'a> {
             };
             self.right.select(place).await?;
             let mut walk = Walk::new();
-            while let Some(mut keys) = walk.next(&mut self.right.connection, self.rules.filter.only_pattern()).await? {
+            while let Some(mut keys) =
+                walk.next(&mut self.right.connection, self.rules.filter.only_pattern(), &mut self.right.pace).await?
+            {
                 keys.retain(|key| self.rules.filter.name(key) && !self.keys.may_have(hash(key, place)));
-                let there = if keys.is_empty() { Vec::new() } else { self.right.page(self.counters, &keys).await? };
+                let there = if keys.is_empty() {
+                    Vec::new()
+                } else {
+                    self.right.page(self.counters, self.rules.expiry, &keys).await?
+                };
                 for (key, there) in keys.iter().zip(&there) {
                     if let Some(how @ How::OnlyRight) = self.rules.compare(None, there.as_ref())
                         && self.found.add(index, key, how, self.rules)
@@ -209,5 +215,5 @@ fn describe(hashed: &Hashed) -> String {
         Expiry::At(at) => format!(", expires at {at}"),
         Expiry::Never | Expiry::Gone => String::new(),
     };
-    format!("{}{expiry}", hashed.kind.name())
+    format!("{}{expiry}", hashed.kind.noun())
 }
