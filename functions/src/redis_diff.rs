@@ -16,7 +16,6 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::redis::connection::Connection;
 use crate::redis::contents::Contents;
 use crate::redis::databases::Databases;
 use crate::redis::diff::servers::{Servers, Side};
@@ -28,6 +27,7 @@ use crate::redis::facts::{Clock, Facts};
 use crate::redis::form::stream_type;
 use crate::redis::tally::thousands;
 use crate::redis::target::{Target, with_server};
+use crate::redis::topology;
 use crate::units::Period;
 
 pub use crate::redis::diff::{Differences, Example};
@@ -240,8 +240,8 @@ async fn servers(params: &RedisDiffParams, left: &Compared, call: &Call) -> Resu
     }
     let Servers { mut left, mut right, mut found, .. } = servers;
     if params.functions {
-        let here = digest::functions_by_name(&mut left.connection).await?;
-        let there = digest::functions_by_name(&mut right.connection).await?;
+        let here = digest::functions_by_name(&mut left.connection, &left.facts).await?;
+        let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
         found.differences.different_functions = libraries(&here, &there);
     }
     left.facts.still(&mut left.connection).await?;
@@ -263,7 +263,7 @@ async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Resul
         call.info(format!("{expired} keys of the stream have expired since, and are not looked for"));
     }
     if params.functions {
-        let there = digest::functions_by_name(&mut right.connection).await?;
+        let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
         found.differences.different_functions = libraries(&here, &there);
     }
     right.facts.still(&mut right.connection).await?;
@@ -282,7 +282,10 @@ fn at(side: &str, target: Result<Target, ParamError>) -> Result<Target, ParamErr
 }
 
 async fn side(target: &Target, call: &Call) -> Result<Side, Failure> {
-    let mut connection = Connection::open(target, call).await?;
+    let topology::Servers::One { mut connection, .. } = topology::to_read(target, None, call).await? else {
+        return Err(Failure::rejected(format!("`{}` is a node of a cluster", target.shown()))
+            .with_help("clusters are not compared key by key; `redis-digest` covers a whole one, and is the same for the same keys in any shape"));
+    };
     let facts = Facts::ask(&mut connection).await?;
     Ok(Side { connection, facts })
 }

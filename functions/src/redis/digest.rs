@@ -17,6 +17,8 @@ use sha2::{Digest as _, Sha256};
 use super::chunks::{Ends, Parts};
 use super::connection::{Connection, Reply};
 use super::expiry::Expiry;
+use super::facts::Facts;
+use super::libraries;
 use super::refusal;
 use super::resp::Head;
 use super::scan::reading;
@@ -315,9 +317,13 @@ pub(crate) fn library(name: &[u8], engine: &[u8], code: &[u8]) -> u128 {
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
-pub(crate) async fn functions_by_name(connection: &mut Connection) -> Result<BTreeMap<Bytes, u128>, Failure> {
+pub(crate) async fn functions_by_name(
+    connection: &mut Connection,
+    facts: &Facts,
+) -> Result<BTreeMap<Bytes, u128>, Failure> {
     let reply = match connection.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"]).await? {
-        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(BTreeMap::new()),
+        Reply::Error(error) if refusal::is_unknown(&error) && !facts.has_functions() => return Ok(BTreeMap::new()),
+        Reply::Error(error) => return Err(libraries::unreadable(&error)),
         reply => connection.accepted(reply, "reading the functions")?,
     };
     let hash = |library: Reply| {
@@ -333,9 +339,9 @@ pub(crate) async fn functions_by_name(connection: &mut Connection) -> Result<BTr
 ///
 /// # Errors
 /// As [`functions_by_name`].
-pub(crate) async fn functions(connection: &mut Connection) -> Result<Sum, Failure> {
+pub(crate) async fn functions(connection: &mut Connection, facts: &Facts) -> Result<Sum, Failure> {
     let mut sum = Sum::default();
-    functions_by_name(connection).await?.into_values().for_each(|hash| sum.add(hash));
+    functions_by_name(connection, facts).await?.into_values().for_each(|hash| sum.add(hash));
     Ok(sum)
 }
 

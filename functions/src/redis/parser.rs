@@ -70,11 +70,6 @@ impl Command {
     pub(crate) fn bytes(&self, place: usize) -> Bytes {
         self.args.get(place).map_or_else(Bytes::new, |range| self.raw.slice(range.clone()))
     }
-
-    /// The command as it stands in the stream.
-    pub(crate) fn raw(&self) -> &[u8] {
-        &self.raw
-    }
 }
 
 /// The beginning of a long command; [`Parser::argument`] goes on with it.

@@ -110,12 +110,14 @@ impl Rewriter {
         }
     }
 
-    /// Holds the databases that the stream's head names to the params.
+    /// Holds the databases that the stream's head names to the params; gives those that they go into.
     ///
     /// # Errors
     /// Two of them go into one.
-    pub(crate) fn expect(&mut self, databases: &[u32]) -> Result<(), Failure> {
-        self.changes.databases.expect(databases)
+    pub(crate) fn expect(&mut self, databases: &[u32]) -> Result<Vec<u32>, Failure> {
+        let rules = &mut self.changes.databases;
+        rules.expect(databases)?;
+        Ok(databases.iter().filter(|index| rules.takes(**index)).map(|index| rules.place(*index)).collect())
     }
 
     /// Takes what comes next.
