@@ -255,6 +255,7 @@ async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Resul
     let rules = params.rules(right.facts.clock == Clock::At, !right.facts.at_least((7, 0)))?;
     let exact = rules.expiry == ExpiryIn::Exact;
     let mut contents = Contents::new(stdin, rules.counters, exact, params.require_trailer);
+    contents.adapts = true;
     let mut streamed = Streamed::new(right, &rules, params.databases()?, call).await?;
     streamed.read(&mut contents).await?;
     streamed.walk().await?;

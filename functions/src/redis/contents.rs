@@ -49,6 +49,8 @@ pub(crate) struct Contents {
     pub(crate) trailer: Option<Trailer>,
     /// Which numbers of streams count: a server before 7.0 did not have all of them.
     pub(crate) counters: Counters,
+    /// They follow from the version that the head names.
+    pub(crate) adapts: bool,
     /// An expiry that is told by the time that is left is taken as one at no known moment.
     vague: bool,
     require_trailer: bool,
@@ -67,6 +69,7 @@ impl Contents {
             census: Census::default(),
             trailer: None,
             counters,
+            adapts: false,
             vague: !exact,
             require_trailer,
             headed: false,
@@ -105,7 +108,7 @@ impl Contents {
                     if offset == 0 {
                         if let Some(head) = trailer::head(&command)? {
                             self.headed = true;
-                            if facts::version(&head.redis) < (7, 0) {
+                            if self.adapts && facts::version(&head.redis) < (7, 0) {
                                 self.counters = Counters::Old;
                             }
                         }
