@@ -257,6 +257,7 @@ async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Resul
     let rules = params.rules(right.facts.clock == Clock::At, !right.facts.at_least((7, 0)))?;
     let measure = Measure { counters: rules.counters, expiry: rules.expiry };
     let mut contents = Contents::new(stdin, measure, params.require_trailer);
+    contents.adapts = true;
     let mut streamed = Streamed::new(right, &rules, params.databases()?, call).await?;
     streamed.read(&mut contents).await?;
     streamed.walk().await?;

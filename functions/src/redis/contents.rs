@@ -50,6 +50,8 @@ pub(crate) struct Contents {
     pub(crate) trailer: Option<Trailer>,
     /// What counts; of streams' numbers fewer where a server before 7.0, which did not have all of them, was dumped.
     pub(crate) measure: Measure,
+    /// They follow from the version that the head names.
+    pub(crate) adapts: bool,
     /// An expiry that is told by the time that is left is taken as one at no known moment.
     vague: bool,
     require_trailer: bool,
@@ -68,6 +70,7 @@ impl Contents {
             census: Census::default(),
             trailer: None,
             measure,
+            adapts: false,
             vague: measure.expiry != ExpiryIn::Exact,
             require_trailer,
             headed: false,
@@ -106,7 +109,7 @@ impl Contents {
                     if offset == 0 {
                         if let Some(head) = trailer::head(&command)? {
                             self.headed = true;
-                            if facts::version(&head.redis) < (7, 0) {
+                            if self.adapts && facts::version(&head.redis) < (7, 0) {
                                 self.measure.counters = Counters::Old;
                             }
                         }
