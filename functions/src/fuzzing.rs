@@ -169,6 +169,7 @@ mod tests {
             b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nvv\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n:12\r\n+OK\r\n-ERR\r\n"
                 .to_vec(),
         );
+        #[allow(clippy::disallowed_methods, reason = "how long a test runs is no param of a function")]
         let rounds = std::env::var("AQUIFER_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = |below: usize| {

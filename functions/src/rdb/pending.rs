@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_pending_is_found() {
         let mut pending = Pending::default();
-        let at = |n: u64| if n % 3 == 0 { i64::MAX - n as i64 } else { i64::MIN + n as i64 };
+        let at = |n: u64| if n.is_multiple_of(3) { i64::MAX - n as i64 } else { i64::MIN + n as i64 };
         let delivered = |n: u64| Delivered { id: (n / 5 * 2, n * u64::from(u32::MAX)), at: at(n), times: n };
         for n in 0..10_000 {
             assert!(pending.push(delivered(n)));

@@ -168,8 +168,8 @@ impl<S: Source> Rdb<S> {
                 number => {
                     let Some(layout) = Layout::of(number, self.about.valkey) else { return Err(self.unknown(number)) };
                     self.text.whole(input, LONGEST_KEY, "the name of a key", &mut self.key).await?;
-                    // Nothing is long ago enough to be no expiry at all.
-                    let expires = expires.map(|at: i64| u64::try_from(at).unwrap_or(0).max(1));
+                    // -1 stands for none, as in the server; nothing else is long ago enough to be none.
+                    let expires = expires.filter(|at| *at != -1).map(|at: i64| u64::try_from(at).unwrap_or(0).max(1));
                     return Ok(Next::Key(Entry { database: self.database, number, layout, expires, idle, freq }));
                 }
             }
@@ -190,9 +190,12 @@ impl<S: Source> Rdb<S> {
     /// What the file says about itself.
     async fn aux(&mut self) -> Result<(), Failure> {
         self.text.whole(&mut self.input, LONGEST_AUX, "the name of an auxiliary field", &mut self.other).await?;
-        let wanted = matches!(&self.other[..], b"redis-ver" | b"valkey-ver");
-        self.text.whole(&mut self.input, LONGEST_AUX, "an auxiliary field", &mut self.other).await?;
-        if wanted && self.about.server.is_none() {
+        if !matches!(&self.other[..], b"redis-ver" | b"valkey-ver") {
+            // Before Redis 7.0 the scripts stood here (`lua`), which may be long.
+            return self.text.pass_over(&mut self.input).await;
+        }
+        self.text.whole(&mut self.input, LONGEST_AUX, "the version of the server", &mut self.other).await?;
+        if self.about.server.is_none() {
             self.about.server = Some(String::from_utf8_lossy(&self.other).into_owned());
         }
         Ok(())

@@ -98,6 +98,18 @@ impl Text {
         }
     }
 
+    /// Passes over the next text.
+    ///
+    /// # Errors
+    /// As [`Text::begin`] and [`Text::next`].
+    pub(crate) async fn pass_over<S: Source>(&mut self, input: &mut Input<S>) -> Result<(), Failure> {
+        self.begin(input).await?;
+        while self.left > 0 {
+            self.next(input).await?;
+        }
+        Ok(())
+    }
+
     /// All of the text, where it has at most so many bytes.
     ///
     /// # Errors

@@ -217,12 +217,7 @@ impl Values {
                 1 | 2 => drop(input.number().await?),
                 3 => drop(input.array::<4>().await?),
                 4 => drop(input.array::<8>().await?),
-                5 => {
-                    self.text.begin(input).await?;
-                    while self.text.left() > 0 {
-                        self.text.next(input).await?;
-                    }
-                }
+                5 => self.text.pass_over(input).await?,
                 _ => return Err(input.wrong("no part of a module's value begins like this")),
             }
         }

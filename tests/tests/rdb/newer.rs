@@ -4,7 +4,7 @@ use aquifer_tests::redis_server::RedisServer;
 use serde_json::json;
 
 use super::files::file;
-use super::reading::{is_what_a_server_loads, lines, sound};
+use super::reading::{is_what_a_server_loads, lines, read, sound};
 use super::rig::{portrait, restore};
 
 /// The file, said to be of Redis 7.0 and without a checksum: for files in which nothing is newer but that number.
@@ -110,4 +110,57 @@ async fn a_stream_of_redis_7_2_is_made_by_commands() {
     let (stream, _) = sound(&file("stream_listoacks_3.rdb"), json!({"form": "logical"})).await;
     restore(&to, &stream, json!({})).await.expect("plain commands");
     assert!(to.cli(&["XPENDING", "mystream", "consumer-group-name"]).contains(id));
+}
+
+/// A file of this version with these bytes between its head and its end, without a checksum.
+fn by_hand(head: &[u8], body: &[u8]) -> Vec<u8> {
+    [head, body, &[0xff], &[0; 8]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_between_keys_is_read_or_passed_over() {
+    let script = [&b"\xfa\x03lua\x80\x00\x02\x00\x00"[..], &vec![b's'; 0x20000]].concat();
+    // What a module keeps beside the keys: its id, when it was written, a number, a text, the end.
+    let module = b"\xf7\x81\x00\x00\x00\x00\x00\x00\x00\x01\x02\x01\x02\x05\x05\x01m\x00";
+    let slots = b"\xf4\x05\x01\x00";
+    // The scripts stand between what the file says about itself, and the version behind them.
+    let body = [&script[..], b"\xfa\x09redis-ver\x051.2.3", module, b"\xfe\x02\xfb\x01\x01", slots].concat();
+    // Expiries: -1 stands for none, what is below for long ago; seconds; how often it is used.
+    let never = b"\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x00\x01a\xc0\x05";
+    let past = b"\xfc\xfe\xff\xff\xff\xff\xff\xff\xff\x00\x01b\x00";
+    let seconds = b"\xfd\x02\x00\x00\x00\xf9\x07\x0b\x01c\x0a\x02\x00\x00\x00\x01\x00\x00\x00\xff\xff";
+    let body = [&body[..], never, past, seconds, b"\x01\x05empty\x00"].concat();
+    let (stream, outputs) = sound(&by_hand(b"REDIS0012", &body), json!({})).await;
+    let lines = lines(&stream);
+    assert_eq!(lines[..3], ["SELECT 2", "SET a 5", "SET b  PXAT 1"]);
+    assert!(
+        lines[3].starts_with("RESTORE c 2000 \\x0b\\n\\x02") && lines[3].ends_with(" REPLACE ABSTTL FREQ 7"),
+        "{lines:?}"
+    );
+    assert_eq!(lines.len(), 4);
+    assert_eq!((&outputs["serverVersion"], &outputs["moduleData"]), (&json!("1.2.3"), &json!(1)));
+    assert_eq!((&outputs["empty"], &outputs["databases"]), (&json!(1), &json!({"2": 3})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_number_means_two_things() {
+    // Valkey: the name of an import of slots, and two ranges of them.
+    let valkey = sound(&by_hand(b"VALKEY080", b"\xf3\x04name\x02\x01\x02\x05\x09\x00\x01a\x01b"), json!({})).await;
+    assert_eq!(lines(&valkey.0), ["SELECT 0", "SET a b"]);
+    // Redis: what a module keeps beside the key that follows.
+    let redis = sound(&by_hand(b"REDIS0013", b"\xf3\x01abcd\x02\x07\x00\x00\x01a\x01b"), json!({})).await;
+    assert_eq!(lines(&redis.0), ["SELECT 0", "SET a b"]);
+    assert_eq!(redis.1["moduleData"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_value_of_a_module_is_passed_on_or_refused_by_name() {
+    let rdb = by_hand(b"REDIS0009", b"\x07\x03mod\x81\x00\x00\x00\x00\x00\x00\x00\x01\x05\x02xy\x04abcdefgh\x00");
+    let (stream, outputs) = sound(&rdb, json!({})).await;
+    assert!(lines(&stream)[1].starts_with("RESTORE mod 0 \\x07\\x81"), "{:?}", lines(&stream));
+    assert_eq!(outputs["perType"]["other"], 1);
+    let failure = read(&rdb, json!({"form": "logical"})).await.result.expect_err("no commands make it");
+    assert!(failure.to_string().contains("the key `mod` is a module's value"), "{failure}");
+    let (stream, outputs) = sound(&rdb, json!({"form": "logical", "filter": {"types": ["string"]}})).await;
+    assert_eq!((lines(&stream).len(), &outputs["filtered"]), (0, &json!(1)));
 }
