@@ -14,6 +14,7 @@ use crate::rdb::input::Source;
 use crate::rdb::payload::payload_to_logical;
 use crate::rdb::reader::Rdb;
 use crate::redis::form::{Form, StreamHead};
+use crate::redis::framing::{self, Framing};
 use crate::redis::parser::{Next, Parser};
 use crate::redis::resp;
 
@@ -33,7 +34,7 @@ fn nowhere() -> Writer {
 }
 
 fn form() -> Option<Form> {
-    let head = StreamHead { redis: String::new(), source: "rdb".to_owned(), databases: Vec::new() };
+    let head = StreamHead { source: "rdb".to_owned(), ..StreamHead::default() };
     Form::begin(nowhere(), &head).ok()
 }
 
@@ -98,6 +99,33 @@ pub fn resp(data: &[u8]) {
     while let Ok(Some(_)) = resp::head(&mut replies) {}
 }
 
+/// Reads what a server sends behind `FULLRESYNC`, as it is framed. However it is cut into pieces, the same comes out.
+pub fn psync(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let whole = framed(data, data.len().max(1));
+    assert_eq!(framed(data, usize::from(*first) + 1), whole);
+}
+
+/// What was in the frame, and whether its end was seen; nothing where it is none.
+fn framed(data: &[u8], size: usize) -> Option<(Vec<u8>, bool)> {
+    let (mut input, mut framing, mut found) = (BytesMut::new(), None, Vec::new());
+    for piece in data.chunks(size) {
+        input.extend_from_slice(piece);
+        if framing.is_none() {
+            framing = Framing::announced(&mut input).ok()?;
+        }
+        let Some(framing) = &mut framing else { continue };
+        loop {
+            match framing.next(&mut input) {
+                framing::Next::Piece(piece) => found.extend_from_slice(&piece),
+                framing::Next::More => break,
+                framing::Next::End => return Some((found, true)),
+            }
+        }
+    }
+    framing.map(|_| (found, false))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -148,8 +176,14 @@ mod tests {
             let mut bytes = files[random(files.len())].clone();
             alter(&mut bytes, &mut random);
             bytes.insert(0, random(256) as u8);
-            match round % 4 {
+            match round % 5 {
                 0 => resp(&bytes),
+                4 => {
+                    let mark = [b'a' + round as u8 % 20; 40];
+                    let mut framed = [&[bytes[0]], &b"\n$EOF:"[..], &mark, b"\r\n", &bytes, &mark].concat();
+                    alter(&mut framed, &mut random);
+                    psync(&framed);
+                }
                 1 => {
                     // A payload begins at a type; most of what stands at any place is none.
                     let at = random(bytes.len());
