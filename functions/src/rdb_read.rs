@@ -119,6 +119,7 @@ impl Function for RdbRead {
             consistency: "point-in-time".to_owned(),
             role: String::new(),
             databases: Vec::new(),
+            cluster: None,
         };
         let mut form = Form::begin(ports.stdout, &head)?;
         let copied = copy(&mut rdb, &mut form, &options, Some(call)).await?;

@@ -7,15 +7,18 @@
 //! [`Failure`]: aquifer_engine::failure::Failure
 
 pub(crate) mod address;
+pub(crate) mod bloom;
 pub(crate) mod census;
 pub(crate) mod chunks;
 pub(crate) mod cluster;
 pub(crate) mod connection;
+pub(crate) mod contents;
 pub(crate) mod databases;
 pub(crate) mod dial;
 pub(crate) mod diff;
 pub(crate) mod digest;
 pub(crate) mod digest_stream;
+pub(crate) mod elements;
 pub(crate) mod expiry;
 pub(crate) mod facts;
 pub(crate) mod filter;
@@ -41,11 +44,15 @@ pub(crate) mod resp;
 pub(crate) mod rewrite;
 pub(crate) mod role;
 pub(crate) mod scan;
+pub(crate) mod sentinel;
+pub(crate) mod shards;
 pub(crate) mod slots;
 pub(crate) mod tally;
 pub(crate) mod target;
 pub(crate) mod temporary;
 pub(crate) mod tls;
+pub(crate) mod topology;
 pub(crate) mod trailer;
+pub(crate) mod turns;
 pub(crate) mod values;
 pub(crate) mod view;

@@ -16,17 +16,21 @@ use aquifer_engine::stream::Streams;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::redis::cluster::Cluster;
 use crate::redis::connection::{Connection, Reply};
 use crate::redis::digest::{self, Sum};
 use crate::redis::digest_stream::Counters;
 use crate::redis::facts::{Clock, Facts};
 use crate::redis::hashes::{self, Walk};
+use crate::redis::shards;
 use crate::redis::tally::thousands;
 use crate::redis::target::with_server;
+use crate::redis::topology::{self, Servers};
 use crate::redis_dump;
 
 pub use crate::redis::digest::ExpiryIn;
 pub use crate::redis::tally::PerType;
+pub use crate::redis::target::{Role, SentinelLogin};
 pub use crate::redis::tls::Tls;
 
 /// How often progress is noted.
@@ -44,7 +48,13 @@ with_server! {
     pub struct RedisDigestParams {
         /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
         /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
+        /// A node of a cluster stands for the whole cluster, and `redis+cluster://host:7000,host:7001` names several;
+        /// `redis+sentinel://host:26379,host:26379/NAME` asks sentinels (`rediss+…` with TLS).
         url,
+        /// Whether the `master` or a `replica` is read, of a cluster's shards too. Unless said, a single server is read whatever
+        /// it is; of a cluster's shards, and where sentinels are asked, a replica that has what its master has, else the master.
+        #[serde(default)]
+        pub role: Option<Role>,
         /// The databases to read; all that hold keys unless said.
         #[serde(default)]
         pub databases: Option<Vec<u32>>,
@@ -100,32 +110,79 @@ impl Function for RedisDigest {
 
     async fn run(&self, params: RedisDigestParams, _: Action, call: &Call) -> Result<RedisDigestOutputs, Failure> {
         let target = params.server().checked()?;
-        let mut connection = Connection::open(&target, call).await?;
+        let mut connection = match topology::to_read(&target, params.role, call).await? {
+            Servers::One { connection, .. } => connection,
+            Servers::Cluster(cluster) => return whole_cluster(params, cluster, call).await,
+        };
         let facts = Facts::ask(&mut connection).await?;
         let databases = redis_dump::databases(params.databases, target.address.database, &facts, call);
-        let functions = if params.functions { digest::functions(&mut connection).await? } else { Sum::default() };
-        let mut reading =
-            Reading { connection, clock: facts.clock, expiry: params.expiry, call, noted: Instant::now(), before: 0 };
+        let functions =
+            if params.functions { digest::functions(&mut connection, &facts).await? } else { Sum::default() };
+        let mut reading = Reading::new(connection, &facts, params.expiry, call);
         let (mut sums, mut per_type) = (Vec::new(), PerType::default());
         for index in databases {
+            let reply = reading.connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await?;
+            reading.connection.accepted(reply, format_args!("selecting database {index}"))?;
             let (sum, types) = reading.database(index).await?;
             sums.push((index, sum));
             per_type = per_type.plus(&types);
             reading.before = per_type.total();
         }
         facts.still(&mut reading.connection).await?;
-        Ok(RedisDigestOutputs {
-            digest: digest::hex(digest::all(&sums, functions)),
-            databases: sums
-                .iter()
-                .filter(|(_, sum)| sum.count > 0)
-                .map(|(index, sum)| (*index, digest::hex(digest::Hasher::default().sum(*sum).finish())))
-                .collect(),
-            keys: per_type.total(),
-            per_type,
-            functions: functions.count,
-            server_version: facts.version,
-        })
+        Ok(outputs(&sums, functions, per_type, facts.version))
+    }
+}
+
+/// Reads the shards of a cluster one after the other: their sums are those of the one server that has all keys.
+async fn whole_cluster(
+    params: RedisDigestParams,
+    cluster: Cluster,
+    call: &Call,
+) -> Result<RedisDigestOutputs, Failure> {
+    if params.databases.as_ref().is_some_and(|databases| databases.iter().any(|index| *index != 0)) {
+        return Err(Failure::rejected("a cluster has no database but 0").with_help("leave `databases` out"));
+    }
+    let whole = shards::Reading::begin(cluster, params.role, None, call).await?;
+    let (mut sum, mut per_type) = (Sum::default(), PerType::default());
+    let (mut functions, mut version) = (None, String::new());
+    for shard in &whole.shards {
+        let mut connection = whole.open(shard, call).await?;
+        let facts = Facts::ask(&mut connection).await?;
+        facts.only_first_database(connection.server())?;
+        if params.functions {
+            let found = digest::functions(&mut connection, &facts).await?;
+            if *functions.get_or_insert(found) != found {
+                return Err(Failure::rejected("the masters of the cluster have different functions").with_help(
+                    "load the same libraries into all of them, or leave the functions out: `functions: false`",
+                ));
+            }
+        }
+        let mut reading = Reading::new(connection, &facts, params.expiry, call);
+        reading.before = per_type.total();
+        let (found, types) = reading.database(0).await?;
+        facts.still(&mut reading.connection).await?;
+        sum = Sum { sum: sum.sum.wrapping_add(found.sum), count: sum.count + found.count };
+        per_type = per_type.plus(&types);
+        if version.is_empty() {
+            version = facts.version;
+        }
+    }
+    whole.still(call).await?;
+    Ok(outputs(&[(0, sum)], functions.unwrap_or_default(), per_type, version))
+}
+
+fn outputs(sums: &[(u32, Sum)], functions: Sum, per_type: PerType, server_version: String) -> RedisDigestOutputs {
+    RedisDigestOutputs {
+        digest: digest::hex(digest::all(sums, functions)),
+        databases: sums
+            .iter()
+            .filter(|(_, sum)| sum.count > 0)
+            .map(|(index, sum)| (*index, digest::hex(digest::Hasher::default().sum(*sum).finish())))
+            .collect(),
+        keys: per_type.total(),
+        per_type,
+        functions: functions.count,
+        server_version,
     }
 }
 
@@ -140,10 +197,13 @@ struct Reading<'a> {
     before: u64,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(connection: Connection, facts: &Facts, expiry: ExpiryIn, call: &'a Call) -> Self {
+        Self { connection, clock: facts.clock, expiry, call, noted: Instant::now(), before: 0 }
+    }
+
+    /// Reads the database that is selected.
     async fn database(&mut self, index: u32) -> Result<(Sum, PerType), Failure> {
-        let reply = self.connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await?;
-        self.connection.accepted(reply, format_args!("selecting database {index}"))?;
         for _ in 0..ATTEMPTS {
             let (sum, types, found) = self.pass().await?;
             // `SCAN` shows each key, and some of them twice where the server's table has shrunk meanwhile.

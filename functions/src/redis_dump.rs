@@ -17,18 +17,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rdb::copy::Options;
+use crate::redis::address::Found;
+use crate::redis::cluster::Cluster;
 use crate::redis::connection::Connection;
+use crate::redis::digest;
 use crate::redis::facts::Facts;
-use crate::redis::form::{Form, StreamHead, stream_type};
+use crate::redis::form::{ClusterHead, Form, StreamHead, stream_type};
 use crate::redis::libraries;
 use crate::redis::replicated::Arriving;
-use crate::redis::role::{self, Role};
+use crate::redis::role::Role;
 use crate::redis::scan::{Dump, Limits, Written};
+use crate::redis::shards::{self, Reading};
 use crate::redis::tally::thousands;
 use crate::redis::target::{Target, with_server};
+use crate::redis::topology::{self, Servers};
 use crate::units::Size;
 
 pub use crate::redis::tally::PerType;
+pub use crate::redis::target::{Role as ReadRole, SentinelLogin};
 pub use crate::redis::tls::Tls;
 
 /// `redis-dump`.
@@ -40,6 +46,8 @@ with_server! {
     pub struct RedisDumpParams {
         /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
         /// a password in front of the host, and one database behind it (then only that is read, unless `databases` says more).
+        /// A node of a cluster stands for the whole cluster, and `redis+cluster://host:7000,host:7001` names several;
+        /// `redis+sentinel://host:26379,host:26379/NAME` asks sentinels (`rediss+…` with TLS). A cluster is read by scan.
         url,
         /// The databases to read; all that hold keys unless said.
         #[serde(default)]
@@ -58,10 +66,16 @@ with_server! {
         /// `repl-diskless-sync` is off (before Redis 7.0 it is unless changed) uses its disk in any case.
         #[serde(default)]
         pub server_disk: bool,
-        /// Which server to read: `given` (unless said), the one of `url`; or `replica`, of its replicas the one that is the least
-        /// behind, which spares the master. Where `url` is a replica's, that one is read. One that has lost its master is refused.
+        /// Which server to read: the `master`, or a `replica`, which spares the master: of those of a single server the one that is
+        /// the least behind; where `url` is a replica's, that one; never one that has lost its master. Unless said, a single server is
+        /// read whatever it is; of a cluster's shards, and where sentinels are asked, a replica that has what its master has, else
+        /// the master.
         #[serde(default)]
-        pub from: From,
+        pub role: Option<ReadRole>,
+        /// Of a cluster, only this shard: 1 has the lowest slot. For one job for each shard; `shards` among the outputs is how many
+        /// there are. The functions are in the stream of shard 1.
+        #[serde(default)]
+        pub shard: Option<u32>,
         /// How much to ask of the server at once.
         #[serde(default)]
         pub batch: BatchParams,
@@ -79,17 +93,6 @@ pub enum SourceKind {
     Replication,
     /// By scan.
     Scan,
-}
-
-/// Which server to read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum From {
-    /// The one that the url names.
-    #[default]
-    Given,
-    /// Its replica that is the least behind.
-    Replica,
 }
 
 /// How much to ask of the server at once: more is faster, less leaves it more time for others.
@@ -130,13 +133,15 @@ pub struct RedisDumpOutputs {
     pub functions: u64,
     /// Bytes of the stream.
     pub bytes: u64,
-    /// The server's version.
+    /// How many shards the cluster has; null for a single server.
+    pub shards: Option<u32>,
+    /// The server's version; of a cluster, that of the first shard's master.
     pub server_version: String,
     /// How the server was read: `replication` or `scan`.
     pub source: &'static str,
     /// What the keys have in common: `point-in-time` where all are of one moment, `per-key` where only each is.
     pub consistency: &'static str,
-    /// What the server that was read is to others: `master` or `replica`.
+    /// What the server that was read is to others: `master` or `replica`; `shards` for a cluster.
     pub role: &'static str,
     /// With replication: the history of writes (`master_replid`) in which that moment is; null where the server does not say.
     pub replication_id: Option<String>,
@@ -159,7 +164,13 @@ impl Function for RedisDump {
     }
 
     fn check(params: &RedisDumpParams) -> Result<(), ParamError> {
-        params.server().target()?;
+        let target = params.server().target()?;
+        if params.shard.is_some() && matches!(target.address.found, Found::Sentinels(_)) {
+            return Err(ParamError::new("shard", "what sentinels watch has no shards"));
+        }
+        if params.shard == Some(0) {
+            return Err(ParamError::new("shard", "the first shard is 1"));
+        }
         if !(1..=10_000).contains(&params.batch.keys) {
             return Err(ParamError::new("batch.keys", format!("`{}` is not from 1 to 10000", params.batch.keys)));
         }
@@ -174,7 +185,15 @@ impl Function for RedisDump {
 
     async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
         let target = params.server().checked()?;
-        let (target, mut connection, role) = role::reach(target, params.from == From::Replica, call).await?;
+        let (target, mut connection) = match topology::to_read(&target, params.role, call).await? {
+            Servers::One { connection, target, .. } => (target, connection),
+            Servers::Cluster(cluster) => return whole_cluster(&params, cluster, ports, call).await,
+        };
+        if params.shard.is_some() {
+            return Err(Failure::rejected(format!("`{}` is no cluster's node, so it has no shards", target.shown()))
+                .with_help("leave `shard` out"));
+        }
+        let role = Role::ask(&mut connection).await?;
         let facts = Facts::ask(&mut connection).await?;
         if params.source != SourceKind::Scan {
             match Arriving::begin(connection, params.server_disk).await? {
@@ -225,6 +244,7 @@ async fn replicated(
         vanished: 0,
         functions: copied.functions,
         bytes: done.bytes,
+        shards: None,
         server_version: facts.version.clone(),
         source: "replication",
         consistency: "point-in-time",
@@ -248,13 +268,13 @@ async fn scanned(
     let databases = databases(params.databases.clone(), target.address.database, &facts, call);
     let head = StreamHead::new(&facts, "scan", "per-key", role.name(), databases.clone());
     let mut form = Form::begin(ports.stdout, &head)?;
-    let functions = if params.functions { libraries::write(&mut connection, &mut form).await? } else { 0 };
+    let functions = if params.functions { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
     let server_version = facts.version.clone();
     let mut dump = Dump {
         connection,
         form,
         facts,
-        limits: Limits { keys: params.batch.keys as usize, bytes: params.batch.bytes.0 },
+        limits: params.limits(),
         call,
         written: Written::default(),
         noted: Instant::now(),
@@ -267,28 +287,78 @@ async fn scanned(
         dump.database(*index).await?;
     }
     dump.facts.still(&mut dump.connection).await?;
-    let written = dump.written;
+    let scanned = Scanned { functions, databases, shards: None, server_version, role: role.name() };
+    end(dump.form, dump.written, scanned, call).await
+}
+
+async fn whole_cluster(
+    params: &RedisDumpParams,
+    cluster: Cluster,
+    ports: Source,
+    call: &Call,
+) -> Result<RedisDumpOutputs, Failure> {
+    if params.databases.as_ref().is_some_and(|databases| databases.iter().any(|index| *index != 0)) {
+        return Err(Failure::rejected("a cluster has no database but 0").with_help("leave `databases` out"));
+    }
+    if params.source == SourceKind::Replication {
+        return Err(Failure::rejected("a cluster is read by scan only").with_help("leave `source` out"));
+    }
+    let reading = Reading::begin(cluster, params.role, params.shard, call).await?;
+    let first = reading.shards.first().ok_or_else(|| Failure::internal("a cluster without any shard"))?;
+    let (mut connection, _) = reading.cluster.open(first, call).await?;
+    let facts = Facts::ask(&mut connection).await?;
+    let mut head = StreamHead::new(&facts, "scan", "per-key", "shards", vec![0]);
+    head.cluster = Some(ClusterHead { shards: reading.all, shard: params.shard });
+    let mut form = Form::begin(ports.stdout, &head)?;
+    // Every master has all of them; of streams that are restored side by side, one is enough.
+    let wanted = params.functions && params.shard.is_none_or(|number| number == 1);
+    let functions = if wanted { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
+    let compared = if wanted { Some(digest::functions(&mut connection, &facts).await?) } else { None };
+    form.command(&[b"SELECT", b"0"]);
+    let written = shards::dump(&reading, &mut form, params.limits(), compared, call).await?;
+    reading.still(call).await?;
+    let (databases, shards, server_version) = (vec![0], Some(reading.all), facts.version);
+    end(form, written, Scanned { functions, databases, shards, server_version, role: "shards" }, call).await
+}
+
+/// What is known beside the keys once all were scanned.
+struct Scanned {
+    functions: u64,
+    databases: Vec<u32>,
+    shards: Option<u32>,
+    server_version: String,
+    role: &'static str,
+}
+
+async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Result<RedisDumpOutputs, Failure> {
     if written.reserved > 0 {
         call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
     }
-    let bytes = dump.form.finish(written.types, functions).await?;
+    let bytes = form.finish(written.types, scanned.functions).await?;
     call.note(format!("{} keys", thousands(written.types.total())));
     Ok(RedisDumpOutputs {
         keys: written.types.total(),
         per_type: written.types,
-        databases,
+        databases: scanned.databases,
         expires: written.expires,
         vanished: written.vanished,
-        functions,
+        functions: scanned.functions,
         bytes,
-        server_version,
+        shards: scanned.shards,
+        server_version: scanned.server_version,
         source: "scan",
         consistency: "per-key",
-        role: role.name(),
+        role: scanned.role,
         replication_id: None,
         replication_offset: None,
         server_disk: false,
     })
+}
+
+impl RedisDumpParams {
+    fn limits(&self) -> Limits {
+        Limits { keys: self.batch.keys as usize, bytes: self.batch.bytes.0 }
+    }
 }
 
 /// The databases to read, in order. Says so where others that hold keys are left out because of the url.

@@ -15,7 +15,6 @@ use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::redis::connection::Connection;
 use crate::redis::databases::Databases;
 use crate::redis::fleet::Fleet;
 use crate::redis::form::{TRAILER, Trailer, VERSION, stream_type};
@@ -26,8 +25,10 @@ use crate::redis::refused::Refusals;
 use crate::redis::rename::Renames;
 use crate::redis::resp;
 use crate::redis::rewrite::{Changes, Passed, Rewriter};
+use crate::redis::sentinel::Watch;
 use crate::redis::tally::thousands;
 use crate::redis::target::{Target, with_server};
+use crate::redis::topology::{self, Servers};
 use crate::redis::trailer;
 
 pub use crate::redis::filter::{Keep, TypeName};
@@ -35,6 +36,7 @@ pub use crate::redis::lifetimes::ExpiryRule;
 pub use crate::redis::load::{Before, OnConflict};
 pub use crate::redis::rename::RenameRule;
 pub use crate::redis::tally::PerType;
+pub use crate::redis::target::SentinelLogin;
 pub use crate::redis::tls::Tls;
 
 /// How often progress is noted.
@@ -48,7 +50,9 @@ with_server! {
     /// Its params.
     pub struct RedisRestoreParams {
         /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
-        /// a password in front of the host. Each key goes into the database that it came from.
+        /// a password in front of the host. Each key goes into the database that it came from. A node of a cluster stands for
+        /// the whole cluster (`redis+cluster://host:7000,host:7001` names several), whatever shape it has; `redis+sentinel://host:26379,host:26379/NAME`
+        /// asks sentinels for the master (`rediss+…` with TLS).
         url,
         /// What to do with a key that is already there: `fail` (unless said), `skip` or `replace`.
         #[serde(default)]
@@ -65,6 +69,7 @@ with_server! {
         pub databases: Option<Vec<u32>>,
         /// Which database each database of the stream goes into: `{"0": 3}`. One that is not named stays what it is.
         #[serde(default)]
+        #[schemars(with = "BTreeMap<String, u32>")]
         pub database_map: BTreeMap<u32, u32>,
         /// Whether several databases of the stream may go into one; a key that two of them have is a conflict then.
         #[serde(default)]
@@ -195,8 +200,7 @@ impl Function for RedisRestore {
 
     async fn run(&self, params: RedisRestoreParams, ports: Sink, call: &Call) -> Result<RedisRestoreOutputs, Failure> {
         let target = params.server().checked()?;
-        let connection = Connection::open(&target, call).await?;
-        let fleet = Fleet::single(connection).await?;
+        let (fleet, watch) = reach(&target, call).await?;
         let mut loader = Loader::new(fleet, params.on_conflict, params.before, params.dry_run).await?;
         loader.on_functions = match params.functions {
             None | Some(OnFunctions::Leave) => params.on_conflict,
@@ -217,7 +221,11 @@ impl Function for RedisRestore {
             call,
             noted: Instant::now(),
         };
-        let trailer = match restore.read(params.require_trailer).await {
+        let mut read = restore.read(params.require_trailer).await;
+        if let (Ok(_), Some(watch)) = (&read, watch.filter(|_| !params.dry_run)) {
+            read = watch.still(call).await.and(read);
+        }
+        let trailer = match read {
             Ok(trailer) => trailer,
             Err(failure) => return Err(restore.loader.after(failure).await),
         };
@@ -267,10 +275,18 @@ impl RedisRestoreParams {
     }
 }
 
+/// Connects to the server, to the master that sentinels name, or to all masters of a cluster.
+async fn reach(target: &Target, call: &Call) -> Result<(Fleet, Option<Watch>), Failure> {
+    match topology::to_write(target, call).await? {
+        Servers::One { connection, watch, .. } => Ok((Fleet::single(connection).await?, watch)),
+        Servers::Cluster(cluster) => Ok((Fleet::cluster(cluster, call).await?, None)),
+    }
+}
+
 /// What a dry run looks with; nothing where what is there would be emptied first.
 async fn look(params: &RedisRestoreParams, target: &Target, call: &Call) -> Result<Option<Look>, Failure> {
     if params.dry_run && params.before == Before::Keep {
-        return Ok(Some(Look::new(Connection::open(target, call).await?)));
+        return Ok(Some(Look::new(reach(target, call).await?.0)));
     }
     Ok(None)
 }
@@ -357,7 +373,7 @@ impl Restore<'_> {
             _ => None,
         };
         if let Some(head) = &head {
-            self.rewriter.expect(&head.databases)?;
+            self.loader.has_databases(&self.rewriter.expect(&head.databases)?)?;
             self.loader.begin().await?;
         } else if require_trailer {
             return Err(Failure::corrupt("at byte 0 of the stream: it does not begin with the head of a dump")

@@ -1,4 +1,4 @@
-//! Fuzzes the frames in which a server sends its RDB to a replica.
+//! Fuzzes the frame around what a server sends to a replica.
 
 #![no_main]
 

@@ -170,6 +170,13 @@ impl RedisServer {
         String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
+    /// Runs `redis-cli`; gives what it prints, if it could ask the server.
+    pub fn asked(&self, args: &[&str]) -> Option<String> {
+        let done = Command::new("redis-cli").arg("-s").arg(self.socket()).args(args).output();
+        let done = done.expect("redis-cli must be installed");
+        done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
+    }
+
     /// Loads a stream with `redis-cli --pipe`; gives what it prints.
     pub fn pipe(&self, stream: &[u8]) -> String {
         let mut child = Command::new("redis-cli")
@@ -203,7 +210,8 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 

@@ -25,6 +25,9 @@ use super::view::Entry;
 /// Commands that are unanswered by one server at most.
 const MOST_COMMANDS: usize = 4096;
 
+/// Commands that are unanswered by all servers together at most.
+const MOST_COMMANDS_OF_ALL: usize = 4 * MOST_COMMANDS;
+
 /// Bytes of commands that are unanswered by one server at most, a single longer command aside.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -185,7 +188,8 @@ impl Fleet {
         if node.pending.len() >= MOST_COMMANDS || node.unanswered >= MOST_BYTES {
             Full::This
         } else if self.nodes.len() > 1
-            && self.nodes.iter().map(|node| node.unanswered).sum::<usize>() >= MOST_BYTES_OF_ALL
+            && (self.nodes.iter().map(|node| node.unanswered).sum::<usize>() >= MOST_BYTES_OF_ALL
+                || self.unanswered() >= MOST_COMMANDS_OF_ALL)
         {
             Full::All
         } else {

@@ -8,6 +8,7 @@ use aquifer_engine::pipe::Writer;
 use aquifer_engine::stream::StreamType;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::facts::Facts;
@@ -54,6 +55,19 @@ pub(crate) struct StreamHead {
     /// The databases that follow, in order; empty where that was not known beforehand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) databases: Vec<u32>,
+    /// Of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<ClusterHead>,
+}
+
+/// What the head of a cluster's dump says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClusterHead {
+    /// How many shards it had.
+    pub(crate) shards: u32,
+    /// Which of them was read, where it was only one: 1 has the lowest slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shard: Option<u32>,
 }
 
 impl StreamHead {
@@ -65,6 +79,7 @@ impl StreamHead {
             consistency: consistency.to_owned(),
             role: role.to_owned(),
             databases,
+            cluster: None,
         }
     }
 }
@@ -92,9 +107,16 @@ pub(crate) fn text(begin: &str, json: &impl Serialize) -> Result<String, Failure
     Ok(format!("{begin}{VERSION} {json}"))
 }
 
+/// Where a form goes.
+enum Out {
+    Pipe(Writer),
+    /// A part of a stream: to whoever makes one of several.
+    Part(mpsc::Sender<Bytes>),
+}
+
 /// A dump being written.
 pub(crate) struct Form {
-    pipe: Writer,
+    pipe: Out,
     out: BytesMut,
     hash: Box<Xxh3>,
     bytes: u64,
@@ -107,9 +129,38 @@ impl Form {
     /// # Errors
     /// The head is no JSON, which it always is.
     pub(crate) fn begin(pipe: Writer, head: &StreamHead) -> Result<Self, Failure> {
+        let pipe = Out::Pipe(pipe);
         let mut form = Self { pipe, out: BytesMut::new(), hash: Box::default(), bytes: 0, commands: 0 };
         form.command(&[b"ECHO", text(HEAD, head)?.as_bytes()]);
         Ok(form)
+    }
+
+    /// Begins a part of a stream, without head and trailer.
+    pub(crate) fn part(to: mpsc::Sender<Bytes>) -> Self {
+        Self { pipe: Out::Part(to), out: BytesMut::new(), hash: Box::default(), bytes: 0, commands: 0 }
+    }
+
+    /// True for a part of a stream.
+    pub(crate) fn is_part(&self) -> bool {
+        matches!(self.pipe, Out::Part(_))
+    }
+
+    /// Ends a part.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(crate) async fn end_part(mut self) -> Result<(), Failure> {
+        self.flush().await
+    }
+
+    /// Writes commands as they stand; so many more end with them.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(crate) async fn copy(&mut self, bytes: &[u8], commands: u64) -> Result<(), Failure> {
+        self.commands += commands;
+        self.out.extend_from_slice(bytes);
+        self.flush_some().await
     }
 
     /// Writes a whole command.
@@ -155,9 +206,15 @@ impl Form {
 
     async fn flush(&mut self) -> Result<(), Failure> {
         let full = std::mem::replace(&mut self.out, BytesMut::with_capacity(COLLECT + COLLECT / 4)).freeze();
-        self.hash.update(&full);
         self.bytes += full.len() as u64;
-        self.pipe.write(full).await
+        match &mut self.pipe {
+            Out::Pipe(pipe) => {
+                self.hash.update(&full);
+                pipe.write(full).await
+            }
+            Out::Part(_) if full.is_empty() => Ok(()),
+            Out::Part(to) => to.send(full).await.map_err(|_| Failure::cancelled("nobody takes this part any more")),
+        }
     }
 
     /// Writes the trailer, and gives how many bytes the whole stream has.

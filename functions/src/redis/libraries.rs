@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::connection::{Connection, Reply};
 use super::digest::{field, fields};
+use super::facts::Facts;
 use super::form::Form;
 use super::load::{Before, Loader, OnConflict, refused};
 use super::refusal;
@@ -22,9 +23,9 @@ pub(crate) const LONGEST_LIBRARY: u64 = 16 << 20;
 ///
 /// # Errors
 /// The server refuses, or nobody reads any more.
-pub(crate) async fn write(connection: &mut Connection, form: &mut Form) -> Result<u64, Failure> {
+pub(crate) async fn write(connection: &mut Connection, form: &mut Form, facts: &Facts) -> Result<u64, Failure> {
     let libraries = match connection.ask(&[b"FUNCTION", b"LIST"]).await? {
-        Reply::Error(error) if refusal::is_unknown(&error) => return Ok(0),
+        Reply::Error(error) if refusal::is_unknown(&error) && !facts.has_functions() => return Ok(0),
         Reply::Array(libraries) => libraries,
         Reply::Error(error) => return Err(unreadable(&error)),
         reply => return Err(connection.unexpected("`FUNCTION LIST`", &reply)),
@@ -58,9 +59,14 @@ pub(crate) async fn write(connection: &mut Connection, form: &mut Form) -> Resul
     Ok(written)
 }
 
-fn unreadable(error: &str) -> Failure {
-    refusal::failure(error, "reading the functions")
-        .with_help("let this user run `FUNCTION LIST`, or leave the functions out: `functions: false`")
+/// What it amounts to that the functions cannot be read.
+pub(crate) fn unreadable(error: &str) -> Failure {
+    let failure = refusal::failure(error, "reading the functions");
+    if refusal::is_unknown(error) {
+        failure.with_help("where the server has `FUNCTION` under another name (`rename-command`), say so in `commands`; else leave the functions out: `functions: false`")
+    } else {
+        failure.with_help("let this user run `FUNCTION LIST`, or leave the functions out: `functions: false`")
+    }
 }
 
 impl Loader {

@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::connection::Reply;
 use super::expiry;
+use super::facts;
 use super::fleet::Fleet;
 use super::parser::Command;
 use super::parts::{Group, counted, part};
@@ -28,7 +29,7 @@ use super::temporary::{self, Temporary};
 
 /// Keys remembered, to tell a key that the stream holds twice from one that the server already had: the most that fit into
 /// the 9 MiB of a table of 2^20 places.
-pub(super) const MOST_REMEMBERED: usize = 900_000;
+pub(crate) const MOST_REMEMBERED: usize = 900_000;
 
 /// What to do with a key that is already there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -231,7 +232,8 @@ impl Loader {
                 for node in self.fleet.iter_mut().flat_map(|fleet| &mut fleet.nodes) {
                     match node.connection.ask(&[b"FUNCTION", b"FLUSH", b"ASYNC"]).await? {
                         // Before 7.0 there are none.
-                        Reply::Error(error) if refusal::is_unknown(&error) => {}
+                        Reply::Error(error)
+                            if refusal::is_unknown(&error) && !facts::is_new(&mut node.connection).await? => {}
                         reply => node.connection.accepted(reply, "removing all functions").map(drop)?,
                     }
                 }

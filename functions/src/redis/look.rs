@@ -1,6 +1,6 @@
 //! Which keys of a stream a server already has: what a dry run looks at.
 //!
-//! Takes a connection of its own and the keys as they come. Gives how many are there. Always holds: it asks `EXISTS` and
+//! Takes connections of its own and the keys as they come. Gives how many are there. Always holds: it asks `EXISTS` and
 //! `SELECT`, and nothing else; no more than [`MOST_ASKED`] questions are unanswered.
 
 use std::collections::VecDeque;
@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
-use super::connection::{Connection, Reply};
+use super::connection::Reply;
+use super::fleet::{Fleet, redirect};
+use super::refusal::accepted;
 use super::resp::show;
 use super::tally::{Kind, PerType, thousands};
 
@@ -21,8 +23,9 @@ const MOST_BYTES: usize = 256 << 10;
 /// Looking under way.
 #[derive(Debug)]
 pub(crate) struct Look {
-    connection: Connection,
-    asked: VecDeque<(Bytes, Kind)>,
+    fleet: Fleet,
+    /// With the place of the server that was asked.
+    asked: VecDeque<(usize, Bytes, Kind)>,
     bytes: usize,
     database: u32,
     /// Keys that are there, by type in the stream.
@@ -31,10 +34,10 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// Begins with a connection of which nothing was selected yet.
-    pub(crate) fn new(connection: Connection) -> Self {
+    /// Begins with connections of which nothing was selected yet.
+    pub(crate) fn new(fleet: Fleet) -> Self {
         let (asked, there) = (VecDeque::new(), PerType::default());
-        Self { connection, asked, bytes: 0, database: 0, there, first: None }
+        Self { fleet, asked, bytes: 0, database: 0, there, first: None }
     }
 
     /// Selects a database.
@@ -44,8 +47,11 @@ impl Look {
     pub(crate) async fn select(&mut self, index: u32) -> Result<(), Failure> {
         self.settle().await?;
         self.database = index;
-        let reply = self.connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await?;
-        self.connection.accepted(reply, format_args!("selecting database {index}")).map(drop)
+        if self.fleet.is_cluster() {
+            return Ok(());
+        }
+        let reply = self.fleet.ask(b"", &[b"SELECT", index.to_string().as_bytes()]).await?;
+        accepted(reply, format_args!("selecting database {index}")).map(drop)
     }
 
     /// Looks at a key, sooner or later.
@@ -53,9 +59,10 @@ impl Look {
     /// # Errors
     /// The server refuses.
     pub(crate) async fn key(&mut self, key: Bytes, kind: Kind) -> Result<(), Failure> {
-        self.connection.push(&[b"EXISTS", &key]);
+        let at = self.fleet.route(&key);
+        self.fleet.nodes[at].connection.push(&[b"EXISTS", &key]);
         self.bytes += key.len();
-        self.asked.push_back((key, kind));
+        self.asked.push_back((at, key, kind));
         if self.asked.len() >= MOST_ASKED || self.bytes >= MOST_BYTES { self.settle().await } else { Ok(()) }
     }
 
@@ -64,15 +71,28 @@ impl Look {
     /// # Errors
     /// The server refuses.
     pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
-        self.connection.flush().await?;
+        self.fleet.flush().await?;
         self.bytes = 0;
-        while let Some((key, kind)) = self.asked.pop_front() {
-            let reply = self.connection.reply().await?;
-            if self.connection.accepted(reply, format_args!("looking for the key {}", show(&key)))? != Reply::Integer(0)
-            {
-                self.there.add(kind);
-                self.first.get_or_insert((self.database, key));
+        let mut moved = Vec::new();
+        while let Some((at, key, kind)) = self.asked.pop_front() {
+            let reply = self.fleet.nodes[at].connection.reply().await?;
+            if self.fleet.is_cluster() && redirect(std::slice::from_ref(&reply)).is_some() {
+                moved.push((key, kind));
+            } else {
+                self.saw(reply, key, kind)?;
             }
+        }
+        for (key, kind) in moved {
+            let reply = self.fleet.ask(&key, &[b"EXISTS", &key]).await?;
+            self.saw(reply, key, kind)?;
+        }
+        Ok(())
+    }
+
+    fn saw(&mut self, reply: Reply, key: Bytes, kind: Kind) -> Result<(), Failure> {
+        if accepted(reply, format_args!("looking for the key {}", show(&key)))? != Reply::Integer(0) {
+            self.there.add(kind);
+            self.first.get_or_insert((self.database, key));
         }
         Ok(())
     }

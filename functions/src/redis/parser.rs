@@ -70,11 +70,6 @@ impl Command {
     pub(crate) fn bytes(&self, place: usize) -> Bytes {
         self.args.get(place).map_or_else(Bytes::new, |range| self.raw.slice(range.clone()))
     }
-
-    /// The command as it stands in the stream.
-    pub(crate) fn raw(&self) -> &[u8] {
-        &self.raw
-    }
 }
 
 /// The beginning of a long command; [`Parser::argument`] goes on with it.
@@ -330,6 +325,11 @@ impl Parser {
             self.hash.update(&end);
         }
         Ok(piece)
+    }
+
+    /// How many arguments of a long command are still to come.
+    pub(crate) fn arguments_left(&self) -> u64 {
+        self.left
     }
 
     /// Puts an argument of a long command in front of those that are still to come.

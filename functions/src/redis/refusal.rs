@@ -66,7 +66,9 @@ pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
         }
         "MOVED" | "ASK" => (
             FailureKind::Unavailable,
-            Some("a slot of the cluster moved in the middle of it; another attempt finds out where it is"),
+            Some(
+                "a slot of the cluster moved in the middle of it, and another attempt finds it; or this user may not ask for `INFO`, by which a cluster is told from a single server",
+            ),
         ),
         _ if is_unknown(cause) => (
             FailureKind::Rejected,

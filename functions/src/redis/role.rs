@@ -92,31 +92,29 @@ impl Role {
                 Ok(Some(target.at(target.announced(&replica.host, replica.port, &target.address.place))))
             }
             (Self::Master(_), None) => Err(Failure::unavailable(format!("`{shown}` has no replica that is online"))
-                .with_help("read from the server itself: `from: given`")),
+                .with_help("read from the server itself: leave `role` out")),
         }
     }
 }
 
-/// Connects to a server, or to its replica that is the least behind.
+/// Finds the replica of a server that is the least behind; a replica is read itself.
 ///
 /// # Errors
-/// Nobody answers there, or no replica follows the server.
-pub(crate) async fn reach(target: Target, replica: bool, call: &Call) -> Result<(Target, Connection, Role), Failure> {
-    let mut connection = Connection::open(&target, call).await?;
-    let role = Role::ask(&mut connection).await?;
-    let other = if replica { role.replica(&target)? } else { None };
-    let Some(other) = other else { return Ok((target, connection, role)) };
+/// No replica follows the server, or nobody answers where it is said to be.
+pub(crate) async fn spare(
+    target: Target,
+    mut connection: Connection,
+    call: &Call,
+) -> Result<(Target, Connection), Failure> {
+    let Some(other) = Role::ask(&mut connection).await?.replica(&target)? else { return Ok((target, connection)) };
     let mut connection = Connection::open(&other, call).await.map_err(|failure| {
-        failure.with_help(
-            "that is where its master says this replica is: say in `nodes` where it is reached from here, or read the master itself (`from: given`)",
-        )
+        failure.with_help("that is where its master says this replica is; where it is reached under another address from here, say so in `nodes`; `role: master` reads the master itself")
     })?;
-    let role = Role::ask(&mut connection).await?;
-    if role != (Role::Replica { follows: true }) {
+    if Role::ask(&mut connection).await? != (Role::Replica { follows: true }) {
         return Err(lost(connection.server()));
     }
     call.info(format!("reading the replica `{}`", connection.server()));
-    Ok((other, connection, role))
+    Ok((other, connection))
 }
 
 /// A replica that must not be read from.

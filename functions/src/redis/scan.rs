@@ -35,7 +35,7 @@ pub(crate) const BIG: u64 = 1 << 20;
 const SMALL: u64 = 64;
 
 /// How often progress is noted.
-const NOTE_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// How much is asked of the server at once.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +56,18 @@ pub(crate) struct Written {
     pub(crate) vanished: u64,
     /// Keys that a restore keeps for itself, and that are left out.
     pub(crate) reserved: u64,
+}
+
+impl Written {
+    /// This and that.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        Self {
+            types: self.types.plus(&other.types),
+            expires: self.expires + other.expires,
+            vanished: self.vanished + other.vanished,
+            reserved: self.reserved + other.reserved,
+        }
+    }
 }
 
 /// A key whose value is no small string.
@@ -111,7 +123,7 @@ impl Dump<'_> {
     /// The connection is lost, the server refuses something, or nobody reads any more.
     pub(crate) async fn database(&mut self, index: u32) -> Result<(), Failure> {
         let without = self.facts.databases.iter().any(|database| database.index == index && database.expires == 0);
-        let expiries = if without { Expiries::NoneHere(index) } else { self.facts.clock.into() };
+        let expiries = if without && !self.facts.cluster { Expiries::NoneHere(index) } else { self.facts.clock.into() };
         let mut pass = Pass {
             index,
             cursor: Some(Bytes::from_static(b"0")),
@@ -144,7 +156,7 @@ impl Dump<'_> {
                 },
             }
             self.form.flush_some().await?;
-            if self.noted.elapsed() >= NOTE_EVERY {
+            if !self.form.is_part() && self.noted.elapsed() >= NOTE_EVERY {
                 self.noted = Instant::now();
                 self.call.note(format!("{} keys", thousands(self.written.types.total())));
             }
@@ -194,8 +206,11 @@ impl Dump<'_> {
     }
 
     fn ask_values(&mut self, pass: &mut Pass, batch: Batch) {
-        batch.ask(self.connection.output());
-        pass.asked.push_back(Asked::Values(batch));
+        // In a cluster, a transaction is about one slot.
+        for batch in if self.facts.cluster { batch.by_slot() } else { vec![batch] } {
+            batch.ask(self.connection.output());
+            pass.asked.push_back(Asked::Values(batch));
+        }
     }
 
     async fn page(&mut self, pass: &mut Pass) -> Result<(), Failure> {

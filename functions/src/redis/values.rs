@@ -4,6 +4,8 @@
 //! holds: `MULTI` and `EXEC` make each value and its expiry come from one moment; in a database without any expiry, that
 //! there is still none is part of the same transaction, and one command for all takes the place of one for each.
 
+use std::collections::BTreeMap;
+
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
@@ -15,6 +17,7 @@ use super::outgoing::Outgoing;
 use super::refusal;
 use super::resp::{self, Head, show};
 use super::scan::{Written, reading};
+use super::slots::slot;
 use super::tally::Kind;
 
 /// Where the keys' expiries come from.
@@ -73,6 +76,18 @@ impl Batch {
 
     fn keys(&self) -> impl Iterator<Item = &Bytes> {
         self.strings.iter().chain(&self.others)
+    }
+
+    /// The same keys in batches of one slot each, in the order of the slots.
+    pub(crate) fn by_slot(self) -> Vec<Self> {
+        let mut found: BTreeMap<u16, Self> = BTreeMap::new();
+        let keys =
+            self.strings.into_iter().map(|key| (key, true)).chain(self.others.into_iter().map(|key| (key, false)));
+        for (key, string) in keys {
+            let batch = found.entry(slot(&key)).or_insert_with(|| Self::new(self.expiries));
+            batch.add(key, string, 0);
+        }
+        found.into_values().collect()
     }
 
     /// Writes the transaction.

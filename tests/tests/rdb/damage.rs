@@ -34,7 +34,8 @@ async fn a_bit_that_is_another_is_an_error_wherever_there_is_a_checksum() {
             for at in 0..rdb.len() {
                 let mut altered = rdb.clone();
                 altered[at] ^= 1 << (at % 8);
-                let outcome = tokio::time::timeout(Duration::from_secs(20), read(&altered, json!({"form": form}))).await;
+                let outcome =
+                    tokio::time::timeout(Duration::from_secs(20), read(&altered, json!({"form": form}))).await;
                 let result = outcome.expect("it ends").result;
                 // The number of the version may become one that has no checksum.
                 if summed && at >= 9 {
@@ -53,9 +54,14 @@ async fn only_the_mark_of_redis_cli_may_follow() {
     let mark = b"0123456789abcdef0123456789abcdef01234567";
     let with = |tail: &[u8]| [&rdb[..], tail].concat();
     sound(&with(mark), json!({})).await;
-    for tail in [&b"x"[..], b"\n", &mark[1..], b"g123456789abcdef0123456789abcdef01234567", &[&mark[..], b"0"].concat(), &rdb] {
+    for tail in
+        [&b"x"[..], b"\n", &mark[1..], b"g123456789abcdef0123456789abcdef01234567", &[&mark[..], b"0"].concat(), &rdb]
+    {
         let failure = read(&with(tail), json!({})).await.result.expect_err("something follows");
-        assert!(failure.to_string().contains(&format!("at byte {} of the RDB: something follows", rdb.len())), "{failure}");
+        assert!(
+            failure.to_string().contains(&format!("at byte {} of the RDB: something follows", rdb.len())),
+            "{failure}"
+        );
     }
 }
 
@@ -73,7 +79,10 @@ async fn what_is_no_rdb_or_not_known_is_said() {
         (b"REDIS0003\xfe\x00\x63\x01a", "at byte 11 of the RDB: 99, which is no type"),
         (b"REDIS0003\xfe\x00\x06\x01a", "before Redis 4.0 was released"),
         (b"REDIS0010\xf6", "release candidate"),
-        (b"REDIS0003\xfe\x00\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff", "the name of a key has 18446744073709551615 bytes"),
+        (
+            b"REDIS0003\xfe\x00\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+            "the name of a key has 18446744073709551615 bytes",
+        ),
         (b"REDIS0003\xfe\x00\x00\x01a\x81\x00\xff\xff\xff\xff\xff\xff\xff", "has 72057594037927935 bytes"),
         (b"REDIS0003\xfe\x00\x01\x01a\x81\x00\xff\xff\xff\xff\xff\xff\xff\x01a", "cut off"),
         (b"REDIS0003\xfe\x00\x00\x01a\xc3\x21\x20\x1faa", "cut off"),

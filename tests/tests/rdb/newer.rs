@@ -102,9 +102,7 @@ async fn a_stream_of_redis_7_2_is_made_by_commands() {
             format!("XSETID mystream {id}"),
             format!("XGROUP CREATE mystream consumer-group-name {id} ENTRIESREAD 1"),
             "XGROUP CREATECONSUMER mystream consumer-group-name consumer-name".to_owned(),
-            format!(
-                "XCLAIM mystream consumer-group-name consumer-name 0 {id} TIME {seen} RETRYCOUNT 1 FORCE JUSTID"
-            ),
+            format!("XCLAIM mystream consumer-group-name consumer-name 0 {id} TIME {seen} RETRYCOUNT 1 FORCE JUSTID"),
         ]
     );
     // An older server takes them.

@@ -15,7 +15,9 @@ async fn a_full_server_is_what_its_file_says() {
     let client = &mut from.client();
     many(client, "HSET", "big-hash", 20_000, |n| vec![format!("field {n}"), format!("value {n} {}", "y".repeat(60))]);
     many(client, "SADD", "big-set", 30_000, |n| vec![format!("member {n} {}", "z".repeat(40))]);
-    many(client, "ZADD", "big-board", 40_000, |n| vec![format!("{}", f64::from(n) / 7.0), format!("player number {n}")]);
+    many(client, "ZADD", "big-board", 40_000, |n| {
+        vec![format!("{}", f64::from(n) / 7.0), format!("player number {n}")]
+    });
     is_what_a_server_loads("saved", &from.saved(), &from).await;
     run(&mut from.client(), "CONFIG SET rdbcompression no");
     let rdb = from.saved();
@@ -50,7 +52,9 @@ async fn however_a_file_arrives_the_stream_is_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn big_elements_pass_through_listpacks_and_plain_nodes() {
     let settings = ["--list-max-listpack-size", "100000", "--hash-max-listpack-value", "100000000"];
-    let from = RedisServer::with(&[&settings[..], &["--zset-max-listpack-value", "100000000", "--rdbcompression", "no"]].concat());
+    let from = RedisServer::with(
+        &[&settings[..], &["--zset-max-listpack-value", "100000000", "--rdbcompression", "no"]].concat(),
+    );
     let client = &mut from.client();
     for key in ["list", "list2"] {
         many(client, "RPUSH", key, 4, |n| vec!["e".repeat(400_000 + n as usize), n.to_string()]);

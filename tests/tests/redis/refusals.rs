@@ -303,9 +303,9 @@ async fn a_server_that_dies_fails_the_restore() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_cannot_be_read_whole_is_refused() {
     let server = RedisServer::with(&["--cluster-enabled", "yes"]);
-    let failure = dump(&server).await.result.expect_err("a cluster's node");
-    assert_eq!(failure.kind, FailureKind::Rejected);
-    assert!(failure.message.contains("cluster"), "{}", failure.message);
+    let failure = dump(&server).await.result.expect_err("a cluster's node without any slots");
+    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert!(failure.message.contains("slots 0-16383"), "{}", failure.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -264,7 +264,7 @@ async fn a_replica_is_read_where_that_is_wanted() {
     let master = RedisServer::start();
     fill(&master);
     let before = portrait(&master);
-    let nobody = dump_by(&master, json!({"from": "replica"})).await.result.expect_err("it has none");
+    let nobody = dump_by(&master, json!({"role": "replica"})).await.result.expect_err("it has none");
     assert_eq!(nobody.kind, FailureKind::Unavailable);
     assert!(nobody.message.contains("no replica") && nobody.help.is_some(), "{nobody:?}");
     let mut replica = replica_of(&master);
@@ -276,7 +276,7 @@ async fn a_replica_is_read_where_that_is_wanted() {
     for server in [&master, &replica] {
         for source in ["replication", "scan"] {
             let url = server.url();
-            let params = json!({"url": url, "from": "replica", "source": source});
+            let params = json!({"url": url, "role": "replica", "source": source});
             let outcome = run_alone(RedisDump, params, Input::None).await;
             let outputs = outcome.result.expect("a dump of the replica");
             assert_eq!((&outputs["role"], &outputs["source"]), (&json!("replica"), &json!(source)));
@@ -295,7 +295,7 @@ async fn a_replica_is_read_where_that_is_wanted() {
     while replica.cli(&["INFO", "replication"]).contains("master_link_status:up") {
         assert!(begun.elapsed() < Duration::from_secs(20), "the link must go down");
     }
-    for params in [json!({"from": "replica"}), json!({"source": "replication"})] {
+    for params in [json!({"role": "replica"}), json!({"source": "replication"})] {
         let failure = dump_by(&replica, params.clone()).await.result.expect_err("it has lost its master");
         assert_eq!(failure.kind, FailureKind::Unavailable, "{params}: {failure:?}");
         assert!(failure.help.is_some_and(|help| help.contains("old")), "{params}: {}", failure.message);
