@@ -40,7 +40,7 @@ pub(crate) fn stream_type() -> StreamType {
 }
 
 /// What the head says. Nothing in it changes from dump to dump of an unchanged server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StreamHead {
     /// The version of the server that was read.
     pub(crate) redis: String,
