@@ -33,7 +33,14 @@ fn nowhere() -> Writer {
 }
 
 fn form() -> Option<Form> {
-    let head = StreamHead { redis: String::new(), source: "rdb".to_owned(), databases: Vec::new() };
+    let head = StreamHead {
+        redis: String::new(),
+        source: "rdb".to_owned(),
+        consistency: String::new(),
+        role: String::new(),
+        databases: Vec::new(),
+        cluster: None,
+    };
     Form::begin(nowhere(), &head).ok()
 }
 

@@ -278,7 +278,7 @@ impl RedisRestoreParams {
 async fn reach(target: &Target, call: &Call) -> Result<(Fleet, Option<Watch>), Failure> {
     match topology::to_write(target, call).await? {
         Servers::One { connection, watch, .. } => Ok((Fleet::single(connection).await?, watch)),
-        Servers::Cluster(cluster) => Ok((Fleet::cluster(cluster, call).await?, None)),
+        Servers::Cluster(cluster) => Ok((Fleet::cluster(*cluster, call).await?, None)),
     }
 }
 

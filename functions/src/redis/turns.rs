@@ -226,7 +226,7 @@ mod tests {
         }
         drop(to);
         let (mut lane, mut all) = (Lane::new(from), Vec::new());
-        let mut commands = 0;
+        let mut commands;
         loop {
             let (to, mut from) = mpsc::channel(part.len() / 1000 + 10);
             let mut form = Form::part(to);
