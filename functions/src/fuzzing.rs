@@ -14,6 +14,7 @@ use crate::rdb::input::Source;
 use crate::rdb::payload::payload_to_logical;
 use crate::rdb::reader::Rdb;
 use crate::redis::form::{Form, StreamHead};
+use crate::redis::framing::{Framing, Next as FramingNext};
 use crate::redis::parser::{Next, Parser};
 use crate::redis::resp;
 
@@ -33,14 +34,8 @@ fn nowhere() -> Writer {
 }
 
 fn form() -> Option<Form> {
-    let head = StreamHead {
-        redis: String::new(),
-        source: "rdb".to_owned(),
-        consistency: String::new(),
-        role: String::new(),
-        databases: Vec::new(),
-        cluster: None,
-    };
+    let text = r#"{"redis": "", "source": "rdb"}"#;
+    let head: StreamHead = serde_json::from_str(text).ok()?;
     Form::begin(nowhere(), &head).ok()
 }
 
@@ -105,6 +100,34 @@ pub fn resp(data: &[u8]) {
     while let Ok(Some(_)) = resp::head(&mut replies) {}
 }
 
+/// Takes the frame off what a server sends to a replica.
+pub fn psync(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let mut input = BytesMut::new();
+    let (mut framing, mut taken, mut announced) = (None, 0, 0);
+    for piece in data.chunks(usize::from(*first) + 1) {
+        input.extend_from_slice(piece);
+        if framing.is_none() {
+            let before = input.len();
+            let Ok(found) = Framing::announced(&mut input) else { return };
+            announced += before - input.len();
+            framing = found;
+        }
+        let Some(framing) = &mut framing else { continue };
+        loop {
+            match framing.next(&mut input) {
+                FramingNext::Piece(piece) => taken += piece.len(),
+                FramingNext::More => break,
+                FramingNext::End => {
+                    assert!(announced + taken <= data.len());
+                    return;
+                }
+            }
+        }
+    }
+    assert!(announced + taken + input.len() == data.len());
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -158,8 +181,16 @@ mod tests {
             let mut bytes = files[random(files.len())].clone();
             alter(&mut bytes, &mut random);
             bytes.insert(0, random(256) as u8);
-            match round % 4 {
+            match round % 5 {
                 0 => resp(&bytes),
+                2 => {
+                    let mut framed = bytes.clone();
+                    let line =
+                        if round % 2 == 0 { "\n$300\r\n".to_owned() } else { format!("$EOF:{}\r\n", "ab".repeat(20)) };
+                    framed.splice(1..1, line.into_bytes());
+                    framed.extend(b"ab".repeat(random(22)));
+                    psync(&framed);
+                }
                 1 => {
                     // A payload begins at a type; most of what stands at any place is none.
                     let at = random(bytes.len());

@@ -20,6 +20,7 @@ pub mod redis_diff;
 pub mod redis_digest;
 pub mod redis_dump;
 pub mod redis_restore;
+pub mod redis_verify;
 pub mod restic_check;
 pub mod restic_forget;
 pub mod restic_pull;
@@ -46,6 +47,7 @@ pub fn builtins() -> Registry {
         .with(redis_dump::RedisDump)
         .with(redis_restore::RedisRestore)
         .with(redis_digest::RedisDigest)
+        .with(redis_verify::RedisVerify)
         .with(redis_diff::RedisDiff)
         .with(rdb_read::RdbRead)
         .with(restic_push::ResticPush)
@@ -80,6 +82,7 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
         ("repository.yaml", include_str!("../../tasks/repository.yaml")),
         ("redis-copy.yaml", include_str!("../../tasks/redis-copy.yaml")),
         ("redis-digest.yaml", include_str!("../../tasks/redis-digest.yaml")),
+        ("redis-verify.yaml", include_str!("../../tasks/redis-verify.yaml")),
         ("redis-diff.yaml", include_str!("../../tasks/redis-diff.yaml")),
         ("postgres.yaml", include_str!("../../tasks/postgres.yaml")),
     ]

@@ -7,15 +7,18 @@
 //! [`Failure`]: aquifer_engine::failure::Failure
 
 pub(crate) mod address;
+pub(crate) mod bloom;
 pub(crate) mod census;
 pub(crate) mod chunks;
 pub(crate) mod cluster;
 pub(crate) mod connection;
+pub(crate) mod contents;
 pub(crate) mod databases;
 pub(crate) mod dial;
 pub(crate) mod diff;
 pub(crate) mod digest;
 pub(crate) mod digest_stream;
+pub(crate) mod elements;
 pub(crate) mod expiry;
 pub(crate) mod facts;
 pub(crate) mod filter;

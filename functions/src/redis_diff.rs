@@ -1,6 +1,7 @@
-//! Compares two Redis servers, key by key: what proves a migration, and tells what is missing where a digest only differs.
+//! Compares two Redis servers, or a dump with a server, key by key: what proves a migration, and tells what is missing where
+//! a digest only differs.
 //!
-//! Takes two servers. Gives what differs: counts, and some examples. Always holds: a key counts as different only after it
+//! Takes two servers, or one and a stream. Gives what differs: counts, and some examples. Always holds: a key counts as different only after it
 //! was looked at twice, since servers may be live; whatever their sizes, memory is bounded; in success nothing differs,
 //! unless `differences: report` says that this is for the reader to judge.
 
@@ -8,17 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
-use aquifer_engine::ports::Action;
-use aquifer_engine::stream::Streams;
+use aquifer_engine::pipe::Reader;
+use aquifer_engine::ports::Probe;
+use aquifer_engine::stream::{Accepts, Produces, Streams};
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::redis::contents::Contents;
 use crate::redis::databases::Databases;
-use crate::redis::diff::Rules;
 use crate::redis::diff::servers::{Servers, Side};
+use crate::redis::diff::stream::Streamed;
+use crate::redis::diff::{Found, Rules};
 use crate::redis::digest;
 use crate::redis::digest_stream::Counters;
 use crate::redis::facts::{Clock, Facts};
+use crate::redis::form::stream_type;
 use crate::redis::tally::thousands;
 use crate::redis::target::{Target, with_server};
 use crate::redis::topology;
@@ -53,19 +59,21 @@ with_server! {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RedisDiffParams {
-    /// The first server.
-    pub left: Compared,
+    /// The first server; without it, the stream on stdin is what the right server is compared with.
+    #[serde(default)]
+    pub left: Option<Compared>,
     /// The server that it is compared with.
     pub right: Compared,
     /// Which keys to compare; all of them unless said.
     #[serde(default)]
     pub filter: Keep,
-    /// Which databases of the left server to compare; all that hold keys on either side unless said.
+    /// Which databases of the left side to compare; all that hold keys on either side unless said.
     #[serde(default)]
     pub databases: Option<Vec<u32>>,
     /// With which database of the right server each database of the left one is compared: `{"0": 3}`. One that is not named is
     /// compared with the one of its own number.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, u32>")]
     pub database_map: BTreeMap<u32, u32>,
     /// How expiries count: `exact` (unless said), `presence` or `ignore`.
     #[serde(default)]
@@ -80,6 +88,9 @@ pub struct RedisDiffParams {
     /// What differences mean: `fail` (unless said) or `report`.
     #[serde(default)]
     pub differences: OnDifferences,
+    /// Whether to refuse a stream that has no head and trailer; true unless said.
+    #[serde(default = "yes")]
+    pub require_trailer: bool,
     /// How many keys that differ are told by name, at most 1000; 20 unless said.
     #[serde(default = "twenty")]
     pub examples: usize,
@@ -122,18 +133,20 @@ pub struct RedisDiffOutputs {
 
 impl Function for RedisDiff {
     const NAME: &'static str = "redis-diff";
-    const SUMMARY: &'static str = "Compare two Redis servers key by key, and say what differs.";
+    const SUMMARY: &'static str =
+        "Compare two Redis servers, or a dump and a server, key by key, and say what differs.";
     const REPEAT: &'static str = "Compares them as they are then.";
     type Params = RedisDiffParams;
-    type Ports = Action;
+    type Ports = Probe;
     type Outputs = RedisDiffOutputs;
 
     fn streams(_: Option<&RedisDiffParams>) -> Streams {
-        Streams::ANY
+        Streams { stdin: Accepts::Only(stream_type()), stdout: Produces::Same }
     }
 
     fn check(params: &RedisDiffParams) -> Result<(), ParamError> {
-        let left = at("left", params.left.server().target())?.address.database;
+        let left = params.left.as_ref().map(|left| at("left", left.server().target())).transpose()?;
+        let left = left.map(|target| target.address.database);
         let right = at("right", params.right.server().target())?.address.database;
         params.filter.filter("filter")?;
         Databases::new(params.databases.as_deref(), &params.database_map, false)?;
@@ -141,8 +154,13 @@ impl Function for RedisDiff {
             return Err(ParamError::new("examples", format!("`{}` is more than {MOST_EXAMPLES}", params.examples)));
         }
         match (left, right) {
-            (None, None) => Ok(()),
-            (None, Some(_)) => Err(ParamError::new("left.url", "it names no database, and `right.url` does")),
+            (None, Some(_)) => Err(ParamError::new(
+                "right.url",
+                "each key of a stream is in the database that it came from, so the url may not name one",
+            )
+            .with_help("say `databases` and `databaseMap`")),
+            (None | Some(None), None) => Ok(()),
+            (Some(None), Some(_)) => Err(ParamError::new("left.url", "it names no database, and `right.url` does")),
             _ if params.databases.is_some() || !params.database_map.is_empty() => {
                 Err(ParamError::new("left.url", "it names a database, and `databases` or `databaseMap` does so too"))
             }
@@ -150,43 +168,19 @@ impl Function for RedisDiff {
         }
     }
 
-    async fn run(&self, params: RedisDiffParams, _: Action, call: &Call) -> Result<RedisDiffOutputs, Failure> {
-        let (left, right) = (params.left.server().checked()?, params.right.server().checked()?);
-        let in_urls = left.address.database.map(|index| (index, right.address.database.unwrap_or(index)));
-        let (left, right) = (side(&left, call).await?, side(&right, call).await?);
-        let exact = left.facts.clock == Clock::At && right.facts.clock == Clock::At;
-        let old = !left.facts.at_least((7, 0)) || !right.facts.at_least((7, 0));
-        let wrong = |error: ParamError| Failure::config(format!("`{}`: {}", error.path, error.message));
-        let rules = Rules {
-            filter: params.filter.filter("filter").map_err(wrong)?,
-            expiry: params.expiry,
-            tolerance: match params.tolerance {
-                Some(period) => u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX),
-                None if exact => 0,
-                None => INEXACT,
-            },
-            counters: if old { Counters::Old } else { Counters::All },
-            examples: params.examples,
+    async fn run(&self, params: RedisDiffParams, ports: Probe, call: &Call) -> Result<RedisDiffOutputs, Failure> {
+        let found = match (&params.left, ports.stdin) {
+            (Some(left), None) => servers(&params, left, call).await?,
+            (None, Some(stdin)) => streamed(&params, stdin, call).await?,
+            (Some(_), Some(_)) => {
+                return Err(Failure::config("`left`: the step reads a stream, and that is the left side")
+                    .with_help("leave `left` or `stdin` out"));
+            }
+            (None, None) => {
+                return Err(Failure::config("`left`: there is nothing to compare the right server with")
+                    .with_help("name a server in `left`, or give the step the dump as its `stdin`"));
+            }
         };
-        let databases = Databases::new(params.databases.as_deref(), &params.database_map, false).map_err(wrong)?;
-        let pairs = match in_urls {
-            Some(pair) => BTreeSet::from([pair]),
-            None => pairs(&databases, &params, &left.facts, &right.facts, call),
-        };
-        let mut servers = Servers::new(left, right, &rules, call);
-        for (left, right) in pairs {
-            servers.databases(left, right).await?;
-        }
-        let Servers { mut left, mut right, mut found, .. } = servers;
-        if params.functions {
-            let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
-            let here = digest::functions_by_name(&mut left.connection, &left.facts).await?;
-            let names: BTreeSet<_> = here.keys().chain(there.keys()).collect();
-            found.differences.different_functions =
-                names.iter().filter(|name| here.get(**name) != there.get(**name)).count() as u64;
-        }
-        left.facts.still(&mut left.connection).await?;
-        right.facts.still(&mut right.connection).await?;
         call.note(format!("{} keys are on both sides", thousands(found.both.total())));
         if found.differences.total() > 0 && params.differences == OnDifferences::Fail {
             let mut failure = Failure::rejected(format!("the keyspaces differ: {}", found.differences.text()))
@@ -202,6 +196,84 @@ impl Function for RedisDiff {
             examples: found.examples,
         })
     }
+}
+
+fn wrong(error: ParamError) -> Failure {
+    Failure::config(format!("`{}`: {}", error.path, error.message))
+}
+
+impl RedisDiffParams {
+    fn rules(&self, exact: bool, old: bool) -> Result<Rules, Failure> {
+        Ok(Rules {
+            filter: self.filter.filter("filter").map_err(wrong)?,
+            expiry: self.expiry,
+            tolerance: match self.tolerance {
+                Some(period) => u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX),
+                None if exact => 0,
+                None => INEXACT,
+            },
+            counters: if old { Counters::Old } else { Counters::All },
+            examples: self.examples,
+        })
+    }
+
+    fn databases(&self) -> Result<Databases, Failure> {
+        Databases::new(self.databases.as_deref(), &self.database_map, false).map_err(wrong)
+    }
+}
+
+/// Compares two servers.
+async fn servers(params: &RedisDiffParams, left: &Compared, call: &Call) -> Result<Found, Failure> {
+    let (left, right) = (left.server().checked()?, params.right.server().checked()?);
+    let in_urls = left.address.database.map(|index| (index, right.address.database.unwrap_or(index)));
+    let (left, right) = (side(&left, call).await?, side(&right, call).await?);
+    let exact = left.facts.clock == Clock::At && right.facts.clock == Clock::At;
+    let rules = params.rules(exact, !left.facts.at_least((7, 0)) || !right.facts.at_least((7, 0)))?;
+    let databases = params.databases()?;
+    let pairs = match in_urls {
+        Some(pair) => BTreeSet::from([pair]),
+        None => pairs(&databases, params, &left.facts, &right.facts, call),
+    };
+    let mut servers = Servers::new(left, right, &rules, call);
+    for (left, right) in pairs {
+        servers.databases(left, right).await?;
+    }
+    let Servers { mut left, mut right, mut found, .. } = servers;
+    if params.functions {
+        let here = digest::functions_by_name(&mut left.connection, &left.facts).await?;
+        let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
+        found.differences.different_functions = libraries(&here, &there);
+    }
+    left.facts.still(&mut left.connection).await?;
+    right.facts.still(&mut right.connection).await?;
+    Ok(found)
+}
+
+/// Compares a stream with a server.
+async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Result<Found, Failure> {
+    let right = side(&params.right.server().checked()?, call).await?;
+    let rules = params.rules(right.facts.clock == Clock::At, !right.facts.at_least((7, 0)))?;
+    let exact = rules.expiry == ExpiryIn::Exact;
+    let mut contents = Contents::new(stdin, rules.counters, exact, params.require_trailer);
+    let mut streamed = Streamed::new(right, &rules, params.databases()?, call).await?;
+    streamed.read(&mut contents).await?;
+    streamed.walk().await?;
+    let Streamed { mut right, mut found, libraries: here, expired, .. } = streamed;
+    if expired > 0 {
+        call.info(format!("{expired} keys of the stream have expired since, and are not looked for"));
+    }
+    if params.functions {
+        let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
+        found.differences.different_functions = libraries(&here, &there);
+    }
+    right.facts.still(&mut right.connection).await?;
+    Ok(found)
+}
+
+/// How many libraries are not the same.
+fn libraries(here: &BTreeMap<Bytes, u128>, there: &BTreeMap<Bytes, u128>) -> u64 {
+    let names: BTreeSet<_> = here.keys().chain(there.keys()).collect();
+    names.iter().filter(|name| here.get(**name) != there.get(**name)).count() as u64
 }
 
 /// An error in the params of one of the two servers.
@@ -233,8 +305,7 @@ fn pairs(
     let mut pairs: BTreeSet<_> = left.databases.iter().map(|database| pair(database.index)).collect();
     let mut alone = Vec::new();
     for there in right.databases.iter().map(|database| database.index) {
-        let mapped = params.database_map.iter().find(|(_, place)| **place == there).map(|(index, _)| *index);
-        match mapped.or((databases.place(there) == there).then_some(there)) {
+        match databases.source(there) {
             Some(index) => {
                 pairs.insert(pair(index));
             }

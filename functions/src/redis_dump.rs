@@ -143,7 +143,7 @@ pub struct RedisDumpOutputs {
     pub consistency: &'static str,
     /// What the server that was read is to others: `master` or `replica`; `shards` for a cluster.
     pub role: &'static str,
-    /// With replication: the history of writes (`master_replid`) in which that moment is; else null.
+    /// With replication: the history of writes (`master_replid`) in which that moment is; null where the server does not say.
     pub replication_id: Option<String>,
     /// With replication: the moment, as an offset in that history; else null.
     pub replication_offset: Option<u64>,
@@ -249,8 +249,8 @@ async fn replicated(
         source: "replication",
         consistency: "point-in-time",
         role: role.name(),
-        replication_id: Some(done.id),
-        replication_offset: Some(done.offset),
+        replication_offset: done.moment.as_ref().map(|moment| moment.offset),
+        replication_id: done.moment.map(|moment| moment.id),
         server_disk: done.from_disk,
     })
 }

@@ -69,6 +69,7 @@ with_server! {
         pub databases: Option<Vec<u32>>,
         /// Which database each database of the stream goes into: `{"0": 3}`. One that is not named stays what it is.
         #[serde(default)]
+        #[schemars(with = "BTreeMap<String, u32>")]
         pub database_map: BTreeMap<u32, u32>,
         /// Whether several databases of the stream may go into one; a key that two of them have is a conflict then.
         #[serde(default)]

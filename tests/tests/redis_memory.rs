@@ -14,8 +14,10 @@ use aquifer_engine::ports::Transform;
 use aquifer_engine::registry::Registry;
 use aquifer_engine::run::{RunOptions, run};
 use aquifer_engine::stream::Streams;
+use aquifer_functions::redis_diff::RedisDiff;
 use aquifer_functions::redis_dump::RedisDump;
 use aquifer_functions::redis_restore::RedisRestore;
+use aquifer_functions::redis_verify::RedisVerify;
 use aquifer_tests::redis_server::RedisServer;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -78,7 +80,9 @@ fn memory(line: &str) -> u64 {
 async fn big_values_go_from_server_to_server_within_64_mebibytes() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     assert_eq!(from.cli(&["EVAL", FILL, "0"]), "filled\n");
-    let mut catalog = Catalog::new(Registry::new().with(RedisDump).with(SlowCopy).with(RedisRestore));
+    let mut catalog = Catalog::new(
+        Registry::new().with(RedisDump).with(SlowCopy).with(RedisRestore).with(RedisVerify).with(RedisDiff),
+    );
     let (source, target) = (from.socket_url(), to.socket_url());
     catalog.add_text(
         "t.yaml",
@@ -95,6 +99,21 @@ spec:
 "
         ),
     );
+    catalog.add_text(
+        "d.yaml",
+        &format!(
+            "apiVersion: aquifer.dev/v1alpha1
+kind: Task
+metadata: {{name: d}}
+spec:
+  steps:
+    - {{name: servers, function: redis-diff, params: {{left: {{url: \"{source}\"}}, right: {{url: \"{target}\"}}}}}}
+    - {{name: dump, function: redis-dump, needs: [servers], params: {{url: \"{source}\", source: scan}}}}
+    - {{name: verify, function: redis-verify, stdin: dump}}
+    - {{name: diff, function: redis-diff, stdin: dump, params: {{right: {{url: \"{target}\"}}}}}}
+"
+        ),
+    );
     let before = memory("VmRSS:");
     for way in ["scan", "replication"] {
         to.cli(&["FLUSHALL"]);
@@ -106,4 +125,10 @@ spec:
         assert_eq!(to.cli(&["DEBUG", "DIGEST"]), from.cli(&["DEBUG", "DIGEST"]));
         assert!(grown < LIMIT, "{way}: grew by {grown} bytes");
     }
+    // What was copied is compared within the same bounds, with a server and as a dump.
+    let plan = catalog.plan("d", &Inputs::default()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let report = run(Arc::new(plan), RunOptions::default()).await;
+    let grown = memory("VmHWM:").saturating_sub(before);
+    assert_eq!(report.status, Status::Succeeded, "{report:#?}");
+    assert!(grown < LIMIT, "comparing: grew by {grown} bytes");
 }

@@ -151,11 +151,6 @@ impl<S: Source> Input<S> {
         Ok(bytes)
     }
 
-    /// The source, and what came from it and was not read.
-    pub(crate) fn into_rest(mut self) -> (S, Bytes) {
-        (self.source, self.buffer.split_off(self.at).freeze())
-    }
-
     /// What it is, for messages.
     pub(crate) fn name(&self) -> &'static str {
         self.name

@@ -78,3 +78,78 @@ pub(crate) async fn payload_to_logical(
     let written = commands.end().await?;
     Ok((written, commands.claims.lost))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::visit::{Role, Stream};
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Vec<String>);
+
+    impl Visitor for Heard {
+        async fn text(&mut self, role: Role, length: u64) -> Result<(), Failure> {
+            self.0.push(format!("{role:?} {length} "));
+            Ok(())
+        }
+
+        async fn piece(&mut self, piece: &[u8]) -> Result<(), Failure> {
+            let text = piece.escape_ascii().to_string();
+            self.0.last_mut().expect("a text was announced").push_str(&text);
+            Ok(())
+        }
+
+        async fn score(&mut self, score: f64) -> Result<(), Failure> {
+            self.0.push(format!("score {score}"));
+            Ok(())
+        }
+
+        async fn expires(&mut self, at: Option<u64>) -> Result<(), Failure> {
+            self.0.push(format!("expires {at:?}"));
+            Ok(())
+        }
+
+        async fn stream(&mut self, _: Stream<'_>) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    fn payload(value: &[u8], version: u8) -> Vec<u8> {
+        let mut payload = [value, &[version, 0]].concat();
+        payload.extend(checksum(CrcAlgorithm::Crc64Redis, &payload).to_le_bytes());
+        payload
+    }
+
+    async fn heard(payload: Vec<u8>) -> Result<Vec<String>, Failure> {
+        let mut heard = Heard::default();
+        tell(Bytes::from(payload), &mut heard).await?;
+        Ok(heard.0)
+    }
+
+    #[tokio::test]
+    async fn the_parts_of_a_payload_are_told() {
+        let zset = heard(payload(b"\x05\x01\x01a\x00\x00\x00\x00\x00\x00\xf8\x3f", 8)).await.expect("sound");
+        assert_eq!(zset, ["Member 1 a", "score 1.5"]);
+        assert_eq!(heard(payload(b"\x00\xc0\xfe", 6)).await.expect("sound"), ["Whole 2 -2"]);
+        // The same number of a type, in Valkey and in Redis.
+        let ttl = b"\xff\xff\xff\xff\xff\xff\xff\xff";
+        let hash = heard(payload(&[&b"\x16\x01\x01f\x01v"[..], ttl].concat(), 80)).await.expect("sound");
+        assert_eq!(hash, ["Field 1 f", "Value 1 v", "expires None"]);
+        let hash = heard(payload(b"\x16\x01\x05\x01f\x01v", 12)).await.expect("sound");
+        assert_eq!(hash, ["Field 1 f", "Value 1 v", "expires Some(5)"]);
+    }
+
+    #[tokio::test]
+    async fn an_altered_payload_is_an_error() {
+        let sound = payload(b"\x05\x01\x01a\x00\x00\x00\x00\x00\x00\xf8\x3f", 8);
+        for at in 0..sound.len() {
+            let mut altered = sound.clone();
+            altered[at] ^= 1;
+            assert!(heard(altered).await.is_err(), "{at}");
+            assert!(heard(sound[..at].to_vec()).await.is_err(), "{at}");
+        }
+        for value in [&b"\x05\x01"[..], b"\x00\x01ab", b"\x07\x01\x00", b"\x63", b""] {
+            assert!(heard(payload(value, 8)).await.is_err(), "{}", value.escape_ascii());
+        }
+    }
+}

@@ -64,6 +64,12 @@ impl Databases {
         self.map.get(&index).copied().unwrap_or(index)
     }
 
+    /// Which database goes here; `None` where none does.
+    pub(crate) fn source(&self, place: u32) -> Option<u32> {
+        let mapped = self.map.iter().find(|(_, target)| **target == place).map(|(index, _)| *index);
+        mapped.or((self.place(place) == place).then_some(place))
+    }
+
     /// Begins a database of the stream that is taken; gives where it goes.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use super::load::MOST_REMEMBERED;
 use super::tally::{Kind, PerType};
 
 pub(crate) mod servers;
+pub(crate) mod stream;
 
 /// How much of a key's name an example shows.
 const SHOWN: usize = 200;

@@ -67,6 +67,11 @@ impl Hasher {
         self.0.update(number.to_le_bytes());
     }
 
+    /// Bytes, of which somebody has told the length.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
     pub(crate) fn sum(mut self, sum: Sum) -> Self {
         self.0.update(sum.sum.to_le_bytes());
         self.number(sum.count);
@@ -100,7 +105,7 @@ pub(crate) enum Value {
 /// A score as a number, so that its text does not matter: `3`, `3.0`; -0 is 0.
 fn score(text: &[u8]) -> Option<u64> {
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    Some((number + 0.0).to_bits())
+    Some(score_bits(number))
 }
 
 /// Asks for a small value; one reply comes.
@@ -200,11 +205,20 @@ impl PartsHash {
     }
 
     fn finish(self) -> u128 {
-        let ordered = self.ordered.finish();
-        let mut hasher = Hasher::default().sum(self.sum);
-        hasher.0.update(ordered.to_le_bytes());
-        hasher.finish()
+        parts(self.sum, self.ordered)
     }
+}
+
+/// The hash of a value with parts: those without an order, and those in their order.
+pub(crate) fn parts(sum: Sum, ordered: Hasher) -> u128 {
+    let mut hasher = Hasher::default().sum(sum);
+    hasher.update(&ordered.finish().to_le_bytes());
+    hasher.finish()
+}
+
+/// The bits of a score that count: -0 is 0.
+pub(crate) fn score_bits(score: f64) -> u64 {
+    (score + 0.0).to_bits()
 }
 
 /// How often a value is read in chunks before it is read at once: a scan may show a part twice.
@@ -294,6 +308,11 @@ pub(crate) fn hex(digest: u128) -> String {
     format!("{digest:032x}")
 }
 
+/// The hash of a library of functions.
+pub(crate) fn library(name: &[u8], engine: &[u8], code: &[u8]) -> u128 {
+    Hasher::default().text(name).text(engine).text(code).finish()
+}
+
 /// The functions' libraries: the hash of each one's name, engine and code, by name.
 ///
 /// # Errors
@@ -309,9 +328,9 @@ pub(crate) async fn functions_by_name(
     };
     let hash = |library: Reply| {
         let library = fields(library);
-        let names = ["library_name", "engine", "library_code"];
-        let hasher = names.iter().fold(Hasher::default(), |hasher, name| hasher.text(&field(&library, name)));
-        (field(&library, names[0]), hasher.finish())
+        let [name, engine, code] = ["library_name", "engine", "library_code"].map(|name| field(&library, name));
+        let hash = self::library(&name, &engine, &code);
+        (name, hash)
     };
     Ok(reply.items().unwrap_or_default().into_iter().map(hash).collect())
 }

@@ -24,7 +24,7 @@ pub(crate) enum Counters {
 
 impl Counters {
     /// Those of these names that count: the first one is as old as streams are.
-    fn of<const N: usize>(self, names: [&'static str; N]) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn of<const N: usize>(self, names: [&'static str; N]) -> impl Iterator<Item = &'static str> {
         names.into_iter().take(if self == Self::All { N } else { 1 })
     }
 }
@@ -54,52 +54,120 @@ pub(crate) async fn stream(
         }
         reply => fields(connection.accepted(reply, reading(key))?),
     };
-    let mut hasher = Hasher::default();
-    for name in counters.of(["last-generated-id", "max-deleted-entry-id", "entries-added"]) {
-        hasher = hasher.text(&field(&info, name));
-    }
-    let mut count = 0;
+    let mut entries = Entries::default();
     let mut from = Some(Bytes::from_static(b"-"));
     while let Some(first) = from {
-        let entries = page(connection, &[b"XRANGE", key, &first, b"+", b"COUNT", ENTRIES], key).await?;
-        from = entries.last().and_then(|last| after(&text(last)));
-        count += entries.len() as u64;
-        for entry in entries {
-            hasher = whole(hasher, &Reply::Array(entry));
+        let page = page(connection, &[b"XRANGE", key, &first, b"+", b"COUNT", ENTRIES], key).await?;
+        from = page.last().and_then(|last| after(&text(last)));
+        for entry in page {
+            let [id, Reply::Array(fields)] = &entry[..] else {
+                return Err(connection.unexpected("`XRANGE`", &"something else"));
+            };
+            let id = id.bytes().map_or(&b""[..], |id| id);
+            entries.entry(id, fields.len() as u64);
+            for part in fields {
+                let part = part.bytes().map_or(&b""[..], |part| part);
+                entries.length(part.len() as u64);
+                entries.piece(part);
+            }
         }
     }
-    hasher.number(count);
+    let state = counters.of(["last-generated-id", "max-deleted-entry-id", "entries-added"]);
+    let entries = entries.finish(state.map(|name| field(&info, name)));
     let mut groups = Sum::default();
     for group in page(connection, &[b"XINFO", b"GROUPS", key], key).await? {
         let group = fields(Reply::Array(group));
         let name = field(&group, "name");
-        let mut one = Hasher::default().text(&name);
-        for name in counters.of(["last-delivered-id", "entries-read"]) {
-            one = one.text(&field(&group, name));
-        }
-        let mut consumers = Sum::default();
+        let state = counters.of(["last-delivered-id", "entries-read"]);
+        let mut one = Group::new(&name, state.map(|name| field(&group, name)));
         for consumer in page(connection, &[b"XINFO", b"CONSUMERS", key, &name], key).await? {
-            let consumer = fields(Reply::Array(consumer));
-            consumers.add(Hasher::default().text(&field(&consumer, "name")).finish());
+            one.consumer(&field(&fields(Reply::Array(consumer)), "name"));
         }
-        one = one.sum(consumers);
         let mut from = Some(Bytes::from_static(b"-"));
-        let mut pending = 0;
         while let Some(first) = from {
             let page = page(connection, &[b"XPENDING", key, &name, &first, b"+", ENTRIES], key).await?;
             from = page.last().and_then(|last| after(&text(last)));
             for entry in page {
                 // Id, consumer, milliseconds since it was delivered, how often it was.
-                for place in [0, 1, 3] {
-                    one = entry.get(place).into_iter().fold(one, whole);
-                }
-                pending += 1;
+                let [id, consumer, _, Reply::Integer(times)] = &entry[..] else {
+                    return Err(connection.unexpected("`XPENDING`", &"something else"));
+                };
+                let part = |reply: &Reply| reply.bytes().cloned().unwrap_or_default();
+                one.pending(&part(id), &part(consumer), times.unsigned_abs());
             }
         }
-        one.number(pending);
         groups.add(one.finish());
     }
-    Ok(Some(StreamHash { entries: hasher.clone().finish(), whole: hasher.sum(groups).finish() }))
+    Ok(Some(whole(entries, groups)))
+}
+
+/// The hash of a stream from that of its entries and those of its groups.
+pub(crate) fn whole(entries: u128, groups: Sum) -> StreamHash {
+    let mut hasher = Hasher::default();
+    hasher.update(&entries.to_le_bytes());
+    StreamHash { entries, whole: hasher.sum(groups).finish() }
+}
+
+/// The hash of a stream's entries, in their order, and of its own state.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Entries {
+    hasher: Hasher,
+    pub(crate) count: u64,
+}
+
+impl Entries {
+    /// Begins an entry; so many texts follow, each as its length and its bytes.
+    pub(crate) fn entry(&mut self, id: &[u8], texts: u64) {
+        self.count += 1;
+        self.hasher = std::mem::take(&mut self.hasher).text(id);
+        self.hasher.number(texts);
+    }
+
+    pub(crate) fn length(&mut self, length: u64) {
+        self.hasher.number(length);
+    }
+
+    pub(crate) fn piece(&mut self, piece: &[u8]) {
+        self.hasher.update(piece);
+    }
+
+    /// Ends with the last id, the largest deleted id and the number of entries ever added, as far as these count.
+    pub(crate) fn finish(self, state: impl Iterator<Item = Bytes>) -> u128 {
+        let mut hasher = self.hasher;
+        hasher.number(self.count);
+        state.fold(hasher, |hasher, text| hasher.text(&text)).finish()
+    }
+}
+
+/// The hash of a group.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    hasher: Hasher,
+    consumers: Sum,
+    pending: Sum,
+}
+
+impl Group {
+    /// Begins with the last delivered id, and the number of entries that were read, as far as these count.
+    pub(crate) fn new(name: &[u8], state: impl Iterator<Item = Bytes>) -> Self {
+        let hasher = state.fold(Hasher::default().text(name), |hasher, text| hasher.text(&text));
+        Self { hasher, consumers: Sum::default(), pending: Sum::default() }
+    }
+
+    pub(crate) fn consumer(&mut self, name: &[u8]) {
+        self.consumers.add(Hasher::default().text(name).finish());
+    }
+
+    /// An entry that was delivered so often and is pending.
+    pub(crate) fn pending(&mut self, id: &[u8], consumer: &[u8], times: u64) {
+        let mut hasher = Hasher::default().text(id).text(consumer);
+        hasher.number(times);
+        self.pending.add(hasher.finish());
+    }
+
+    pub(crate) fn finish(self) -> u128 {
+        self.hasher.sum(self.consumers).sum(self.pending).finish()
+    }
 }
 
 /// An array of arrays.
@@ -123,19 +191,6 @@ fn after(id: &[u8]) -> Option<Bytes> {
         None => (milliseconds.checked_add(1)?, 0),
     };
     Some(format!("{milliseconds}-{sequence}").into())
-}
-
-/// Everything in a reply, in its order.
-fn whole(hasher: Hasher, reply: &Reply) -> Hasher {
-    match reply {
-        Reply::Array(items) => {
-            let mut hasher = hasher;
-            hasher.number(items.len() as u64);
-            items.iter().fold(hasher, whole)
-        }
-        Reply::Integer(number) => hasher.text(number.to_string().as_bytes()),
-        reply => hasher.text(reply.bytes().map_or(&b""[..], |bytes| bytes)),
-    }
 }
 
 #[cfg(test)]

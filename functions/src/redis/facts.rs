@@ -63,7 +63,8 @@ fn said_mode(info: &str) -> Option<&str> {
     field(info, "redis_mode").or_else(|| field(info, "server_mode"))
 }
 
-fn version(text: &str) -> (u32, u32) {
+/// The first two numbers of a version.
+pub(crate) fn version(text: &str) -> (u32, u32) {
     let mut parts = text.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }

@@ -20,7 +20,8 @@ const FARTHEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How far ahead of the server's clock `asOf` may lie: clocks differ.
 const AHEAD: i64 = 60_000;
 
-/// What becomes of expiries, as it is written in params: `keep`, `drop`, `{shift: 2h}` or `{asOf: 2026-11-23T02:00:00Z}`.
+/// What becomes of expiries, as it is written in params: `keep`, `drop`, `{shift: 2h}` or `{asOf: 2026-11-23T02:00:00Z}`; as one
+/// text, for a task's param, `shift:2h` and `asOf:2026-11-23T02:00:00Z`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ExpiryRule {
     /// Each stays at its moment.
@@ -47,11 +48,14 @@ impl<'de> Deserialize<'de> for ExpiryRule {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<ExpiryRule, E> {
-                match text {
-                    "keep" => Ok(ExpiryRule::Keep),
-                    "drop" => Ok(ExpiryRule::Drop),
-                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-                }
+                let rule = match text.split_once(':') {
+                    None if text == "keep" => Some(ExpiryRule::Keep),
+                    None if text == "drop" => Some(ExpiryRule::Drop),
+                    Some(("shift", span)) => shift(span).map(ExpiryRule::Shift),
+                    Some(("asOf", then)) => then.parse().ok().map(ExpiryRule::AsOf),
+                    _ => None,
+                };
+                rule.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ExpiryRule, A::Error> {
@@ -104,7 +108,7 @@ impl JsonSchema for ExpiryRule {
             })
         };
         json_schema!({"anyOf": [
-            {"type": "string", "enum": ["keep", "drop"]},
+            {"type": "string", "examples": ["keep", "drop", "shift:-2h", "asOf:2026-11-23T02:00:00Z"]},
             one("shift", "How much later they are to be; earlier with a minus sign in front.", "-2h"),
             one("asOf", "Each is to be as far from now as it was from this moment.", "2026-11-23T02:00:00Z"),
         ]})
@@ -212,6 +216,8 @@ mod tests {
         for (written, rule) in [
             (json!("keep"), ExpiryRule::Keep),
             (json!("drop"), ExpiryRule::Drop),
+            (json!("shift:-2h"), ExpiryRule::Shift(-7_200_000)),
+            (json!("asOf:1970-01-01T00:00:01Z"), ExpiryRule::AsOf(Timestamp::constant(1, 0))),
             (json!({"shift": "2h"}), ExpiryRule::Shift(7_200_000)),
             (json!({"shift": "-1m 30s"}), ExpiryRule::Shift(-90_000)),
             (json!({"asOf": "1970-01-01T00:00:01+00:00"}), ExpiryRule::AsOf(Timestamp::constant(1, 0))),
@@ -220,6 +226,8 @@ mod tests {
         }
         for wrong in [
             json!("forever"),
+            json!("shift:"),
+            json!("drop:2h"),
             json!({}),
             json!({"shift": "2"}),
             json!({"shift": "--2h"}),

@@ -30,7 +30,7 @@ use super::temporary::{self, Temporary};
 
 /// Keys remembered, to tell a key that the stream holds twice from one that the server already had: the most that fit into
 /// the 9 MiB of a table of 2^20 places.
-pub(super) const MOST_REMEMBERED: usize = 900_000;
+pub(crate) const MOST_REMEMBERED: usize = 900_000;
 
 /// What to do with a key that is already there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

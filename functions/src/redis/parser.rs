@@ -327,6 +327,11 @@ impl Parser {
         Ok(piece)
     }
 
+    /// How many arguments of a long command are still to come.
+    pub(crate) fn arguments_left(&self) -> u64 {
+        self.left
+    }
+
     /// Puts an argument of a long command in front of those that are still to come.
     pub(crate) fn give_back(&mut self, argument: Bytes) {
         self.ahead = Some(argument);

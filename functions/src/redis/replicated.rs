@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::connection::Connection;
 use super::form::{Form, StreamHead};
-use super::replication::Replication;
+use super::replication::{Moment, Replication};
 use super::resp::show;
 use crate::rdb::copy::{Copied, Options, copy};
 use crate::rdb::input::Source;
@@ -32,16 +32,14 @@ pub(crate) struct Replicated {
     pub(crate) copied: Copied,
     /// Bytes of the stream.
     pub(crate) bytes: u64,
-    pub(crate) id: String,
-    pub(crate) offset: u64,
+    pub(crate) moment: Option<Moment>,
     pub(crate) from_disk: bool,
 }
 
 /// A dump about to be written.
 pub(crate) struct Arriving {
     rdb: Rdb<Replication>,
-    id: String,
-    offset: u64,
+    moment: Option<Moment>,
     from_disk: bool,
 }
 
@@ -56,11 +54,11 @@ impl Arriving {
             Err(failure) if failure.kind != FailureKind::Cancelled => return Ok(Err(failure)),
             replication => replication?,
         };
-        let (id, offset, from_disk) = (replication.id.clone(), replication.offset, replication.from_disk);
+        let (moment, from_disk) = (replication.moment.clone(), replication.from_disk);
         match Rdb::begin(replication).await {
             // Of a version that is not known.
             Err(failure) if failure.kind == FailureKind::Rejected => Ok(Err(failure)),
-            rdb => Ok(Ok(Self { rdb: rdb?, id, offset, from_disk })),
+            rdb => Ok(Ok(Self { rdb: rdb?, moment, from_disk })),
         }
     }
 
@@ -95,6 +93,6 @@ impl Arriving {
         say(&copied, self.rdb.passed_over, call);
         call.debug(format!("the RDB took {:.3} s to come", begun.elapsed().as_secs_f64()));
         let bytes = form.finish(copied.types, copied.functions).await?;
-        Ok(Replicated { copied, bytes, id: self.id, offset: self.offset, from_disk: self.from_disk })
+        Ok(Replicated { copied, bytes, moment: self.moment, from_disk: self.from_disk })
     }
 }

@@ -8,7 +8,7 @@
 use aquifer_engine::failure::{Failure, FailureKind};
 use bytes::Bytes;
 
-use super::connection::{Connection, Reply};
+use super::connection::Connection;
 use super::framing::{self, Framing, Next};
 use super::refusal;
 use super::resp::Head;
@@ -20,12 +20,19 @@ pub(crate) struct Replication {
     framing: Framing,
     /// Bytes of the RDB that have come.
     received: u64,
-    /// The history of writes that the server is at.
+    /// Where in which history of writes it is, where the server says so.
+    pub(crate) moment: Option<Moment>,
+    /// The server wrote the RDB to its disk first.
+    pub(crate) from_disk: bool,
+}
+
+/// A moment in the life of a server's data.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    /// The history of writes.
     pub(crate) id: String,
     /// How far in it.
     pub(crate) offset: u64,
-    /// The server wrote the RDB to its disk first.
-    pub(crate) from_disk: bool,
 }
 
 impl Replication {
@@ -47,25 +54,15 @@ impl Replication {
         connection.push(&[b"PSYNC", b"?", b"-1"]);
         connection.flush().await?;
         connection.skip_signs_of_life().await?;
-        let line = match connection.head().await? {
-            Head::Simple(line) => line,
-            Head::Error(error) => return Err(refused(&error)),
-            head => return Err(connection.unexpected("`PSYNC`", &head)),
-        };
-        let text = String::from_utf8_lossy(&line).into_owned();
-        let mut words = text.split_ascii_whitespace();
-        let (Some("FULLRESYNC"), Some(id), Some(offset)) = (words.next(), words.next(), words.next()) else {
-            return Err(connection.unexpected("`PSYNC`", &Reply::Simple(line)));
-        };
-        let offset = offset.parse().map_err(|_| connection.unexpected("`PSYNC`", &text))?;
+        // Under another name than its own (`rename-command`) the server takes `PSYNC` for `SYNC`, which has no answer.
+        let moment = if connection.input().starts_with(b"$") { None } else { Some(moment(&mut connection).await?) };
         let framing = connection.announced_rdb().await.map_err(not_made)?;
         let from_disk = matches!(framing, Framing::Length(_));
-        let id = id.to_owned();
         // A server that cannot make the RDB may find out only now: until here another way can still be taken.
         if connection.input().is_empty() {
             connection.fill().await.map_err(not_made)?;
         }
-        Ok(Self { connection, framing, received: 0, id, offset, from_disk })
+        Ok(Self { connection, framing, received: 0, moment, from_disk })
     }
 
     /// The next bytes of the RDB; nothing once it is complete.
@@ -95,6 +92,22 @@ impl Replication {
         let message = format!("{}, {} bytes into its RDB", failure.message, self.received);
         Failure { message, ..failure }
     }
+}
+
+/// What the server answers to `PSYNC` where it sends all of its data.
+async fn moment(connection: &mut Connection) -> Result<Moment, Failure> {
+    let line = match connection.head().await? {
+        Head::Simple(line) => line,
+        Head::Error(error) => return Err(refused(&error)),
+        head => return Err(connection.unexpected("`PSYNC`", &head)),
+    };
+    let text = String::from_utf8_lossy(&line).into_owned();
+    let mut words = text.split_ascii_whitespace();
+    let (Some("FULLRESYNC"), Some(id), Some(offset)) = (words.next(), words.next(), words.next()) else {
+        return Err(connection.unexpected("`PSYNC`", &text));
+    };
+    let offset = offset.parse().map_err(|_| connection.unexpected("`PSYNC`", &text))?;
+    Ok(Moment { id: id.to_owned(), offset })
 }
 
 impl Connection {

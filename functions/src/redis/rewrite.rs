@@ -20,6 +20,7 @@ use super::tally::{Kind, PerType};
 use super::temporary;
 
 mod expiries;
+mod fields;
 mod long;
 
 /// What is to be done with a stream.
@@ -127,7 +128,16 @@ impl Rewriter {
         match next {
             Next::Command(command) => {
                 let role = Role::of(&command);
-                self.command(command, role)
+                let hash = !self.changes.lifetimes.keeps()
+                    && matches!(role, Role::Value(_))
+                    && fields::has_some(command.arg(3).first().copied())
+                    && command.arg(0).eq_ignore_ascii_case(b"RESTORE");
+                let mut passed = self.command(command, role)?;
+                if hash && let Some(Next::Command(restore)) = &passed.next {
+                    passed.before.extend(fields::plain(self.changes.lifetimes, restore).await?);
+                    passed.next = None;
+                }
+                Ok(passed)
             }
             Next::Large(large) => self.large(large, parser).await,
             Next::End => Ok(Passed::default()),
@@ -172,7 +182,7 @@ impl Rewriter {
                     return Ok(Passed::default());
                 };
                 self.renamed += u64::from(command.arg(1) != &name[..]);
-                let next = Some(Next::Command(self.changes.lifetimes.value(&command, &name)?));
+                let next = Some(Next::Command(self.changes.lifetimes.value(&command, &name)));
                 Ok(Passed { before: self.at_home(command.offset)?, next, begins: Some((name, kind)) })
             }
             Role::Begin => self.begin(command),

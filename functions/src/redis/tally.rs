@@ -30,6 +30,19 @@ impl Kind {
         }
     }
 
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::List => "list",
+            Self::Hash => "hash",
+            Self::Set => "set",
+            Self::SortedSet => "sorted set",
+            Self::Stream => "stream",
+            Self::Other => "value of a module",
+        }
+    }
+
     /// The type that `TYPE` names.
     pub(crate) fn of_name(name: &[u8]) -> Self {
         match name {

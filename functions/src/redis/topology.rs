@@ -107,7 +107,9 @@ async fn ask_first(target: &Target, call: &Call) -> Result<Servers, Failure> {
                         return Err(Failure::rejected("a cluster has no database but 0")
                             .with_help("leave the database out of the url"));
                     }
-                    return Cluster::ask(&mut connection, target).await.map(|cluster| Servers::Cluster(Box::new(cluster)));
+                    return Cluster::ask(&mut connection, target)
+                        .await
+                        .map(|cluster| Servers::Cluster(Box::new(cluster)));
                 }
                 return Ok(Servers::One { connection, target: Box::new(target), watch: None });
             }

@@ -226,8 +226,7 @@ mod tests {
         }
         drop(to);
         let (mut lane, mut all) = (Lane::new(from), Vec::new());
-        let mut commands;
-        loop {
+        let commands = loop {
             let (to, mut from) = mpsc::channel(part.len() / 1000 + 10);
             let mut form = Form::part(to);
             let more = lane.block(&mut form).await.expect("read");
@@ -237,11 +236,10 @@ mod tests {
                 block.extend_from_slice(&piece);
             }
             all.push(block);
-            commands = lane.counted;
             if !more {
-                break;
+                break lane.counted;
             }
-        }
+        };
         (all, commands, lane.keys())
     }
 

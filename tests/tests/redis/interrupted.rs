@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::rig::{digest, fill, fill_database, in_ms, many, portrait, restore, run, scanned};
+use super::rig::{digest, dumped, fill, fill_database, in_ms, many, portrait, restore, run};
 
 /// A stream of one list in several commands, with an expiry.
 async fn long_list() -> (RedisServer, Vec<u8>) {
@@ -20,7 +20,7 @@ async fn long_list() -> (RedisServer, Vec<u8>) {
     let client = &mut from.client();
     many(client, "RPUSH", "queue", 20_000, |n| vec![format!("element {n} {}", "x".repeat(60))]);
     run(client, &format!("PEXPIREAT queue {}", in_ms(3_600_000)));
-    let stream = scanned(&from).await;
+    let stream = dumped(&from).await;
     (from, stream)
 }
 
@@ -107,17 +107,17 @@ async fn any_restore_into_the_database_takes_the_leftovers_away() {
     run_alone(RedisRestore, json!({"url": url}), Input::bytes(stream)).await.result.expect_err("cut");
     wait_until_alone(&to);
     assert_ne!(to.cli(&["KEYS", "aquifer:*"]), "\n");
-    restore(&to, &scanned(&other).await, json!({})).await.expect("another stream");
+    restore(&to, &dumped(&other).await, json!({})).await.expect("another stream");
     assert_eq!(portrait(&to), portrait(&other));
     // A connection that lives has its key left alone.
     let (name, client) = ("aquifer:restore:part:0123456789abcdef", &mut to.client());
     run(client, "CLIENT SETNAME aquifer:restore:0123456789abcdef");
     run(client, &format!("SADD aquifer:restore:open {name}"));
     run(client, &format!("RPUSH {name} a"));
-    restore(&to, &scanned(&other).await, json!({"onConflict": "skip"})).await.expect("another stream");
+    restore(&to, &dumped(&other).await, json!({"onConflict": "skip"})).await.expect("another stream");
     assert_eq!(to.cli(&["EXISTS", name, "aquifer:restore:open"]).trim(), "2");
     run(client, "CLIENT SETNAME other");
-    restore(&to, &scanned(&other).await, json!({"onConflict": "skip"})).await.expect("another stream");
+    restore(&to, &dumped(&other).await, json!({"onConflict": "skip"})).await.expect("another stream");
     assert_eq!(to.cli(&["EXISTS", name, "aquifer:restore:open"]).trim(), "0");
 }
 
@@ -173,7 +173,7 @@ async fn a_key_that_the_server_loses_between_two_parts_is_not_taken_for_a_whole_
         many(&mut from.client(), name, "long", 30_000, |n| {
             [n.to_string(), format!("element {n} {}", "x".repeat(60))][2 - part..].to_vec()
         });
-        let stream = scanned(&from).await;
+        let stream = dumped(&from).await;
         let mut client = to.client();
         // As an eviction would.
         let evict = move || {
@@ -200,7 +200,7 @@ async fn a_key_that_the_server_loses_between_two_parts_is_not_taken_for_a_whole_
 async fn what_is_said_of_a_stream_that_ends_early_is_true() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
-    let stream = scanned(&from).await;
+    let stream = dumped(&from).await;
     for step in 1..24 {
         to.cli(&["FLUSHALL"]);
         to.cli(&["FUNCTION", "FLUSH"]);

@@ -13,3 +13,4 @@ mod replication;
 mod replication_fails;
 mod rig;
 mod round_trip;
+mod verify;

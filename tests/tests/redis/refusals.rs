@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{dump, dumped, fill, fill_database, many_strings, restore, run, scanned};
+use super::rig::{dump, dumped, fill, fill_database, many_strings, restore, run};
 
 async fn dump_with(params: Json) -> Result<Json, Failure> {
     run_alone(RedisDump, params, Input::None).await.result
@@ -88,7 +88,7 @@ async fn what_an_acl_forbids_fails_the_dump() {
 async fn the_rights_that_are_documented_are_enough_to_restore() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
-    let stream = scanned(&from).await;
+    let stream = dumped(&from).await;
     let stored =
         "+select +echo +set +restore +del +rpush +hset +sadd +zadd +pexpireat +function|load +time +unlink +exists";
     let parts = "+client|getname +client|setname +sadd +srem +llen +hlen +scard +zcard";

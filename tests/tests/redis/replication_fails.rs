@@ -57,6 +57,12 @@ async fn what_is_refused_is_read_by_scan_and_said() {
     let renamed = RedisServer::with(&["--rename-command", "PSYNC", ""]);
     many_strings(&renamed, 1000);
     falls_back(json!({"url": renamed.url()}), "unknown command", FailureKind::Rejected).await;
+    let renamed = RedisServer::with(&["--rename-command", "PSYNC", "xyz"]);
+    many_strings(&renamed, 1000);
+    let outcome = dump_by(&renamed, json!({"source": "replication", "commands": {"PSYNC": "xyz"}})).await;
+    let outputs = outcome.result.expect("under its other name");
+    // The server takes it for `SYNC` then, and does not say at which moment it is.
+    assert_eq!((&outputs["keys"], &outputs["replicationId"]), (&json!(1000), &Json::Null));
     // `REPLCONF` is only good manners.
     let renamed = RedisServer::with(&["--rename-command", "REPLCONF", ""]);
     many_strings(&renamed, 1000);

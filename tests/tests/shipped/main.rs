@@ -1,5 +1,6 @@
 //! The shipped tasks against the real functions, and each of them on the real thing.
 
+mod howto;
 mod postgres;
 mod redis;
 

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::{catalog, played};
 
 /// Keys of each type, some with an expiry, in two databases.
-fn fill(server: &RedisServer) {
+pub(crate) fn fill(server: &RedisServer) {
     let mut client = server.client();
     for from in [0, 400] {
         let mut select = redis::cmd("SELECT");
@@ -90,7 +90,32 @@ async fn a_restore_is_rehearsed_and_leaves_nothing() {
     assert_eq!(report.status, Status::Failed);
     let first = report.first_failure.clone().expect("a difference");
     assert_eq!(first.step, "compare");
-    assert!(format!("{first:?}").contains("differs"), "{first:?}");
+    assert!(format!("{first:?}").contains("differ: 1 with another value"), "{first:?}");
     let folder = output(&report, "folder", "stdout");
     assert!(!std::path::Path::new(folder.as_str().expect("a path")).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_is_checked_first_writes_nothing_of_what_it_would_not_finish() {
+    let place = Place::new();
+    succeeded(played(&catalog(), "redis-backup", &place.inputs()).await);
+    let inputs = Inputs::default()
+        .with_text("repository", place.folder.path().join("repository").display().to_string())
+        .with_text("password", "correct horse");
+    let verified = succeeded(played(&catalog(), "redis-verify", &inputs).await);
+    assert_eq!(output(&verified, "verify", "digest"), place.digest().await);
+    // All but one are gone, so a restore would write many before it meets that one.
+    let mut client = place.server.client();
+    let value: String = redis::cmd("GET").arg("session:392").query(&mut client).expect("there");
+    redis::cmd("FLUSHALL").exec(&mut client).expect("lost");
+    redis::cmd("SET").arg("session:392").arg(&value).exec(&mut client).expect("one");
+    let report = played(&catalog(), "redis-restore", &place.inputs().with_text("checkFirst", "true")).await;
+    assert_eq!(report.first_failure.as_ref().map(|first| first.step.as_str()), Some("check"), "{report:#?}");
+    let size: u64 = redis::cmd("DBSIZE").query(&mut client).expect("a size");
+    assert_eq!(size, 1, "nothing was written");
+    let inputs = place.inputs().with_text("checkFirst", "true").with_text("onConflict", "replace");
+    let report = succeeded(played(&catalog(), "redis-restore", &inputs).await);
+    assert_eq!(output(&report, "check", "keys"), output(&report, "restore", "keys"));
+    assert_eq!(output(&report, "check", "existing"), json!(1));
+    assert_eq!(place.digest().await, output(&verified, "verify", "digest"));
 }

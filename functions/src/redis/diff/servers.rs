@@ -28,7 +28,11 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    async fn select(&mut self, index: u32) -> Result<(), Failure> {
+    /// Selects a database.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub(crate) async fn select(&mut self, index: u32) -> Result<(), Failure> {
         let reply = self.connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await?;
         self.connection.accepted(reply, format_args!("selecting database {index}")).map(drop)
     }
@@ -41,14 +45,15 @@ impl Side {
     /// What stands under a key, in a few words.
     pub(crate) async fn describe(&mut self, key: &[u8], hashed: Option<&Hashed>) -> Result<Option<String>, Failure> {
         let Some(hashed) = hashed else { return Ok(None) };
-        let (name, length, unit): (&str, &[u8], &str) = match hashed.kind {
-            Kind::String => ("string", b"STRLEN", "bytes"),
-            Kind::List => ("list", b"LLEN", "elements"),
-            Kind::Hash => ("hash", b"HLEN", "fields"),
-            Kind::Set => ("set", b"SCARD", "members"),
-            Kind::SortedSet => ("sorted set", b"ZCARD", "members"),
-            Kind::Stream => ("stream", b"XLEN", "entries"),
-            Kind::Other => ("value of a module", b"TYPE", ""),
+        let name = hashed.kind.name();
+        let (length, unit): (&[u8], &str) = match hashed.kind {
+            Kind::String => (b"STRLEN", "bytes"),
+            Kind::List => (b"LLEN", "elements"),
+            Kind::Hash => (b"HLEN", "fields"),
+            Kind::Set => (b"SCARD", "members"),
+            Kind::SortedSet => (b"ZCARD", "members"),
+            Kind::Stream => (b"XLEN", "entries"),
+            Kind::Other => (b"TYPE", ""),
         };
         let length = match self.connection.ask(&[length, key]).await? {
             Reply::Integer(length) => format!(" of {length} {unit}"),

@@ -4,25 +4,20 @@
 //! that is moved is written as a moment, whatever form it had; what is no number goes on as it is, for the next stage
 //! knows what to say about it.
 
-use aquifer_engine::failure::Failure;
-
 use super::with;
 use crate::redis::lifetimes::{Left, Lifetimes};
 use crate::redis::parser::Command;
-use crate::redis::resp::{number, show};
+use crate::redis::resp::number;
 
 impl Lifetimes {
     /// A whole value as it is to be written.
-    ///
-    /// # Errors
-    /// It holds expiries that cannot be changed.
-    pub(super) fn value(self, command: &Command, name: &[u8]) -> Result<Command, Failure> {
+    pub(super) fn value(self, command: &Command, name: &[u8]) -> Command {
         if self.keeps() {
-            Ok(with(command, &[(1, name)]))
+            with(command, &[(1, name)])
         } else if command.arg(0).eq_ignore_ascii_case(b"RESTORE") {
             self.restore(command, name)
         } else {
-            Ok(self.set(command, name))
+            self.set(command, name)
         }
     }
 
@@ -75,14 +70,13 @@ impl Lifetimes {
         Command::new(command.offset, &args)
     }
 
-    fn restore(self, command: &Command, name: &[u8]) -> Result<Command, Failure> {
-        self.refuse_fields(command.arg(1), command.arg(3).first().copied(), command.offset)?;
+    fn restore(self, command: &Command, name: &[u8]) -> Command {
         let Some(ttl) = number(command.arg(2)).and_then(|ttl| u64::try_from(ttl).ok()).filter(|ttl| *ttl > 0) else {
-            return Ok(with(command, &[(1, name)]));
+            return with(command, &[(1, name)]);
         };
         let absolute = (4..command.len()).any(|at| command.arg(at).eq_ignore_ascii_case(b"ABSTTL"));
         let new = if absolute { self.moment(ttl).map_or(Left::Dropped, Left::At) } else { self.left(ttl) };
-        Ok(match new {
+        match new {
             Left::Same => with(command, &[(1, name)]),
             Left::Dropped => with(command, &[(1, name), (2, b"0")]),
             Left::At(moment) => {
@@ -92,21 +86,6 @@ impl Lifetimes {
                 args.extend((!absolute).then_some(&b"ABSTTL"[..]));
                 Command::new(command.offset, &args)
             }
-        })
-    }
-
-    /// Expiries of fields stand inside a hash's payload, which is passed on as it is.
-    ///
-    /// # Errors
-    /// It has some, and they are to be changed.
-    pub(super) fn refuse_fields(self, key: &[u8], first: Option<u8>, offset: u64) -> Result<(), Failure> {
-        if self.keeps() || !first.is_some_and(|first| (22..=25).contains(&first)) {
-            return Ok(());
         }
-        Err(Failure::rejected(format!(
-            "at byte {offset} of the stream: the fields of the key {} have expiries inside its payload, which cannot be changed",
-            show(key)
-        ))
-        .with_help("restore with `expiry: keep`, or leave such keys out with `filter`; a stream in logical form has them in commands of their own"))
     }
 }

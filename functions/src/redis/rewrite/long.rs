@@ -6,7 +6,7 @@
 
 use aquifer_engine::failure::Failure;
 
-use super::{Passed, Rewriter};
+use super::{Passed, Rewriter, fields};
 use crate::redis::census::Role;
 use crate::redis::parser::{Large, Next, Parser};
 use crate::redis::tally::Kind;
@@ -37,7 +37,7 @@ impl Rewriter {
                 self.last = Some(fate.clone());
                 match &fate.name {
                     Some(name) => {
-                        self.changes.lifetimes.refuse_fields(&key, first, large.offset)?;
+                        fields::refuse_long(self.changes.lifetimes, &key, first, large.offset)?;
                         self.renamed += u64::from(key != *name);
                         (self.at_home(large.offset)?, fate.name.clone(), fate.name.map(|name| (name, kind)))
                     }

@@ -1,0 +1,140 @@
+//! Reads a dump without any server: is it whole, what is in it, and which digest has the keyspace that it holds.
+//!
+//! Takes a stream with a head and a trailer. Gives counts and the digest that `redis-digest` gives for the server that was
+//! dumped, as it was then. Always holds: success means that the stream was whole and that every value in it could be taken
+//! apart; no value is held whole.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::{Call, Function, ParamError};
+use aquifer_engine::ports::Sink;
+use aquifer_engine::stream::{Accepts, Produces, Streams};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::redis::contents::{Contents, Item};
+use crate::redis::digest::{self, Sum};
+use crate::redis::digest_stream::Counters;
+use crate::redis::form::stream_type;
+use crate::redis::load::MOST_REMEMBERED;
+use crate::redis::tally::thousands;
+
+pub use crate::redis::digest::ExpiryIn;
+pub use crate::redis::tally::PerType;
+
+/// How often progress is noted.
+const NOTE_EVERY: Duration = Duration::from_millis(250);
+
+/// `redis-verify`.
+#[derive(Debug, Clone, Copy)]
+pub struct RedisVerify;
+
+/// Its params.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedisVerifyParams {
+    /// How expiries count in the digest: `exact` to the millisecond (unless said), `presence`, or `ignore`.
+    #[serde(default)]
+    pub expiry: ExpiryIn,
+    /// Whether functions count in the digest too; true unless said.
+    #[serde(default = "yes")]
+    pub functions: bool,
+    /// Whether to refuse a stream that has no head and trailer (true unless said): without them nobody can tell whether it is
+    /// whole.
+    #[serde(default = "yes")]
+    pub require_trailer: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What it gives to later steps.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisVerifyOutputs {
+    /// The digest of all that the stream holds, in 32 hexadecimal digits.
+    pub digest: String,
+    /// The digest of each database that holds keys, without its number.
+    pub databases: BTreeMap<u32, String>,
+    /// Keys.
+    pub keys: u64,
+    /// Keys by type.
+    pub per_type: PerType,
+    /// Keys that stand in the stream a second time; the first one counts, as it does for `redis-restore`.
+    pub repeated: u64,
+    /// Libraries of functions.
+    pub functions: u64,
+    /// Commands of the stream.
+    pub commands: u64,
+    /// Bytes of the stream.
+    pub bytes: u64,
+}
+
+impl Function for RedisVerify {
+    const NAME: &'static str = "redis-verify";
+    const SUMMARY: &'static str = "Check a dump and compute its digest, without any server.";
+    const REPEAT: &'static str = "Gives the same digest again for the same dump.";
+    type Params = RedisVerifyParams;
+    type Ports = Sink;
+    type Outputs = RedisVerifyOutputs;
+
+    fn streams(_: Option<&RedisVerifyParams>) -> Streams {
+        Streams { stdin: Accepts::Only(stream_type()), stdout: Produces::Same }
+    }
+
+    fn check(_: &RedisVerifyParams) -> Result<(), ParamError> {
+        Ok(())
+    }
+
+    async fn run(&self, params: RedisVerifyParams, ports: Sink, call: &Call) -> Result<RedisVerifyOutputs, Failure> {
+        let exact = params.expiry == ExpiryIn::Exact;
+        let mut contents = Contents::new(ports.stdin, Counters::All, exact, params.require_trailer);
+        let (mut database, mut sums, mut functions) = (0, BTreeMap::<u32, Sum>::new(), Sum::default());
+        let (mut per_type, mut repeated, mut seen) = (PerType::default(), 0, HashSet::new());
+        let mut noted = Instant::now();
+        while let Some(item) = contents.next().await? {
+            match item {
+                Item::Database(index) => database = index,
+                Item::Library(_, hash) => functions.add(hash),
+                Item::Key(key, found) => {
+                    let name = xxh3_64_with_seed(&key, u64::from(database));
+                    let known = seen.contains(&name);
+                    if known {
+                        repeated += 1;
+                        continue;
+                    }
+                    if seen.len() < MOST_REMEMBERED {
+                        seen.insert(name);
+                    }
+                    per_type.add(found.kind);
+                    let hash = digest::key(&key, found.kind, found.value, found.expiry, params.expiry);
+                    sums.entry(database).or_default().add(hash);
+                }
+            }
+            if noted.elapsed() >= NOTE_EVERY {
+                noted = Instant::now();
+                call.note(format!("{} keys", thousands(per_type.total())));
+            }
+        }
+        call.note(format!("{} keys", thousands(per_type.total())));
+        let counted = if params.functions { functions } else { Sum::default() };
+        let all: Vec<(u32, Sum)> = sums.into_iter().collect();
+        Ok(RedisVerifyOutputs {
+            digest: digest::hex(digest::all(&all, counted)),
+            databases: all
+                .iter()
+                .map(|(index, sum)| (*index, digest::hex(digest::Hasher::default().sum(*sum).finish())))
+                .collect(),
+            keys: per_type.total(),
+            per_type,
+            repeated,
+            functions: functions.count,
+            commands: contents.census.commands,
+            bytes: contents.parser.offset(),
+        })
+    }
+}
