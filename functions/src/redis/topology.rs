@@ -28,7 +28,7 @@ pub(crate) enum Servers {
         /// How to reach it again.
         target: Box<Target>,
         /// What to hold it against in the end, where sentinels named it.
-        watch: Option<Watch>,
+        watch: Option<Box<Watch>>,
     },
     /// A cluster.
     Cluster(Box<Cluster>),
@@ -90,7 +90,7 @@ pub(crate) async fn to_write(target: &Target, call: &Call) -> Result<Servers, Fa
     let Found::Sentinels(name) = &target.address.found else { return ask_first(target, call).await };
     let known = sentinel::ask(target, name, call).await?;
     let connection = master(target, name, &known, call).await?;
-    let watch = Some(Watch::new(target, name, &known));
+    let watch = Some(Box::new(Watch::new(target, name, &known)));
     Ok(Servers::One { connection, target: Box::new(target.at(known.master)), watch })
 }
 
