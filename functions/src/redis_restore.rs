@@ -278,8 +278,8 @@ impl RedisRestoreParams {
 /// Connects to the server, to the master that sentinels name, or to all masters of a cluster.
 async fn reach(target: &Target, call: &Call) -> Result<(Fleet, Option<Watch>), Failure> {
     match topology::to_write(target, call).await? {
-        Servers::One { connection, watch, .. } => Ok((Fleet::single(connection).await?, watch)),
-        Servers::Cluster(cluster) => Ok((Fleet::cluster(cluster, call).await?, None)),
+        Servers::One { connection, watch, .. } => Ok((Fleet::single(connection).await?, watch.map(|watch| *watch))),
+        Servers::Cluster(cluster) => Ok((Fleet::cluster(*cluster, call).await?, None)),
     }
 }
 

@@ -39,6 +39,16 @@ impl RedisCluster {
         Self::of(masters, replicas, |more| RedisServer::with(&[more, settings].concat()))
     }
 
+    /// The same of Valkey servers.
+    pub fn valkey(masters: usize, replicas: bool) -> Self {
+        Self::of(masters, replicas, RedisServer::valkey)
+    }
+
+    /// Valkey masters with four databases each.
+    pub fn valkey_with_databases(masters: usize) -> Self {
+        Self::of(masters, false, |more| RedisServer::valkey(&[more, &["--cluster-databases", "4"]].concat()))
+    }
+
     /// The same, speaking TLS with everybody.
     pub fn tls(masters: usize, replicas: bool, certificates: &Certificates) -> Self {
         let settings = ["--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "optional"];

@@ -69,16 +69,26 @@ impl RedisServer {
 
     /// A server with settings as on its command line: `["--databases", "300"]`.
     pub fn with(settings: &[&str]) -> Self {
+        Self::of("redis-server", settings)
+    }
+
+    /// A Valkey server.
+    pub fn valkey(settings: &[&str]) -> Self {
+        Self::of("valkey-server", settings)
+    }
+
+    fn of(program: &str, settings: &[&str]) -> Self {
         // A port may be taken by another between the moment it is found free and the moment the server takes it.
         for _ in 0..5 {
             let (folder, port) = (tempfile::tempdir().expect("a temporary folder"), free_port());
-            let child = spawn(folder.path(), &["--port", &port.to_string(), "--bind", "127.0.0.1"], settings);
+            let place = ["--port", &port.to_string(), "--bind", "127.0.0.1"];
+            let child = spawn(program, folder.path(), &place, settings);
             let mut server = Self { child, folder, port };
             if server.answers() {
                 return server;
             }
         }
-        panic!("redis-server does not start");
+        panic!("{program} does not start");
     }
 
     /// A server that has loaded this RDB; nothing where it refuses to.
@@ -87,7 +97,8 @@ impl RedisServer {
         for _ in 0..3 {
             let (folder, port) = (tempfile::tempdir().expect("a temporary folder"), free_port());
             std::fs::write(folder.path().join("dump.rdb"), rdb).expect("room");
-            let child = spawn(folder.path(), &["--port", &port.to_string(), "--bind", "127.0.0.1"], settings);
+            let place = ["--port", &port.to_string(), "--bind", "127.0.0.1"];
+            let child = spawn("redis-server", folder.path(), &place, settings);
             let mut server = Self { child, folder, port };
             if server.answers() {
                 return Some(server);
@@ -215,8 +226,8 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-fn spawn(folder: &Path, place: &[&str], settings: &[&str]) -> Child {
-    Command::new("redis-server")
+fn spawn(program: &str, folder: &Path, place: &[&str], settings: &[&str]) -> Child {
+    Command::new(program)
         .args(place)
         .args(["--unixsocket", "redis.sock", "--save", "", "--appendonly", "no", "--enable-debug-command", "yes"])
         // Else every dump by replication waits 5 seconds for other replicas.
@@ -226,5 +237,5 @@ fn spawn(folder: &Path, place: &[&str], settings: &[&str]) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("redis-server must be installed")
+        .unwrap_or_else(|error| panic!("{program} must be installed (`./test` does that): {error}"))
 }

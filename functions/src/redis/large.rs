@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use super::connection::Connection;
 use super::fleet::Fleet;
 use super::libraries::LONGEST_LIBRARY;
-use super::load::{Loader, OnConflict, refused, wrong};
+use super::load::{Loader, OnConflict, at, refused, wrong};
+use super::old;
 use super::parser::{Large, Parser};
 use super::parts::part;
 use super::replies::{Pending, What};
@@ -66,6 +67,9 @@ impl Loader {
 
     async fn large_set(&mut self, large: &Large, key: Bytes, parser: &mut Parser) -> Result<(), Failure> {
         let Some(mut what) = self.begin_value(&key, Kind::String, None, large.offset).await? else { return Ok(()) };
+        if self.old && large.count == 5 && !large.lifetimes.drops() {
+            return Err(old::too_long(at(&key, large.offset)));
+        }
         let nx = self.on_conflict != OnConflict::Replace;
         let dropped = if large.lifetimes.drops() { large.count - 3 } else { 0 };
         let count = large.count - dropped + u64::from(nx);

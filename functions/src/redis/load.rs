@@ -18,6 +18,7 @@ use super::connection::Reply;
 use super::expiry;
 use super::facts;
 use super::fleet::Fleet;
+use super::old;
 use super::parser::Command;
 use super::parts::{Group, counted, part};
 use super::refusal;
@@ -80,6 +81,8 @@ pub(crate) struct Loader {
     /// `None` in a dry run.
     pub(super) fleet: Option<Fleet>,
     cluster: bool,
+    /// The server does not know all options of `SET`.
+    pub(super) old: bool,
     pub(super) on_conflict: OnConflict,
     /// What to do with functions that are already there.
     pub(crate) on_functions: OnConflict,
@@ -122,7 +125,9 @@ impl Loader {
         first.connection.push(&[b"TIME"]);
         first.connection.flush().await?;
         let clock = (expiry::time(&mut first.connection).await?, Instant::now());
+        let old = !dry_run && old::lacks_pxat(&mut fleet).await?;
         Ok(Self {
+            old,
             cluster: fleet.is_cluster(),
             fleet: Some(fleet).filter(|_| !dry_run),
             on_conflict,
@@ -297,6 +302,13 @@ impl Loader {
             at += 2;
         }
         let Some(what) = self.begin_value(&key, Kind::String, expiry, command.offset).await? else { return Ok(()) };
+        if let Some(at) = expiry.filter(|_| self.old) {
+            let replace = (self.on_conflict == OnConflict::Replace).then_some(&b"REPLACE"[..]);
+            let (at, payload) = (at.to_string(), old::payload(command.arg(2)));
+            let args = [&b"RESTORE"[..], &key, at.as_bytes(), &payload, b"ABSTTL"];
+            let count = 5 + u64::from(replace.is_some());
+            return self.send(count, args.into_iter().chain(replace), key.clone(), command.offset, what).await;
+        }
         let nx = (self.on_conflict != OnConflict::Replace).then_some(&b"NX"[..]);
         let count = command.len() as u64 + u64::from(nx.is_some());
         self.send(count, command.args().chain(nx), key, command.offset, what).await

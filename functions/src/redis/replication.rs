@@ -43,8 +43,10 @@ impl Replication {
     pub(crate) async fn begin(mut connection: Connection, disk: bool) -> Result<Self, Failure> {
         // Without `eof` the server knows no other way than a file. What it does not know or allow of these it leaves out:
         // what counts is its answer to `PSYNC`. Each has to be answered before the next one is sent.
-        let options: &[&[&[u8]]] = &[&[b"capa", b"psync2"], &[b"rdb-only", b"1"], &[b"capa", b"eof"]];
-        for option in &options[..if disk { 2 } else { 3 }] {
+        // Valkey 9 writes for the version that the other side has, and none for one that knows no expiries of fields.
+        let options: &[&[&[u8]]] =
+            &[&[b"version", b"9.0.0"], &[b"capa", b"psync2"], &[b"rdb-only", b"1"], &[b"capa", b"eof"]];
+        for option in &options[..if disk { 3 } else { 4 }] {
             let mut command: Vec<&[u8]> = vec![b"REPLCONF"];
             command.extend_from_slice(option);
             connection.ask(&command).await?;

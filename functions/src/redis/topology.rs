@@ -26,12 +26,12 @@ pub(crate) enum Servers {
     One {
         connection: Connection,
         /// How to reach it again.
-        target: Target,
+        target: Box<Target>,
         /// What to hold it against in the end, where sentinels named it.
-        watch: Option<Watch>,
+        watch: Option<Box<Watch>>,
     },
     /// A cluster.
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// Connects to what is to be read: a replica where there is a choice, unless told otherwise.
@@ -49,7 +49,8 @@ pub(crate) async fn to_read(target: &Target, role: Option<Role>, call: &Call) ->
                 fits(&connection, standing, Role::Master)?;
             }
             Some(Role::Replica) => {
-                let (target, connection) = role::spare(target, connection, call).await?;
+                let (target, connection) = role::spare(*target, connection, call).await?;
+                let target = Box::new(target);
                 return Ok(Servers::One { connection, target, watch });
             }
         }
@@ -61,7 +62,8 @@ pub(crate) async fn to_read(target: &Target, role: Option<Role>, call: &Call) ->
         for place in &known.replicas {
             match replica(&target.at(place.clone()), &target.at(known.master.clone()), call).await {
                 Ok(connection) => {
-                    return Ok(Servers::One { connection, target: target.at(place.clone()), watch: None });
+                    let target = Box::new(target.at(place.clone()));
+                    return Ok(Servers::One { connection, target, watch: None });
                 }
                 Err(failure) => unfit.push(failure.message),
             }
@@ -77,7 +79,7 @@ pub(crate) async fn to_read(target: &Target, role: Option<Role>, call: &Call) ->
         call.info(format!("the master of `{name}` is read, for no replica can be: {reasons}"));
     }
     let connection = master(target, name, &known, call).await?;
-    Ok(Servers::One { connection, target: target.at(known.master), watch: None })
+    Ok(Servers::One { connection, target: Box::new(target.at(known.master)), watch: None })
 }
 
 /// Connects to what is to be written to: masters.
@@ -88,8 +90,8 @@ pub(crate) async fn to_write(target: &Target, call: &Call) -> Result<Servers, Fa
     let Found::Sentinels(name) = &target.address.found else { return ask_first(target, call).await };
     let known = sentinel::ask(target, name, call).await?;
     let connection = master(target, name, &known, call).await?;
-    let watch = Some(Watch::new(target, name, &known));
-    Ok(Servers::One { connection, target: target.at(known.master), watch })
+    let watch = Some(Box::new(Watch::new(target, name, &known)));
+    Ok(Servers::One { connection, target: Box::new(target.at(known.master)), watch })
 }
 
 /// The first server of the url that answers, or the cluster that it belongs to.
@@ -105,9 +107,11 @@ async fn ask_first(target: &Target, call: &Call) -> Result<Servers, Failure> {
                         return Err(Failure::rejected("a cluster has no database but 0")
                             .with_help("leave the database out of the url"));
                     }
-                    return Cluster::ask(&mut connection, target).await.map(Servers::Cluster);
+                    return Cluster::ask(&mut connection, target)
+                        .await
+                        .map(|cluster| Servers::Cluster(Box::new(cluster)));
                 }
-                return Ok(Servers::One { connection, target, watch: None });
+                return Ok(Servers::One { connection, target: Box::new(target), watch: None });
             }
             Err(failure) => {
                 causes.push(failure.message.clone());

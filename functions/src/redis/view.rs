@@ -31,6 +31,9 @@ pub(crate) struct Entry {
     pub(crate) moving: Vec<u16>,
 }
 
+/// Who has which slots, since which epoch.
+type Ownership<'v> = BTreeMap<&'v str, (u64, &'v [(u16, u16)])>;
+
 /// All nodes, as one knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
@@ -74,7 +77,7 @@ impl View {
     }
 
     /// What must stay the same for a reading of the whole cluster to be whole: who has which slots, since when.
-    pub(crate) fn ownership(&self) -> BTreeMap<&str, (u64, &[(u16, u16)])> {
+    pub(crate) fn ownership(&self) -> Ownership<'_> {
         let owners = self.nodes.iter().filter(|node| node.master && !node.slots.is_empty());
         owners.map(|node| (&node.id[..], (node.epoch, &node.slots[..]))).collect()
     }
@@ -149,7 +152,8 @@ mod tests {
         let a = view.myself().expect("asked");
         assert_eq!((&a.host[..], a.port, &a.moving[..]), ("", 7000, &[93, 94][..]));
         assert_eq!(a.slots, [(0, 5460), (11000, 11000)]);
-        let (b, c, d) = (view.node("b").unwrap(), view.node("c").unwrap(), view.node("d").unwrap());
+        let node = |id| view.node(id).expect("it is there");
+        let (b, c, d) = (node("b"), node("c"), node("d"));
         assert_eq!((b.name.as_deref(), c.name.as_deref(), c.down, &d.host[..]), (Some("host.b"), None, true, "::1"));
         assert_eq!((d.master, d.master_id.as_deref()), (false, Some("c")));
         assert_eq!(view.uncovered(), "16383");

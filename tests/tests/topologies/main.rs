@@ -8,3 +8,4 @@ mod names;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod rig;
 mod sentinel;
+mod valkey;

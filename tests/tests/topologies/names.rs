@@ -90,6 +90,7 @@ async fn renamed_commands_are_called_by_their_names_on_the_server() {
     for left_out in ["scan", "dump", "mget", "function"] {
         let mut params = with(json!({}));
         params["commands"].as_object_mut().expect("a map").remove(left_out);
+        params["source"] = json!("scan");
         let failure = dump(&url, params).await.result.expect_err(left_out);
         assert_eq!(failure.kind, FailureKind::Rejected, "{left_out}: {failure:?}");
         assert!(failure.help.as_ref().is_some_and(|help| help.contains("`commands`")), "{left_out}: {failure:?}");

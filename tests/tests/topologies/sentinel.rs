@@ -35,7 +35,7 @@ async fn the_master_is_written_to_and_a_replica_is_read() {
         [(json!("master"), master, replica), (json!("replica"), replica, master), (json!(null), replica, master)]
     {
         let before = (scans(read), scans(other));
-        let outcome = dump(&watched.url(), json!({"role": role})).await;
+        let outcome = dump(&watched.url(), json!({"role": role, "source": "scan"})).await;
         outcome.result.expect("a dump");
         assert!(scans(read) != before.0 && scans(other) == before.1, "{role}");
     }
@@ -122,7 +122,7 @@ async fn a_failover_in_the_middle_fails_what_goes_through_the_old_master() {
         });
         let mut params = json!({"nodes": {format!("127.0.0.1:{port}"): format!("127.0.0.1:{way}")}});
         let failure = if reading {
-            params["role"] = json!("master");
+            (params["role"], params["source"]) = (json!("master"), json!("scan"));
             dump(&watched.url(), params).await.result.expect_err("a failover")
         } else {
             params["onConflict"] = json!("replace");
