@@ -13,13 +13,13 @@ use aquifer_engine::stream::Streams;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::redis::pace::{Impact, Pace};
 use crate::redis::databases::Databases;
 use crate::redis::diff::Rules;
 use crate::redis::diff::servers::{Servers, Side};
 use crate::redis::digest;
 use crate::redis::digest_stream::Counters;
 use crate::redis::facts::{Clock, Facts};
+use crate::redis::pace::{Impact, Pace};
 use crate::redis::tally::thousands;
 use crate::redis::target::{Target, with_server};
 use crate::redis::topology;

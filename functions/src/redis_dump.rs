@@ -173,7 +173,9 @@ impl Function for RedisDump {
         }
         params.filter.filter("filter")?;
         if params.hints && params.form == ValueForm::Logical {
-            return Err(ParamError::new("hints", "plain commands have no place for them").with_help("say `form: native`"));
+            return Err(
+                ParamError::new("hints", "plain commands have no place for them").with_help("say `form: native`")
+            );
         }
         if params.databases.as_ref().is_some_and(Vec::is_empty) {
             return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));

@@ -236,11 +236,7 @@ const PIECE: u64 = 256 << 10;
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
-pub(crate) async fn long_string(
-    connection: &mut Connection,
-    key: &[u8],
-    pace: &mut Pace,
-) -> Result<Value, Failure> {
+pub(crate) async fn long_string(connection: &mut Connection, key: &[u8], pace: &mut Pace) -> Result<Value, Failure> {
     for _ in 0..ATTEMPTS {
         let reply = connection.ask(&[b"STRLEN", key]).await?;
         let Reply::Integer(length) = connection.accepted(reply, reading(key))? else { return Ok(Value::Gone) };
@@ -279,11 +275,7 @@ pub(crate) async fn long_string(
 ///
 /// # Errors
 /// The server refuses, or the connection is lost.
-pub(crate) async fn big(
-    connection: &mut Connection,
-    parts: &Parts,
-    pace: &mut Pace,
-) -> Result<Value, Failure> {
+pub(crate) async fn big(connection: &mut Connection, parts: &Parts, pace: &mut Pace) -> Result<Value, Failure> {
     for _ in 0..ATTEMPTS {
         let mut hash = PartsHash::new(parts.kind);
         let mut at = Bytes::from_static(b"0");

@@ -156,7 +156,11 @@ impl Loader {
             }
             (What::Part { kind, elements }, Reply::Integer(added)) => {
                 // `RPUSH` and `APPEND` answer with the length, the others with how many were new.
-                let added = if matches!(kind, Kind::List | Kind::String) { elements } else { elements.map(|_| added.unsigned_abs()) };
+                let added = if matches!(kind, Kind::List | Kind::String) {
+                    elements
+                } else {
+                    elements.map(|_| added.unsigned_abs())
+                };
                 self.built = self.built.zip(added).map(|(built, added)| built + added);
                 Ok(())
             }

@@ -461,12 +461,7 @@ impl Dump<'_> {
         Ok(())
     }
 
-    async fn sizes(
-        &mut self,
-        pass: &mut Pass,
-        number: u64,
-        places: Vec<(usize, Option<Kind>)>,
-    ) -> Result<(), Failure> {
+    async fn sizes(&mut self, pass: &mut Pass, number: u64, places: Vec<(usize, Option<Kind>)>) -> Result<(), Failure> {
         for (place, kind) in places {
             let reply = self.connection.reply().await?;
             let Some(group) = pass.groups.get(number) else { continue };
@@ -509,7 +504,11 @@ impl Dump<'_> {
             // Somebody has set an expiry since the beginning: from now on each key is asked for its own.
             pass.expiries = self.facts.clock.into();
             batch.expiries = pass.expiries;
-            pass.again.push_back(if let Some(number) = number { Asked::Short(number, batch) } else { Asked::Items(batch) });
+            pass.again.push_back(if let Some(number) = number {
+                Asked::Short(number, batch)
+            } else {
+                Asked::Items(batch)
+            });
             return Ok(());
         }
         again.short.iter().for_each(|key| pass.shapes.learn(key, true));

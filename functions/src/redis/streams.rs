@@ -114,7 +114,8 @@ impl Dump<'_> {
 
     /// Writes one entry as it comes; gives its id.
     async fn entry(&mut self, key: &Bytes) -> Result<Bytes, Failure> {
-        let (Head::Array(2), Head::Bulk(length)) = (self.connection.head().await?, self.connection.head().await?) else {
+        let (Head::Array(2), Head::Bulk(length)) = (self.connection.head().await?, self.connection.head().await?)
+        else {
             return Err(self.connection.unexpected("`XRANGE`", &"no entry"));
         };
         let id = self.connection.text(length).await?;
@@ -165,8 +166,7 @@ impl Dump<'_> {
             let page = stream_info::pending(&mut self.connection, key, group, &start).await?;
             from = page.last().filter(|_| page.len() as u64 >= stream_info::PAGE).and_then(|entry| after(&entry.id));
             let found = page.len();
-            let page: Vec<_> =
-                page.into_iter().filter(|entry| parse(&entry.id).is_some_and(|id| id <= last)).collect();
+            let page: Vec<_> = page.into_iter().filter(|entry| parse(&entry.id).is_some_and(|id| id <= last)).collect();
             if page.len() < found {
                 from = None;
             }

@@ -447,7 +447,8 @@ mod tests {
                 let how = if place == 1 { How::Dump { known: true } } else { How::Get };
                 batch.add(Wanted { place, key: Bytes::from_static(key.as_bytes()), how }, 1);
             }
-            let named = |place: usize, key: &str| assert!(batch.about(place).contains(&format!("key `{key}`")), "{place}");
+            let named =
+                |place: usize, key: &str| assert!(batch.about(place).contains(&format!("key `{key}`")), "{place}");
             for (place, key) in ["a", "b", "c"].into_iter().enumerate() {
                 named(first + place, key);
                 named(first + 3 + place * batch.each(), key);

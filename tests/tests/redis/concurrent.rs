@@ -13,7 +13,10 @@ use serde_json::json;
 use super::rig::{by_scan, many_strings, restore, run, scan};
 
 /// Writes until it is told to stop.
-pub(crate) fn writer(server: &RedisServer, write: impl Fn(&mut redis::Connection, u64) + Send + 'static) -> impl FnOnce() {
+pub(crate) fn writer(
+    server: &RedisServer,
+    write: impl Fn(&mut redis::Connection, u64) + Send + 'static,
+) -> impl FnOnce() {
     let (mut client, stop) = (server.client(), Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {

@@ -91,8 +91,7 @@ async fn the_rights_that_are_documented_are_enough_to_restore() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     fill(&from);
     let stream = dumped(&from).await;
-    let stored =
-        "+select +echo +set +restore +del +rpush +hset +sadd +zadd +xadd +xsetid +xgroup|create +xgroup|createconsumer +xclaim +append +xlen +pexpireat +function|load +time +unlink +exists";
+    let stored = "+select +echo +set +restore +del +rpush +hset +sadd +zadd +xadd +xsetid +xgroup|create +xgroup|createconsumer +xclaim +append +xlen +pexpireat +function|load +time +unlink +exists";
     let parts = "+client|getname +client|setname +sadd +srem +strlen +llen +hlen +scard +zcard";
     for (params, more) in [
         (json!({}), "+renamenx"),

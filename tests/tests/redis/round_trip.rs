@@ -5,9 +5,7 @@ use aquifer_functions::redis_dump::RedisDump;
 use aquifer_tests::redis_server::{Certificates, RedisServer};
 use serde_json::json;
 
-use super::rig::{
-    by_scan, digest, dumped, fill, fill_database, functions, portrait, restore, run, scan, scan_with,
-};
+use super::rig::{by_scan, digest, dumped, fill, fill_database, functions, portrait, restore, run, scan, scan_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_comes_back() {
@@ -62,7 +60,8 @@ async fn an_unchanged_server_gives_the_same_bytes() {
     let stream = dumped(&from).await;
     let again = dumped(&from).await;
     let differs = stream.iter().zip(&again).position(|(one, other)| one != other);
-    let around = |stream: &[u8], at: usize| stream[at.saturating_sub(200)..].iter().take(300).copied().collect::<Vec<u8>>();
+    let around =
+        |stream: &[u8], at: usize| stream[at.saturating_sub(200)..].iter().take(300).copied().collect::<Vec<u8>>();
     let shown = differs.map(|at| [around(&stream, at), around(&again, at)].map(|part| part.escape_ascii().to_string()));
     assert!(stream == again, "at {differs:?}: {shown:?}");
     for impact in ["gentle", "full"] {
@@ -230,8 +229,9 @@ async fn tls_is_spoken_with_those_who_are_trusted() {
     let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "no"]);
     run(&mut server.client(), "SET a b");
     let url = format!("rediss://127.0.0.1:{}", server.port());
-    let dump =
-        async |tls: serde_json::Value| run_alone(RedisDump, by_scan(&url, json!({"tls": tls})), Input::None).await.result;
+    let dump = async |tls: serde_json::Value| {
+        run_alone(RedisDump, by_scan(&url, json!({"tls": tls})), Input::None).await.result
+    };
     let ca = certificates.path("ca.crt");
     assert_eq!(dump(json!({"caFile": ca})).await.expect("trusted")["keys"], 1);
     assert_eq!(dump(json!({"insecure": true})).await.expect("not asked")["keys"], 1);

@@ -158,10 +158,8 @@ async fn a_stream_that_is_written_and_read_meanwhile_comes_whole() {
     let stop = writer(&from, |client, round| {
         run(client, "XREADGROUP GROUP readers alice COUNT 20 STREAMS events >");
         run(client, &format!("XADD events * new {round}"));
-        let pending: Vec<(String, String, u64, u64)> = cmd("XPENDING")
-            .arg(&["events", "readers", "-", "+", "5"][..])
-            .query(client)
-            .expect("what is pending");
+        let pending: Vec<(String, String, u64, u64)> =
+            cmd("XPENDING").arg(&["events", "readers", "-", "+", "5"][..]).query(client).expect("what is pending");
         for (id, ..) in pending {
             run(client, &format!("XACK events readers {id}"));
         }
@@ -203,7 +201,8 @@ async fn a_big_stream_keeps_all_that_commands_can_make_and_the_rest_is_counted()
     run(client, "XREADGROUP GROUP readers bob COUNT 50 STREAMS events >");
     run(client, "XCLAIM events readers bob 0 5-1 6-1 7-1 TIME 1600000000123 RETRYCOUNT 7");
     let exact = |server: &RedisServer| {
-        let full = cmd("XINFO").arg(&["STREAM", "events", "FULL", "COUNT", "0"][..]).query::<Value>(&mut server.client());
+        let full =
+            cmd("XINFO").arg(&["STREAM", "events", "FULL", "COUNT", "0"][..]).query::<Value>(&mut server.client());
         let text = format!("{:?}", full.expect("a stream"));
         // When each was delivered, too, which `portrait` shows; how the server lays it out is its own affair.
         text.split("last-generated-id").nth(1).map(|rest| rest.split("seen-time").next().map(str::to_owned))
