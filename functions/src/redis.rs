@@ -7,6 +7,7 @@
 //! [`Failure`]: aquifer_engine::failure::Failure
 
 pub(crate) mod address;
+pub(crate) mod asking;
 pub(crate) mod big;
 pub(crate) mod census;
 pub(crate) mod chunks;
@@ -16,6 +17,7 @@ pub(crate) mod databases;
 pub(crate) mod dial;
 pub(crate) mod diff;
 pub(crate) mod digest;
+pub(crate) mod digest_big;
 pub(crate) mod digest_stream;
 pub(crate) mod expiry;
 pub(crate) mod facts;
@@ -36,6 +38,7 @@ pub(crate) mod outgoing;
 pub(crate) mod pace;
 pub(crate) mod parser;
 pub(crate) mod parts;
+pub(crate) mod passing;
 pub(crate) mod refusal;
 pub(crate) mod refused;
 pub(crate) mod rename;
