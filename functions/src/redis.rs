@@ -7,6 +7,7 @@
 //! [`Failure`]: aquifer_engine::failure::Failure
 
 pub(crate) mod address;
+pub(crate) mod asking;
 pub(crate) mod big;
 pub(crate) mod bloom;
 pub(crate) mod census;
@@ -18,6 +19,7 @@ pub(crate) mod databases;
 pub(crate) mod dial;
 pub(crate) mod diff;
 pub(crate) mod digest;
+pub(crate) mod digest_big;
 pub(crate) mod digest_stream;
 pub(crate) mod elements;
 pub(crate) mod expiry;
@@ -40,6 +42,7 @@ pub(crate) mod outgoing;
 pub(crate) mod pace;
 pub(crate) mod parser;
 pub(crate) mod parts;
+pub(crate) mod passing;
 pub(crate) mod refusal;
 pub(crate) mod refused;
 pub(crate) mod rename;

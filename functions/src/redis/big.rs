@@ -14,7 +14,7 @@ use super::chunks::{self, Parts};
 use super::connection::Reply;
 use super::expiry::Expiry;
 use super::resp::show;
-use super::scan::{Dump, LONG, Written, no_commands, reading};
+use super::scan::{Dump, LONG, Written, reading};
 use super::tally::Kind;
 use super::values::{self, Batch, Expiries, How, Wanted, Way};
 use crate::rdb::copy::ValueForm;
@@ -233,4 +233,10 @@ impl Written {
             ));
         }
     }
+}
+
+/// A module's value, where plain commands are asked for.
+pub(crate) fn no_commands(key: &[u8]) -> Failure {
+    Failure::rejected(format!("{}: it is a module's value, and there are no plain commands for it", reading(key)))
+        .with_help("say `form: native`, or leave it out by a filter (`types`)")
 }

@@ -13,6 +13,7 @@ use super::expiry::{self, Expiry};
 use super::facts::Clock;
 use super::form::Form;
 use super::outgoing::Outgoing;
+use super::passing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::reading;
@@ -193,7 +194,7 @@ pub(crate) async fn write(
         }
         for _ in 0..now {
             match connection.head().await? {
-                Head::Bulk(length) => values::pass(connection, form, &parts.key, length).await?,
+                Head::Bulk(length) => passing::pass(connection, form, &parts.key, length).await?,
                 head => return Err(connection.unexpected("a scan", &head)),
             }
         }

@@ -396,21 +396,7 @@ impl Connection {
     /// # Errors
     /// As [`Connection::head`].
     pub(crate) async fn skip_reply(&mut self) -> Result<(), Failure> {
-        let mut replies = 1u64;
-        while replies > 0 {
-            replies -= 1;
-            match self.head().await? {
-                Head::Bulk(mut left) => {
-                    while left > 0 {
-                        self.piece(&mut left).await?;
-                    }
-                    self.bulk_end().await?;
-                }
-                Head::Array(count) => replies = replies.saturating_add(count),
-                _ => {}
-            }
-        }
-        Ok(())
+        self.pass_over(1).await
     }
 
     /// Sends a command and reads its reply. Nothing else may be under way, except what [`Connection::push`] put before it,

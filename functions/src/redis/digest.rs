@@ -14,18 +14,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::chunks::Parts;
 use super::connection::{Connection, Reply};
 use super::expiry::Expiry;
-use super::facts::{Clock, Facts};
-use super::fields::{self as field_expiries, Names};
+use super::facts::Facts;
 use super::libraries;
-use super::pace::Pace;
 use super::refusal;
 use super::resp::Head;
 use super::scan::reading;
 use super::tally::Kind;
-use super::work;
 
 /// How expiries are looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,7 +72,7 @@ impl Hasher {
     }
 
     /// An expiry, as far as it counts; nothing where there is none.
-    fn expiry(&mut self, expiry: Expiry, looked_at: ExpiryIn) {
+    pub(super) fn expiry(&mut self, expiry: Expiry, looked_at: ExpiryIn) {
         match (expiry, looked_at) {
             (_, ExpiryIn::Ignore) | (Expiry::Never | Expiry::Gone, _) => {}
             (Expiry::At(_), ExpiryIn::Presence) => self.0.update([1]),
@@ -104,7 +100,7 @@ impl Hasher {
         self.bytes(connection, length).await
     }
 
-    async fn bytes(&mut self, connection: &mut Connection, length: u64) -> Result<(), Failure> {
+    pub(super) async fn bytes(&mut self, connection: &mut Connection, length: u64) -> Result<(), Failure> {
         let mut left = length;
         while left > 0 {
             self.0.update(connection.piece(&mut left).await?);
@@ -178,15 +174,15 @@ pub(crate) async fn answer(connection: &mut Connection, kind: Kind, key: &[u8]) 
 pub(crate) struct PartsHash {
     kind: Kind,
     ordered: Hasher,
-    sum: Sum,
+    pub(super) sum: Sum,
 }
 
 impl PartsHash {
-    fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         Self { kind, ordered: Hasher::default(), sum: Sum::default() }
     }
 
-    async fn read(&mut self, connection: &mut Connection, replies: u64) -> Result<(), Failure> {
+    pub(super) async fn read(&mut self, connection: &mut Connection, replies: u64) -> Result<(), Failure> {
         let pairs = matches!(self.kind, Kind::Hash | Kind::SortedSet);
         for _ in 0..if pairs { replies / 2 } else { replies } {
             let mut own = Hasher::default();
@@ -223,7 +219,7 @@ impl PartsHash {
         Ok(())
     }
 
-    fn finish(self) -> u128 {
+    pub(super) fn finish(self) -> u128 {
         parts(self.sum, self.ordered)
     }
 }
@@ -238,148 +234,6 @@ pub(crate) fn parts(sum: Sum, ordered: Hasher) -> u128 {
 /// The bits of a score that count: -0 is 0.
 pub(crate) fn score_bits(score: f64) -> u64 {
     (score + 0.0).to_bits()
-}
-
-/// How often a value is read in chunks before it is read at once: a scan may show a part twice.
-const ATTEMPTS: u32 = 3;
-
-/// Bytes of a long string that are read at once.
-const PIECE: u64 = 256 << 10;
-
-/// The hash of a string of any length, read in pieces; the same as that of one that is read at once.
-///
-/// # Errors
-/// The server refuses, or the connection is lost.
-pub(crate) async fn long_string(connection: &mut Connection, key: &[u8], pace: &mut Pace) -> Result<Value, Failure> {
-    for _ in 0..ATTEMPTS {
-        let reply = connection.ask(&[b"STRLEN", key]).await?;
-        let Reply::Integer(length) = connection.accepted(reply, reading(key))? else { return Ok(Value::Gone) };
-        let length = length.unsigned_abs();
-        let mut hasher = Hasher::default();
-        hasher.number(length);
-        let mut first = 0;
-        while first < length {
-            pace.rest().await?;
-            pace.asked(work::read(PIECE));
-            let last = (first + PIECE).min(length) - 1;
-            connection.push(&[b"GETRANGE", key, first.to_string().as_bytes(), last.to_string().as_bytes()]);
-            connection.flush().await?;
-            match connection.head().await? {
-                Head::Bulk(found) => {
-                    hasher.bytes(connection, found).await?;
-                    if found != last + 1 - first {
-                        break;
-                    }
-                }
-                Head::Error(error) => return Err(refusal::failure(&error, reading(key))),
-                head => return Err(connection.unexpected("`GETRANGE`", &head)),
-            }
-            first = last + 1;
-        }
-        if first == length {
-            return Ok(Value::Is(hasher.finish()));
-        }
-    }
-    ask(connection, Kind::String, key);
-    connection.flush().await?;
-    answer(connection, Kind::String, key).await
-}
-
-/// The hash of a big value with parts, or of whatever else is not read in one reply.
-///
-/// # Errors
-/// The server refuses, or the connection is lost.
-pub(crate) async fn big(connection: &mut Connection, parts: &Parts, pace: &mut Pace) -> Result<Value, Failure> {
-    for _ in 0..ATTEMPTS {
-        let mut hash = PartsHash::new(parts.kind);
-        let mut at = Bytes::from_static(b"0");
-        let gone = loop {
-            pace.rest().await?;
-            pace.asked(parts.work());
-            parts.ask(connection.output(), &at);
-            connection.flush().await?;
-            let Some(head) = parts.head(connection, &at).await? else { break true };
-            hash.read(connection, head.replies).await?;
-            match head.next {
-                Some(next) => at = next,
-                None => break head.expiry == Expiry::Gone,
-            }
-        };
-        if gone {
-            return Ok(Value::Gone);
-        }
-        if same_length(connection, parts.kind, &parts.key, hash.sum.count).await? {
-            return Ok(Value::Is(hash.finish()));
-        }
-    }
-    ask(connection, parts.kind, &parts.key);
-    connection.flush().await?;
-    answer(connection, parts.kind, &parts.key).await
-}
-
-async fn same_length(connection: &mut Connection, kind: Kind, key: &[u8], count: u64) -> Result<bool, Failure> {
-    let length: &[u8] = match kind {
-        Kind::Hash => b"HLEN",
-        Kind::Set => b"SCARD",
-        Kind::SortedSet => b"ZCARD",
-        _ => b"LLEN",
-    };
-    Ok(connection.ask(&[length, key]).await? == Reply::Integer(count as i64))
-}
-
-/// The hash of a hash whose fields may have an expiry each, from the names of its first chunk on. Where none has, it is that of
-/// any other hash.
-///
-/// # Errors
-/// The server refuses, the connection is lost, or the hash shows its fields twice again and again.
-pub(crate) async fn fields_in(
-    connection: &mut Connection,
-    key: &Bytes,
-    mut found: Names,
-    (count, clock, looked_at): (u64, Clock, ExpiryIn),
-    pace: &mut Pace,
-) -> Result<Value, Failure> {
-    for _ in 0..ATTEMPTS {
-        let mut hash = PartsHash::new(Kind::Hash);
-        loop {
-            if !found.names.is_empty() {
-                pace.rest().await?;
-                pace.asked(3 * count.min(found.names.len() as u64) * work::SCANNED_ELEMENT);
-                field_expiries::ask(connection.output(), clock, key, &found.names);
-                connection.flush().await?;
-                let names = found.names.len();
-                let Some((_, expiries)) = field_expiries::head(connection, clock, key, names).await? else {
-                    return Ok(Value::Gone);
-                };
-                for (name, expiry) in found.names.iter().zip(expiries) {
-                    let mut own = Hasher::default().text(name);
-                    match connection.head().await? {
-                        Head::Bulk(length) => own.read(connection, length).await?,
-                        Head::Nil => continue,
-                        head => return Err(connection.unexpected("`HMGET`", &head)),
-                    }
-                    hash.sum.add(with_expiry(own.finish(), expiry, looked_at));
-                }
-            }
-            let Some(next) = found.next.take() else { break };
-            match field_expiries::names(connection, key, &next, count).await? {
-                Some(names) => found = names,
-                None => return Ok(Value::Gone),
-            }
-        }
-        if hash.sum.count == 0 {
-            return Ok(Value::Gone);
-        }
-        if same_length(connection, Kind::Hash, key, hash.sum.count).await? {
-            return Ok(Value::Is(hash.finish()));
-        }
-        match field_expiries::names(connection, key, b"0", count).await? {
-            Some(names) => found = names,
-            None => return Ok(Value::Gone),
-        }
-    }
-    Err(Failure::unavailable(format!("{}: it shows more fields than it has, again and again", reading(key)))
-        .with_help("it is being changed while it is read; the digest is for servers that nobody writes to"))
 }
 
 /// A flat list of names and values.

@@ -13,6 +13,7 @@ use super::connection::{Connection, Reply};
 use super::expiry::{self, Expiry};
 use super::facts::Clock;
 use super::outgoing::Outgoing;
+use super::passing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::{Dump, reading};
@@ -169,7 +170,7 @@ impl Dump<'_> {
             match self.connection.head().await? {
                 Head::Bulk(length) if *expiry != Expiry::Gone => {
                     resp::argument(self.form.out(), name);
-                    values::pass(&mut self.connection, &mut self.form, key, length).await?;
+                    passing::pass(&mut self.connection, &mut self.form, key, length).await?;
                 }
                 Head::Nil if *expiry == Expiry::Gone => {}
                 head => return Err(self.connection.unexpected("`HMGET`", &head)),

@@ -74,6 +74,13 @@ impl Keep {
     }
 }
 
+/// What a server filters by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ByServer<'f> {
+    pub(crate) pattern: Option<&'f [u8]>,
+    pub(crate) kind: Option<&'static [u8]>,
+}
+
 /// A filter that is asked for each key.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyFilter {
@@ -113,13 +120,13 @@ impl KeyFilter {
     }
 
     /// What can be left to this server: the one pattern (`SCAN … MATCH`), and from 6.0 on the one type (`TYPE`).
-    pub(crate) fn by_server(&self, facts: &Facts) -> Option<(Option<&[u8]>, Option<&'static [u8]>)> {
+    pub(crate) fn by_server(&self, facts: &Facts) -> Option<ByServer<'_>> {
         let kind = match self.kinds[..] {
             [kind] if facts.at_least((6, 0)) => kind.name(),
             _ => None,
         };
         let pattern = self.only_pattern();
-        (kind.is_some() || pattern.is_some()).then_some((pattern, kind))
+        (kind.is_some() || pattern.is_some()).then_some(ByServer { pattern, kind })
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::chunks::Parts;
 use super::connection::{Connection, Reply};
 use super::digest::{self, ExpiryIn, Value};
+use super::digest_big;
 use super::digest_stream::{self, Counters};
 use super::expiry::{self, Expiry};
 use super::facts::Clock;
@@ -192,7 +193,7 @@ async fn small(
     }
     for (found, names) in named {
         let how = (ALL_FIELDS, glance.clock, glance.expiry);
-        if let Value::Is(value) = digest::fields_in(connection, &found.key, names, how, pace).await? {
+        if let Value::Is(value) = digest_big::fields_in(connection, &found.key, names, how, pace).await? {
             hashes[found.place] = Some(found.hashed(value, None));
         }
     }
@@ -210,18 +211,18 @@ async fn big(
             let stream = digest_stream::stream(connection, &found.key, found.size, glance.counters, pace).await?;
             return Ok(stream.map(|stream| found.hashed(stream.whole, Some(stream.entries))));
         }
-        Kind::String => digest::long_string(connection, &found.key, pace).await?,
+        Kind::String => digest_big::long_string(connection, &found.key, pace).await?,
         kind => match Parts::of(connection, &found.key, kind, found.size, glance.clock).await? {
             Some(parts) if kind == Kind::Hash && glance.field_expiry => {
                 match fields::names(connection, &found.key, b"0", parts.count).await? {
                     Some(names) => {
                         let how = (parts.count, glance.clock, glance.expiry);
-                        digest::fields_in(connection, &found.key, names, how, pace).await?
+                        digest_big::fields_in(connection, &found.key, names, how, pace).await?
                     }
                     None => Value::Gone,
                 }
             }
-            Some(parts) => digest::big(connection, &parts, pace).await?,
+            Some(parts) => digest_big::big(connection, &parts, pace).await?,
             None => Value::Gone,
         },
     };

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::big::Attempt;
 use super::chunks;
 use super::expiry::{self, Expiry};
+use super::passing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::{Dump, reading};
@@ -127,7 +128,7 @@ impl Dump<'_> {
         resp::all(out, &[&b"XADD"[..], key, &id]);
         for _ in 0..fields {
             match self.connection.head().await? {
-                Head::Bulk(length) => values::pass(&mut self.connection, &mut self.form, key, length).await?,
+                Head::Bulk(length) => passing::pass(&mut self.connection, &mut self.form, key, length).await?,
                 head => return Err(self.connection.unexpected("`XRANGE`", &head)),
             }
         }

@@ -12,11 +12,11 @@ use super::big::Attempt;
 use super::chunks::{self, Parts};
 use super::connection::Reply;
 use super::expiry::Expiry;
+use super::passing;
 use super::refusal;
 use super::resp::{self, Head};
 use super::scan::{Dump, reading};
 use super::tally::Kind;
-use super::values;
 use super::work;
 
 /// Bytes of a string that are read at once.
@@ -94,7 +94,7 @@ impl Dump<'_> {
                 let out = self.form.begin_command(3);
                 resp::argument(out, b"APPEND");
                 resp::argument(out, &parts.key);
-                values::pass(&mut self.connection, &mut self.form, &parts.key, length).await?;
+                passing::pass(&mut self.connection, &mut self.form, &parts.key, length).await?;
                 Ok(length)
             }
             // It is something else by now, which the end will show too.
