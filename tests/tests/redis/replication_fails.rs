@@ -85,11 +85,14 @@ async fn a_server_that_cannot_make_its_rdb_is_read_by_scan() {
     assert_eq!(outcome.result.expect("without the disk it can")["keys"], 1000);
 }
 
+/// What the proxy tells instead of what was sent.
+type Lie = fn(Sent) -> Told;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_no_rdb_are_read_by_scan() {
     let server = RedisServer::start();
     many_strings(&server, 1000);
-    let rules: [(&str, FailureKind, fn(Sent) -> Told); 6] = [
+    let rules: [(&str, FailureKind, Lie); 6] = [
         ("BGSAVE failed", FailureKind::Rejected, |_| {
             Told::then_silent(b"\n\n-ERR BGSAVE failed, replication can't continue\r\n".to_vec())
         }),

@@ -15,7 +15,7 @@ use super::rig::{by_scan, digest, fill, in_ms, many, many_strings, portrait, res
 
 /// The commands of a stream, without head and trailer.
 fn commands(mut stream: &[u8]) -> Vec<Vec<Vec<u8>>> {
-    fn number<'s>(stream: &mut &'s [u8]) -> usize {
+    fn number(stream: &mut &[u8]) -> usize {
         let end = stream.iter().position(|byte| *byte == b'\n').expect("a line");
         let line = std::str::from_utf8(&stream[1..end - 1]).expect("a number");
         *stream = &stream[end + 1..];
