@@ -148,8 +148,10 @@ pub(crate) async fn answer(connection: &mut Connection, kind: Kind, key: &[u8]) 
         (Head::Error(error), _) if error.starts_with("WRONGTYPE") => Ok(Value::Gone),
         (Head::Error(error), _) => Err(refusal::failure(&error, reading(key))),
         (Head::Bulk(length), Kind::String) => {
+            // The length last: a stream may have a long string in pieces, and tells it nowhere.
             let mut hasher = Hasher::default();
-            hasher.read(connection, length).await?;
+            hasher.bytes(connection, length).await?;
+            hasher.number(length);
             Ok(Value::Is(hasher.finish()))
         }
         (Head::Bulk(length), _) => {

@@ -35,7 +35,6 @@ pub(crate) async fn long_string(connection: &mut Connection, key: &[u8], pace: &
         let Reply::Integer(length) = connection.accepted(reply, reading(key))? else { return Ok(Value::Gone) };
         let length = length.unsigned_abs();
         let mut hasher = Hasher::default();
-        hasher.number(length);
         let mut first = 0;
         while first < length {
             pace.rest().await?;
@@ -56,6 +55,7 @@ pub(crate) async fn long_string(connection: &mut Connection, key: &[u8], pace: &
             first = last + 1;
         }
         if first == length {
+            hasher.number(length);
             return Ok(Value::Is(hasher.finish()));
         }
     }

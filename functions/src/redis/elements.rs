@@ -35,6 +35,8 @@ pub(crate) struct Elements {
     /// A field and its value were told, and its expiry may come.
     field_open: bool,
     ordered: Hasher,
+    /// Bytes of a string, which may be told in several texts.
+    length: u64,
     own: Hasher,
     sum: Sum,
     /// The name of the part that is being told, and the parts that were told, by their names.
@@ -67,6 +69,7 @@ impl Elements {
             measure,
             field_open: false,
             ordered: Hasher::default(),
+            length: 0,
             own: Hasher::default(),
             sum: Sum::default(),
             name: Box::default(),
@@ -78,7 +81,10 @@ impl Elements {
     /// The value's hash, and that of a stream without its groups.
     pub(crate) fn finish(mut self) -> (u128, Option<u128>) {
         match self.kind {
-            Kind::String => (self.ordered.finish(), None),
+            Kind::String => {
+                self.ordered.number(self.length);
+                (self.ordered.finish(), None)
+            }
             Kind::Stream => {
                 self.stream.end_group();
                 let Told { entries, last, state, groups, .. } = self.stream;
@@ -220,10 +226,10 @@ impl Elements {
             self.end_field(Expiry::Never);
         }
         self.role(role);
-        if self.kind == Kind::Stream {
-            self.stream.entries.length(length);
-        } else {
-            self.own().number(length);
+        match self.kind {
+            Kind::Stream => self.stream.entries.length(length),
+            Kind::String => self.length += length,
+            _ => self.own().number(length),
         }
     }
 

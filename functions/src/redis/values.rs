@@ -170,7 +170,8 @@ impl Batch {
     fn about(&self, place: usize) -> String {
         let at = match place.checked_sub(self.timed()) {
             Some(place) => Some(place / self.each()),
-            None => place.checked_sub(self.timed() - self.len().min(self.timed())),
+            None if matches!(self.expiries, Expiries::NoneHere(_)) => None,
+            None => place.checked_sub(self.timed() - self.len()),
         };
         match at.and_then(|at| self.wanted.get(at)) {
             Some(wanted) => reading(&wanted.key),

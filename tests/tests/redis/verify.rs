@@ -67,7 +67,7 @@ async fn a_dump_has_the_digest_of_its_server() {
         assert_ne!(presence["digest"], told["digest"]);
         let none = verify(&stream, json!({"functions": false})).await.expect("whole");
         assert_ne!(none["digest"], told["digest"]);
-        let slow = json!({"url": server.url(), "batch": {"keys": 1, "bytes": 1}});
+        let slow = json!({"url": server.url(), "source": "scan", "impact": "gentle"});
         let slow = run_alone(RedisDump, slow, Input::None).await;
         assert_eq!(verify(&slow.stdout, json!({})).await.expect("whole")["digest"], told["digest"]);
     }

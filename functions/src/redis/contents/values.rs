@@ -22,6 +22,7 @@ pub(super) fn part(to: &mut Elements, kind: Kind, command: &Command) -> Result<(
         || wrong(command.offset, format_args!("{} in a form whose outcome cannot be told", show(command.arg(0))));
     let args = 2..command.len();
     match kind {
+        Kind::String => args.for_each(|at| to.whole(Role::Whole, command.arg(at))),
         Kind::List | Kind::Set => args.for_each(|at| to.whole(Role::Element, command.arg(at))),
         Kind::Hash if command.len().is_multiple_of(2) => {
             args.for_each(|at| to.whole(if at % 2 == 0 { Role::Field } else { Role::Value }, command.arg(at)));
@@ -150,6 +151,7 @@ pub(super) async fn long_part(
 ) -> Result<(), Failure> {
     let refused = || wrong(offset, format_args!("{} in a form whose outcome cannot be told", show(word)));
     match kind {
+        Kind::String => while text(parser, to, Role::Whole).await? {},
         Kind::List | Kind::Set => while text(parser, to, Role::Element).await? {},
         Kind::Hash => {
             while text(parser, to, Role::Field).await? {
