@@ -124,3 +124,21 @@ async fn servers_are_migrated() {
     }
     assert_eq!(count(&stage.new, "5", "shop:*"), count(&stage.old, "0", "*"));
 }
+
+#[test]
+fn the_tasks_on_the_pages_have_no_mistakes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/howto");
+    let mut found = 0;
+    for page in std::fs::read_dir(folder).expect("the pages") {
+        let page = page.expect("a page").path();
+        let text = std::fs::read_to_string(&page).expect("text");
+        for block in text.split("```yaml\n").skip(1) {
+            let mut catalog = catalog();
+            catalog.add_text("page.yaml", block.split("```").next().expect("its end"));
+            let problems = catalog.problems();
+            assert!(problems.is_empty(), "{}: {problems:#?}", page.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 3, "{found} tasks");
+}
