@@ -179,12 +179,13 @@ impl Packed {
             _ => return Err(input.wrong("no element of a listpack begins like this")),
         };
         let length = head + if let Element::Text(length) = element { length } else { 0 };
-        // Behind each element stands its length, for those who go backwards.
+        // Behind each element stands its length, for those who go backwards. Servers write one byte more than is needed at
+        // three lengths (`lpEncodeBacklen` in listpack.c).
         self.behind = match length {
             0..=0x7f => 1,
-            0x80..=0x3fff => 2,
-            0x4000..=0x1f_ffff => 3,
-            0x20_0000..=0xfff_ffff => 4,
+            0x80..0x3fff => 2,
+            0x3fff..0x1f_ffff => 3,
+            0x1f_ffff..0xfff_ffff => 4,
             _ => 5,
         };
         Ok(Some(element))

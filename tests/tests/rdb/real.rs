@@ -149,3 +149,17 @@ async fn a_file_and_a_dump_restore_to_the_same() {
     restore(&two, &dumped(&from).await, json!({})).await.expect("by the dump");
     assert_eq!(portrait(&one), portrait(&two));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elements_of_every_length_pass_through_listpacks() {
+    // Where the length behind an element gets a byte more, and where what stands before it does.
+    let from = RedisServer::with(&["--rdbcompression", "no"]);
+    let client = &mut from.client();
+    for (n, edge) in [63_u32, 127, 4095, 16_383, 2_097_151].into_iter().enumerate() {
+        for length in edge - 12..edge + 3 {
+            let (id, value) = (format!("{length}-{n}"), "v".repeat(length as usize));
+            redis::cmd("XADD").arg("stream").arg(id).arg("f").arg(value).exec(client).expect("room");
+        }
+    }
+    is_what_a_server_loads("every length", &from.saved(), &from).await;
+}
