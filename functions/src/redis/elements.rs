@@ -90,8 +90,8 @@ impl Elements {
                 let Told { entries, last, state, groups, .. } = self.stream;
                 let (count, more) = (entries.count, state.and_then(|state| state.more));
                 let text = |id: Option<Id>| id.map_or_else(Bytes::new, |id| text(id).into());
-                // Where nobody has told, they are what they become by adding the entries.
-                let plain = state.is_none();
+                // Where nobody has told, they are what a server makes of the entries.
+                let plain = more.is_none();
                 let numbers = [
                     text(Some(state.map_or(last, |state| state.last))),
                     text(more.map(|more| more.deleted).or(plain.then_some((0, 0)))),
