@@ -140,10 +140,13 @@ impl Pace {
         let now = Instant::now();
         // Estimates are high: where nothing is left out they would add up to a rest that nobody asked for.
         self.free = if self.every > 1 { self.free.max(now) + Duration::from_nanos(work) * self.every } else { now };
-        if let (Some(look), Some(budget)) = (&self.look, self.impact.budget())
-            && let Some(waited) = look.take()
-        {
-            self.learn(waited, budget);
+        if let (Some(look), Some(budget)) = (&self.look, self.impact.budget()) {
+            if let Some(waited) = look.take() {
+                self.learn(waited, budget);
+            } else if look.task.is_finished() {
+                // Nobody looks any more, so what was learned last must not last for ever.
+                (self.request, self.every, self.look) = (self.impact.first(), self.impact.every(), None);
+            }
         }
     }
 
@@ -270,6 +273,19 @@ mod tests {
             }
             assert_eq!((pace.request(), pace.every), (impact.most(), impact.every()));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_second_connection_estimates_alone_bound_the_work() {
+        let mut pace = Pace::alone(Impact::Normal);
+        (pace.request, pace.every) = (LEAST, RAREST);
+        let task = tokio::spawn(async {});
+        while !task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        pace.look = Some(Look { longest: Arc::default(), task });
+        pace.asked(1);
+        assert_eq!((pace.request(), pace.every), (Impact::Normal.first(), Impact::Normal.every()));
     }
 
     #[tokio::test(start_paused = true)]
