@@ -38,7 +38,7 @@ impl Loader {
                     let target = self.begin_part(first.clone(), kind, large.offset).await?;
                     let wanted = target.is_some();
                     if let Some(target) = target
-                        && let Some(out) = self.begin_large(large.count, &name, &first, large.offset).await?
+                        && let Some(out) = self.begin_large(large.count, &name, &target, large.offset).await?
                     {
                         resp::argument(out, &target);
                     }
@@ -50,12 +50,19 @@ impl Loader {
                         elements = Some(1).filter(|_| plain);
                         parser.give_back(id);
                     }
+                    if kind == Kind::SortedSet {
+                        // A score, or an option that changes what the answer counts.
+                        let score = parser.short(SHORT).await?;
+                        elements = elements.filter(|_| !score.first().is_some_and(u8::is_ascii_alphabetic));
+                        parser.give_back(score);
+                    }
+                    let mut bytes = 0;
                     while let Some(length) = parser.argument().await? {
+                        bytes += length;
                         self.pass(length, wanted, parser).await?;
                     }
                     if wanted {
-                        // What options a `ZADD` has was not looked at.
-                        let elements = elements.filter(|_| !matches!(kind, Kind::SortedSet | Kind::String));
+                        let elements = if kind == Kind::String { Some(bytes) } else { elements };
                         self.sent_large(first, large.offset, What::Part { kind, elements }).await?;
                     }
                     Ok(())

@@ -354,8 +354,11 @@ impl Loader {
         offset: u64,
     ) -> Result<Option<What>, Failure> {
         refuse_reserved(key, offset)?;
+        // A `DEL` just before begins this very key, so it is not met twice.
+        let begun = self.group.as_ref().and_then(|group| group.begins(key));
         self.close_key().await?;
         self.first_write().await?;
+        self.spoiled = false;
         if expiry.is_some_and(|at| self.has_passed(at)) {
             self.done.expired += 1;
             self.last = Some((key.clone(), true));
@@ -365,7 +368,7 @@ impl Loader {
             }
             return Ok(None);
         }
-        let repeated = self.remember(key);
+        let repeated = begun.unwrap_or_else(|| self.remember(key));
         self.last = Some((key.clone(), false));
         Ok(Some(What::Value { kind, repeated, expired: false }))
     }

@@ -40,6 +40,13 @@ pub(super) struct Group {
     refused: bool,
 }
 
+impl Group {
+    /// Whether the key stood in the stream before, where this is no more than its beginning.
+    pub(super) fn begins(&self, key: &[u8]) -> Option<bool> {
+        (self.kind.is_none() && self.key == key).then_some(self.repeated)
+    }
+}
+
 /// What became of a key under its own name.
 enum Outcome {
     Written,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::connection::Reply;
 use super::fleet::{Fleet, Full, redirect};
-use super::load::{Loader, MOST_REMEMBERED, OnConflict, at};
+use super::load::{self, Loader, MOST_REMEMBERED, OnConflict, at};
 use super::refusal;
 use super::resp::show;
 use super::tally::{Kind, thousands};
@@ -138,6 +138,15 @@ impl Loader {
             self.redirected.push_back(pending);
             return Ok(());
         }
+        let carried_out = !matches!(reply, Reply::Error(_));
+        if carried_out && self.redirected.iter().any(|earlier| earlier.key == pending.key) {
+            // The earlier command will be sent again, and come too late.
+            return Err(Failure::unavailable(format!(
+                "{}: the cluster put a command off and carried out a later one of the same key",
+                load::at(&pending.key, pending.offset)
+            ))
+            .with_help("restore again once the cluster has come to rest, with `onConflict: replace`"));
+        }
         self.account(pending, reply)
     }
 
@@ -214,6 +223,10 @@ impl Loader {
         } else {
             failure
         };
+        if let (What::Value { .. }, Some((last, skipped))) = (pending.what, &mut self.last) {
+            // An expiry that follows is none of what stands there from before.
+            *skipped |= *last == pending.key;
+        }
         let part = matches!(pending.what, What::Plain | What::Part { .. } | What::Fields);
         self.refuse(refusal::word(error), failure, part)
     }

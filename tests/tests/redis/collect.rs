@@ -131,3 +131,43 @@ async fn streams_come_in_parts_and_are_counted_before_they_get_their_name() {
     restore(&to, &out, json!({"requireTrailer": false, "onConflict": "replace"})).await.expect("once more");
     assert_eq!(digest(&to).await, before);
 }
+
+/// Commands as a stream has them; words are separated by spaces.
+fn stream(lines: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        out.extend(format!("*{}\r\n", words.len()).into_bytes());
+        for word in words {
+            out.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
+        }
+    }
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_there_is_a_conflict_also_where_it_is_begun_and_then_written_whole() {
+    let to = RedisServer::start();
+    run(&mut to.client(), "SET k mine");
+    let dump = stream(&["SET a 1", "DEL k", "SET k theirs", "SET b 2"]);
+    let params = json!({"errors": "collect", "requireTrailer": false});
+    let failure = restore(&to, &dump, params).await.expect_err("it was not written");
+    assert!(failure.message.contains("BUSYKEY 1"), "{}", failure.message);
+    assert_eq!((to.cli(&["GET", "k"]).trim(), to.cli(&["GET", "b"]).trim()), ("mine", "2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_expiry_of_a_key_that_was_refused_is_no_other_keys() {
+    let to = RedisServer::start();
+    run(&mut to.client(), "SET k mine");
+    let dump = stream(&["RESTORE k 0 nonsense", "PEXPIREAT k 1", "SET b 2"]);
+    let params = json!({"errors": "collect", "requireTrailer": false});
+    for on_conflict in ["fail", "skip", "replace"] {
+        let mut params = params.clone();
+        params["onConflict"] = json!(on_conflict);
+        // With `skip` a key that is there is no refusal.
+        assert_eq!(restore(&to, &dump, params).await.is_err(), on_conflict != "skip", "{on_conflict}");
+        assert_eq!((to.cli(&["GET", "k"]).trim(), to.cli(&["PTTL", "k"]).trim()), ("mine", "-1"), "{on_conflict}");
+        to.cli(&["DEL", "b"]);
+    }
+}
