@@ -11,10 +11,6 @@ pub(crate) mod format;
 pub(crate) mod input;
 pub(crate) mod lzf;
 pub(crate) mod packed;
-#[cfg_attr(
-    not(any(test, feature = "fuzzing")),
-    allow(dead_code, reason = "for those who hold streams against servers; no function of the program does yet")
-)]
 pub(crate) mod payload;
 pub(crate) mod pending;
 pub(crate) mod reader;

@@ -233,10 +233,6 @@ impl Batch {
                     let payload = connection.text(length).await?;
                     let kind = Kind::of_payload(payload.first().copied().unwrap_or(u8::MAX));
                     let at = if let Expiry::At(at) = expiry { Some(at) } else { None };
-                    if kind != Kind::String {
-                        // What it was before it was taken apart by more than one command.
-                        form.command(&[b"DEL", key]);
-                    }
                     let (_, lost) = payload_to_logical(form, key, payload, at).await?;
                     written.lost_pending += lost;
                     kind
