@@ -123,6 +123,12 @@ impl Function for RedisVerify {
             }
         }
         call.note(format!("{} keys", thousands(per_type.total())));
+        if seen.len() >= MOST_REMEMBERED && contents.repeats {
+            call.warn(format!(
+                "a dump by scan may hold a key twice, and only the first {} keys are remembered: where the digest differs from a server's, compare them with `redis-diff`",
+                thousands(MOST_REMEMBERED as u64)
+            ));
+        }
         let counted = if params.functions { functions } else { Sum::default() };
         let all: Vec<(u32, Sum)> = sums.into_iter().collect();
         Ok(RedisVerifyOutputs {

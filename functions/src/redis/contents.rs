@@ -50,6 +50,8 @@ pub(crate) struct Contents {
     pub(crate) trailer: Option<Trailer>,
     /// What counts; of streams' numbers fewer where a server before 7.0, which did not have all of them, was dumped.
     pub(crate) measure: Measure,
+    /// A key may stand there twice, for all that the head says.
+    pub(crate) repeats: bool,
     /// They follow from the version that the head names.
     pub(crate) adapts: bool,
     /// An expiry that is told by the time that is left is taken as one at no known moment.
@@ -70,6 +72,7 @@ impl Contents {
             census: Census::default(),
             trailer: None,
             measure,
+            repeats: true,
             adapts: false,
             vague: measure.expiry != ExpiryIn::Exact,
             require_trailer,
@@ -109,6 +112,7 @@ impl Contents {
                     if offset == 0 {
                         if let Some(head) = trailer::head(&command)? {
                             self.headed = true;
+                            self.repeats = head.source == "scan";
                             if self.adapts && facts::version(&head.redis) < (7, 0) {
                                 self.measure.counters = Counters::Old;
                             }
@@ -233,7 +237,11 @@ impl Contents {
                 .await
                 .map_err(|failure| failure.during(taking(&key)))?;
             self.census.count(Role::Value(hashed.kind), || key.clone());
-            self.parser.skip().await?;
+            let words = self.words().await?;
+            // What a restore takes, and nothing else: a time that is left would be taken for a moment.
+            if !["ABSTTL", "REPLACE"].iter().all(|word| words.iter().any(|found| found == word.as_bytes())) {
+                return Err(wrong(large.offset, "`RESTORE` of a long value without `REPLACE` and `ABSTTL`"));
+            }
             self.ready.push(Item::Key(key, hashed));
             return Ok(());
         }
@@ -244,9 +252,9 @@ impl Contents {
                 self.give();
                 let mut elements = Elements::new(kind, self.measure, false);
                 values::text(&mut self.parser, &mut elements, crate::rdb::visit::Role::Whole).await?;
-                let mut rest = Vec::new();
-                while rest.len() < 8 && self.parser.arguments_left() > 0 {
-                    rest.push(self.parser.short(64).await?);
+                let rest = self.words().await?;
+                if rest.first().is_some_and(|word| word != b"PXAT") {
+                    return Err(wrong(large.offset, "`SET` of a long value with another option than `PXAT`"));
                 }
                 let mut args: Vec<&[u8]> = vec![b"SET", b"", b""];
                 args.extend(rest.iter().map(|arg| &arg[..]));
@@ -268,6 +276,16 @@ impl Contents {
             }
             _ => Err(super::load::refused(large.offset, &name)),
         }
+    }
+
+    /// The options behind a long value.
+    async fn words(&mut self) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut words = Vec::new();
+        while words.len() < 8 && self.parser.arguments_left() > 0 {
+            words.push(self.parser.short(64).await?.to_ascii_uppercase());
+        }
+        self.parser.skip().await?;
+        Ok(words)
     }
 
     /// Keeps a key open, for its expiry may follow.

@@ -91,7 +91,7 @@ async fn hashed<S: Source>(
     let version = u16::from_le_bytes(input.array().await?);
     let sum = input.sum();
     let promised = u64::from_le_bytes(input.array().await?);
-    if promised != 0 && promised != sum {
+    if promised != sum {
         return Err(input.wrong("its checksum does not fit"));
     }
     if !input.rest().is_empty() || input.more().await? {
