@@ -96,6 +96,21 @@ impl ParamError {
     }
 }
 
+/// For params that were checked when the plan was made, and turn out to be wrong when the step runs.
+impl From<ParamError> for Failure {
+    fn from(error: ParamError) -> Self {
+        let failure = if error.path.is_empty() {
+            Self::config(error.message)
+        } else {
+            Self::config(format!("`{}`: {}", error.path, error.message))
+        };
+        match error.help {
+            Some(help) => failure.with_help(help),
+            None => failure,
+        }
+    }
+}
+
 /// Params of a function that takes none.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -104,7 +104,7 @@ impl Function for RdbRead {
     }
 
     async fn run(&self, params: RdbReadParams, ports: Transform, call: &Call) -> Result<RdbReadOutputs, Failure> {
-        let keep = params.filter.filter("filter").map_err(|error| Failure::config(error.to_string()))?;
+        let keep = params.filter.filter("filter")?;
         let options = Options {
             form: params.form,
             databases: params.databases,

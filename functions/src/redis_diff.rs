@@ -200,14 +200,10 @@ impl Function for RedisDiff {
     }
 }
 
-fn wrong(error: ParamError) -> Failure {
-    Failure::config(format!("`{}`: {}", error.path, error.message))
-}
-
 impl RedisDiffParams {
     fn rules(&self, exact: bool, old: bool) -> Result<Rules, Failure> {
         Ok(Rules {
-            filter: self.filter.filter("filter").map_err(wrong)?,
+            filter: self.filter.filter("filter")?,
             expiry: self.expiry,
             tolerance: match self.tolerance {
                 Some(period) => u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX),
@@ -220,7 +216,7 @@ impl RedisDiffParams {
     }
 
     fn databases(&self) -> Result<Databases, Failure> {
-        Databases::new(self.databases.as_deref(), &self.database_map, false).map_err(wrong)
+        Ok(Databases::new(self.databases.as_deref(), &self.database_map, false)?)
     }
 }
 

@@ -352,7 +352,7 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
 
 impl RedisDumpParams {
     fn how(&self) -> Result<How, Failure> {
-        let filter = self.filter.filter("filter").map_err(|error| Failure::config(error.message))?;
+        let filter = self.filter.filter("filter")?;
         Ok(How { impact: self.impact, filter, form: self.form, hints: self.hints })
     }
 }

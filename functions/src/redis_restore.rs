@@ -210,8 +210,7 @@ impl Function for RedisRestore {
         };
         loader.refusals = (params.errors == Errors::Collect).then(Refusals::default);
         // The plan has checked them.
-        let mut changes =
-            params.changes().map_err(|error| Failure::config(format!("`{}`: {}", error.path, error.message)))?;
+        let mut changes = params.changes()?;
         changes.lifetimes = params.expiry.at(loader.now())?;
         let mut restore = Restore {
             look: look(&params, &target, call).await?,

@@ -4,9 +4,10 @@
 //! server says `FULLRESYNC`; what it sends from there on is collected whole, and the rule says what comes instead.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::TcpStream;
 use std::thread;
+
+use super::proxy;
 
 /// What a server sends to a replica, from `FULLRESYNC` on.
 #[derive(Debug, Clone, Default)]
@@ -54,17 +55,7 @@ impl Told {
 /// # Panics
 /// There is no free port.
 pub fn between(server: u16, rule: impl Fn(Sent) -> Told + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("bound").port();
-    let rule = Arc::new(rule);
-    // It ends with the test's process.
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let rule = Arc::clone(&rule);
-            thread::spawn(move || carry(client, server, &*rule));
-        }
-    });
-    port
+    proxy::open(move |client| carry(client, server, &rule))
 }
 
 /// Carries one connection. What fails here looks to the client like the network that this stands for.

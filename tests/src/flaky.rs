@@ -4,9 +4,9 @@
 //! handed on whole and once, or not at all.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::thread;
+use std::net::TcpStream;
+
+use super::proxy;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +26,7 @@ pub enum Fate {
 /// # Panics
 /// There is no free port.
 pub fn proxy(server: u16, rule: impl Fn(&str, &str) -> Fate + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("bound").port();
-    let rule = Arc::new(rule);
-    // It ends with the test's process.
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let rule = Arc::clone(&rule);
-            thread::spawn(move || carry(client, server, &*rule));
-        }
-    });
-    port
+    proxy::open(move |client| carry(client, server, &rule))
 }
 
 /// Carries one request. What fails here looks to the client like the network that this stands for.

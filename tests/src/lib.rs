@@ -6,6 +6,8 @@ pub mod doubles;
 pub mod flaky;
 pub mod gate;
 pub mod newer_server;
+pub mod process;
+mod proxy;
 pub mod redis_cluster;
 pub mod redis_sentinels;
 pub mod redis_server;

@@ -3,6 +3,7 @@
 //!
 //! Alone in its test binary: the high-water mark of the process is what is measured.
 
+use aquifer_tests::process::memory;
 use std::sync::Arc;
 
 use aquifer_engine::catalog::{Catalog, Inputs};
@@ -11,13 +12,6 @@ use aquifer_engine::run::{RunOptions, run};
 
 const SIZE: u64 = 1 << 30;
 const LIMIT: u64 = 96 << 20;
-
-/// A line of `/proc/self/status`, in bytes.
-fn memory(line: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let value = status.lines().find_map(|text| text.strip_prefix(line)).expect("the line is there");
-    value.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().expect("a number of KiB") << 10
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gibibyte_through_real_functions_stays_within_96_mebibytes() {

@@ -66,14 +66,14 @@ impl Values {
                 Ok(())
             }
             Layout::HashExpiring { relative } => self.expiring(relative, input, to).await,
-            Layout::Zipmap => self.pairs(Form::Zipmap { value: false }, input, to).await,
-            Layout::HashZiplist => self.pairs(Form::Ziplist, input, to).await,
-            Layout::HashListpack => self.pairs(Form::Listpack, input, to).await,
+            Layout::Zipmap => self.pairs(Form::Zipmap { value: false }, false, input, to).await,
+            Layout::HashZiplist => self.pairs(Form::Ziplist, false, input, to).await,
+            Layout::HashListpack => self.pairs(Form::Listpack, false, input, to).await,
             Layout::HashListpackExpiring { headed } => {
                 if headed {
                     input.array::<8>().await?;
                 }
-                self.triples(input, to).await
+                self.pairs(Form::Listpack, true, input, to).await
             }
             Layout::ListZiplist => self.elements(Form::Ziplist, input, to).await,
             Layout::SetListpack => self.elements(Form::Listpack, input, to).await,
@@ -136,9 +136,11 @@ impl Values {
         self.packed.next(input).await?.ok_or_else(|| input.wrong("packed elements end within a pair"))
     }
 
+    /// Fields and values; `timed`: each with an expiry behind it.
     async fn pairs<S: Source>(
         &mut self,
         form: Form,
+        timed: bool,
         input: &mut Input<S>,
         to: &mut impl Visitor,
     ) -> Result<(), Failure> {
@@ -147,18 +149,10 @@ impl Values {
             self.packed.tell(field, Role::Field, input, to).await?;
             let value = self.second(input).await?;
             self.packed.tell(value, Role::Value, input, to).await?;
-        }
-        Ok(())
-    }
-
-    async fn triples<S: Source>(&mut self, input: &mut Input<S>, to: &mut impl Visitor) -> Result<(), Failure> {
-        self.packed.begin(Form::Listpack, input).await?;
-        while let Some(field) = self.packed.next(input).await? {
-            self.packed.tell(field, Role::Field, input, to).await?;
-            let value = self.second(input).await?;
-            self.packed.tell(value, Role::Value, input, to).await?;
-            let at = self.packed.number(input).await?;
-            to.expires(u64::try_from(at).ok().filter(|at| *at > 0)).await?;
+            if timed {
+                let at = self.packed.number(input).await?;
+                to.expires(u64::try_from(at).ok().filter(|at| *at > 0)).await?;
+            }
         }
         Ok(())
     }

@@ -243,13 +243,7 @@ impl Written<'_> {
     /// # Errors
     /// As [`Written::target`].
     pub(crate) fn checked(&self) -> Result<Target, Failure> {
-        self.target().map_err(|error| {
-            let failure = Failure::config(format!("`{}`: {}", error.path, error.message));
-            match error.help {
-                Some(help) => failure.with_help(help),
-                None => failure,
-            }
-        })
+        Ok(self.target()?)
     }
 }
 

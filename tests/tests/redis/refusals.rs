@@ -173,7 +173,7 @@ async fn nobody_there_is_said_soon() {
     let failure = dump_with(json!({"url": url, "answerTimeout": "300ms"})).await.expect_err("silence");
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert!(failure.help.is_some_and(|help| help.contains("answerTimeout")));
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 
     let cancel = CancellationToken::new();
     let stopping = cancel.clone();
@@ -182,7 +182,7 @@ async fn nobody_there_is_said_soon() {
     let _first = silent.accept().await.expect("the one that gave up");
     let _second = silent.accept().await.expect("the one that is stopped");
     stopping.cancel();
-    let outcome = tokio::time::timeout(Duration::from_secs(1), running).await.expect("soon").expect("no panic");
+    let outcome = tokio::time::timeout(Duration::from_secs(20), running).await.expect("soon").expect("no panic");
     assert_eq!(outcome.result.expect_err("stopped").kind, FailureKind::Cancelled);
 }
 
@@ -272,7 +272,7 @@ async fn a_server_that_hangs_holds_nothing_up() {
     assert!(!restoring.is_finished() && !dumping.is_finished());
     cancel.cancel();
     for running in [restoring, dumping] {
-        let outcome = tokio::time::timeout(Duration::from_secs(1), running).await.expect("soon").expect("no panic");
+        let outcome = tokio::time::timeout(Duration::from_secs(20), running).await.expect("soon").expect("no panic");
         assert_eq!(outcome.result.expect_err("stopped").kind, FailureKind::Cancelled);
     }
     // Without a cancel, patience ends.
