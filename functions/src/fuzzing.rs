@@ -13,10 +13,10 @@ use crate::rdb::copy::{Options, ValueForm, copy};
 use crate::rdb::input::Source;
 use crate::rdb::payload::payload_to_logical;
 use crate::rdb::reader::Rdb;
-use crate::redis::form::{Form, StreamHead};
-use crate::redis::framing::{Framing, Next as FramingNext};
-use crate::redis::parser::{Next, Parser};
-use crate::redis::resp;
+use crate::redis::read::framing::{Framing, Next as FramingNext};
+use crate::redis::stream::form::{Form, StreamHead};
+use crate::redis::stream::parser::{Next, Parser};
+use crate::redis::wire::resp;
 
 /// Bytes in pieces of one size.
 struct Pieces(Bytes, usize);

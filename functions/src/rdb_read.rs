@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::rdb::copy::{Copied, Options, copy};
 use crate::rdb::reader::{PassedOver, Rdb};
-use crate::redis::form::{Form, StreamHead, stream_type};
-use crate::redis::tally::thousands;
+use crate::redis::keys::tally::thousands;
+use crate::redis::stream::form::{Form, StreamHead, stream_type};
 
 pub use crate::rdb::copy::ValueForm;
-pub use crate::redis::filter::{Keep, TypeName};
-pub use crate::redis::tally::PerType;
+pub use crate::redis::keys::filter::{Keep, TypeName};
+pub use crate::redis::keys::tally::PerType;
 
 /// `rdb-read`.
 #[derive(Debug, Clone, Copy)]

@@ -16,27 +16,27 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::redis::contents::Contents;
-use crate::redis::databases::Databases;
-use crate::redis::diff::servers::{Servers, Side};
-use crate::redis::diff::stream::Streamed;
-use crate::redis::diff::{Found, Rules};
-use crate::redis::digest;
-use crate::redis::digest_stream::Counters;
-use crate::redis::elements::Measure;
-use crate::redis::facts::{Clock, Facts};
-use crate::redis::form::stream_type;
-use crate::redis::pace::{Impact, Pace};
-use crate::redis::tally::thousands;
-use crate::redis::target::{Target, with_server};
-use crate::redis::topology;
+use crate::redis::hash::contents::Contents;
+use crate::redis::hash::diff::servers::{Servers, Side};
+use crate::redis::hash::diff::stream::Streamed;
+use crate::redis::hash::diff::{Found, Rules};
+use crate::redis::hash::elements::Measure;
+use crate::redis::hash::streams::Counters;
+use crate::redis::keys::databases::Databases;
+use crate::redis::keys::tally::thousands;
+use crate::redis::read::libraries;
+use crate::redis::read::pace::{Impact, Pace};
+use crate::redis::stream::form::stream_type;
+use crate::redis::topology::servers;
+use crate::redis::wire::facts::{Clock, Facts};
+use crate::redis::wire::target::{Target, with_server};
 use crate::units::Period;
 
-pub use crate::redis::diff::{Differences, Example};
-pub use crate::redis::digest::ExpiryIn;
-pub use crate::redis::filter::Keep;
-pub use crate::redis::tally::PerType;
-pub use crate::redis::tls::Tls;
+pub use crate::redis::hash::diff::{Differences, Example};
+pub use crate::redis::keys::digest::ExpiryIn;
+pub use crate::redis::keys::filter::Keep;
+pub use crate::redis::keys::tally::PerType;
+pub use crate::redis::wire::tls::Tls;
 
 /// The most examples.
 const MOST_EXAMPLES: usize = 1000;
@@ -238,8 +238,8 @@ async fn servers(params: &RedisDiffParams, left: &Compared, call: &Call) -> Resu
     }
     let Servers { mut left, mut right, mut found, .. } = servers;
     if params.functions {
-        let here = digest::functions_by_name(&mut left.connection, &left.facts).await?;
-        let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
+        let here = libraries::functions_by_name(&mut left.connection, &left.facts).await?;
+        let there = libraries::functions_by_name(&mut right.connection, &right.facts).await?;
         found.differences.different_functions = libraries(&here, &there);
     }
     left.facts.still(&mut left.connection).await?;
@@ -262,7 +262,7 @@ async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Resul
         call.info(format!("{expired} keys of the stream have expired since, and are not looked for"));
     }
     if params.functions {
-        let there = digest::functions_by_name(&mut right.connection, &right.facts).await?;
+        let there = libraries::functions_by_name(&mut right.connection, &right.facts).await?;
         found.differences.different_functions = libraries(&here, &there);
     }
     right.facts.still(&mut right.connection).await?;
@@ -282,7 +282,7 @@ fn at(side: &str, target: Result<Target, ParamError>) -> Result<Target, ParamErr
 
 async fn side(target: &Target, call: &Call) -> Result<Side, Failure> {
     let shown = target.shown();
-    let topology::Servers::One { mut connection, target, .. } = topology::to_read(target, None, call).await? else {
+    let servers::Servers::One { mut connection, target, .. } = servers::to_read(target, None, call).await? else {
         return Err(Failure::rejected(format!("`{}` is a node of a cluster", shown))
             .with_help("clusters are not compared key by key; `redis-digest` covers a whole one, and is the same for the same keys in any shape"));
     };

@@ -15,24 +15,26 @@ use aquifer_engine::stream::Streams;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::redis::cluster::Cluster;
-use crate::redis::connection::{Connection, Reply};
-use crate::redis::digest::{self, Sum};
-use crate::redis::digest_stream::Counters;
-use crate::redis::facts::Facts;
-use crate::redis::hashes::{self, Glance, Walk};
-use crate::redis::pace::Pace;
-use crate::redis::shards;
-use crate::redis::tally::thousands;
-use crate::redis::target::with_server;
-use crate::redis::topology::{self, Servers};
+use crate::redis::hash::hashes::{self, Glance, Walk};
+use crate::redis::hash::streams::Counters;
+use crate::redis::keys::digest::{self, Sum};
+use crate::redis::keys::tally::thousands;
+use crate::redis::read::libraries;
+use crate::redis::read::pace::Pace;
+use crate::redis::read::shards;
+use crate::redis::topology::cluster::Cluster;
+use crate::redis::topology::servers::{self, Servers};
+use crate::redis::wire::connection::Connection;
+use crate::redis::wire::facts::Facts;
+use crate::redis::wire::reply::Reply;
+use crate::redis::wire::target::with_server;
 use crate::redis_dump;
 
-pub use crate::redis::digest::ExpiryIn;
-pub use crate::redis::pace::Impact;
-pub use crate::redis::tally::PerType;
-pub use crate::redis::target::{Role, SentinelLogin};
-pub use crate::redis::tls::Tls;
+pub use crate::redis::keys::digest::ExpiryIn;
+pub use crate::redis::keys::tally::PerType;
+pub use crate::redis::read::pace::Impact;
+pub use crate::redis::wire::target::{Role, SentinelLogin};
+pub use crate::redis::wire::tls::Tls;
 
 /// How often progress is noted.
 const NOTE_EVERY: Duration = Duration::from_millis(250);
@@ -114,14 +116,14 @@ impl Function for RedisDigest {
 
     async fn run(&self, params: RedisDigestParams, _: Action, call: &Call) -> Result<RedisDigestOutputs, Failure> {
         let target = params.server().checked()?;
-        let (mut connection, target) = match topology::to_read(&target, params.role, call).await? {
+        let (mut connection, target) = match servers::to_read(&target, params.role, call).await? {
             Servers::One { connection, target, .. } => (connection, target),
             Servers::Cluster(cluster) => return whole_cluster(params, *cluster, call).await,
         };
         let facts = Facts::ask(&mut connection).await?;
         let databases = redis_dump::databases(params.databases, target.address.database, &facts, call);
         let functions =
-            if params.functions { digest::functions(&mut connection, &facts).await? } else { Sum::default() };
+            if params.functions { libraries::functions(&mut connection, &facts).await? } else { Sum::default() };
         let pace = Pace::new(params.impact, &target, call);
         let mut reading = Reading::new(connection, &facts, params.expiry, pace, call);
         let (mut sums, mut per_type) = (Vec::new(), PerType::default());
@@ -155,7 +157,7 @@ async fn whole_cluster(
         let facts = Facts::ask(&mut connection).await?;
         facts.only_first_database(connection.server())?;
         if params.functions {
-            let found = digest::functions(&mut connection, &facts).await?;
+            let found = libraries::functions(&mut connection, &facts).await?;
             if *functions.get_or_insert(found) != found {
                 return Err(Failure::rejected("the masters of the cluster have different functions").with_help(
                     "load the same libraries into all of them, or leave the functions out: `functions: false`",

@@ -16,27 +16,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rdb::copy::Options;
-use crate::redis::address::Found;
-use crate::redis::cluster::Cluster;
-use crate::redis::connection::Connection;
-use crate::redis::digest;
-use crate::redis::facts::Facts;
-use crate::redis::form::{ClusterHead, Form, StreamHead, stream_type};
-use crate::redis::libraries;
-use crate::redis::replicated::Arriving;
-use crate::redis::role::Role;
-use crate::redis::scan::{Dump, How, Written};
-use crate::redis::shards::{self, Reading};
-use crate::redis::tally::thousands;
-use crate::redis::target::{Target, with_server};
-use crate::redis::topology::{self, Servers};
+use crate::redis::keys::tally::thousands;
+use crate::redis::read::libraries;
+use crate::redis::read::replicated::Arriving;
+use crate::redis::read::scan::{Dump, How, Written};
+use crate::redis::read::shards::{self, Reading};
+use crate::redis::stream::form::{ClusterHead, Form, StreamHead, stream_type};
+use crate::redis::topology::cluster::Cluster;
+use crate::redis::topology::servers::{self, Servers};
+use crate::redis::wire::address::Found;
+use crate::redis::wire::connection::Connection;
+use crate::redis::wire::facts::Facts;
+use crate::redis::wire::role::Role;
+use crate::redis::wire::target::{Target, with_server};
 
 pub use crate::rdb::copy::ValueForm;
-pub use crate::redis::filter::{Keep, TypeName};
-pub use crate::redis::pace::Impact;
-pub use crate::redis::tally::PerType;
-pub use crate::redis::target::{Role as ReadRole, SentinelLogin};
-pub use crate::redis::tls::Tls;
+pub use crate::redis::keys::filter::{Keep, TypeName};
+pub use crate::redis::keys::tally::PerType;
+pub use crate::redis::read::pace::Impact;
+pub use crate::redis::wire::target::{Role as ReadRole, SentinelLogin};
+pub use crate::redis::wire::tls::Tls;
 
 /// `redis-dump`.
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +184,7 @@ impl Function for RedisDump {
 
     async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
         let target = params.server().checked()?;
-        let (target, mut connection) = match topology::to_read(&target, params.role, call).await? {
+        let (target, mut connection) = match servers::to_read(&target, params.role, call).await? {
             Servers::One { connection, target, .. } => (*target, connection),
             Servers::Cluster(cluster) => return whole_cluster(&params, *cluster, ports, call).await,
         };
@@ -308,7 +307,7 @@ async fn whole_cluster(
     // Every master has all of them; of streams that are restored side by side, one is enough.
     let wanted = params.functions && params.shard.is_none_or(|number| number == 1);
     let functions = if wanted { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
-    let compared = if wanted { Some(digest::functions(&mut connection, &facts).await?) } else { None };
+    let compared = if wanted { Some(libraries::functions(&mut connection, &facts).await?) } else { None };
     form.command(&[b"SELECT", b"0"]);
     let written = shards::dump(&reading, &mut form, &params.how()?, compared, call).await?;
     reading.still(call).await?;

@@ -15,29 +15,29 @@ use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::redis::databases::Databases;
-use crate::redis::fleet::Fleet;
-use crate::redis::form::{TRAILER, Trailer, VERSION, stream_type};
-use crate::redis::load::Loader;
-use crate::redis::look::Look;
-use crate::redis::parser::{Command, Next, Parser};
-use crate::redis::refused::Refusals;
-use crate::redis::rename::Renames;
-use crate::redis::resp;
-use crate::redis::rewrite::{Changes, Passed, Rewriter};
-use crate::redis::sentinel::Watch;
-use crate::redis::tally::thousands;
-use crate::redis::target::{Target, with_server};
-use crate::redis::topology::{self, Servers};
-use crate::redis::trailer;
+use crate::redis::keys::databases::Databases;
+use crate::redis::keys::rename::Renames;
+use crate::redis::keys::tally::thousands;
+use crate::redis::stream::form::{TRAILER, Trailer, VERSION, stream_type};
+use crate::redis::stream::parser::{Command, Next, Parser};
+use crate::redis::stream::trailer;
+use crate::redis::topology::sentinel::Watch;
+use crate::redis::topology::servers::{self, Servers};
+use crate::redis::wire::resp;
+use crate::redis::wire::target::{Target, with_server};
+use crate::redis::write::fleet::Fleet;
+use crate::redis::write::load::Loader;
+use crate::redis::write::look::Look;
+use crate::redis::write::refused::Refusals;
+use crate::redis::write::rewrite::{Changes, Passed, Rewriter};
 
-pub use crate::redis::filter::{Keep, TypeName};
-pub use crate::redis::lifetimes::ExpiryRule;
-pub use crate::redis::load::{Before, OnConflict};
-pub use crate::redis::rename::RenameRule;
-pub use crate::redis::tally::PerType;
-pub use crate::redis::target::SentinelLogin;
-pub use crate::redis::tls::Tls;
+pub use crate::redis::keys::filter::{Keep, TypeName};
+pub use crate::redis::keys::lifetimes::ExpiryRule;
+pub use crate::redis::keys::rename::RenameRule;
+pub use crate::redis::keys::tally::PerType;
+pub use crate::redis::wire::target::SentinelLogin;
+pub use crate::redis::wire::tls::Tls;
+pub use crate::redis::write::load::{Before, OnConflict};
 
 /// How often progress is noted.
 const NOTE_EVERY: Duration = Duration::from_millis(250);
@@ -276,7 +276,7 @@ impl RedisRestoreParams {
 
 /// Connects to the server, to the master that sentinels name, or to all masters of a cluster.
 async fn reach(target: &Target, call: &Call) -> Result<(Fleet, Option<Watch>), Failure> {
-    match topology::to_write(target, call).await? {
+    match servers::to_write(target, call).await? {
         Servers::One { connection, watch, .. } => Ok((Fleet::single(connection).await?, watch.map(|watch| *watch))),
         Servers::Cluster(cluster) => Ok((Fleet::cluster(*cluster, call).await?, None)),
     }

@@ -4,7 +4,7 @@
 //! dumped, as it was then. Always holds: success means that the stream was whole and that every value in it could be taken
 //! apart; no value is held whole.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aquifer_engine::failure::Failure;
@@ -13,18 +13,17 @@ use aquifer_engine::ports::Sink;
 use aquifer_engine::stream::{Accepts, Produces, Streams};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::redis::contents::{Contents, Item};
-use crate::redis::digest::{self, Sum};
-use crate::redis::digest_stream::Counters;
-use crate::redis::elements::Measure;
-use crate::redis::form::stream_type;
-use crate::redis::load::MOST_REMEMBERED;
-use crate::redis::tally::thousands;
+use crate::redis::hash::contents::{Contents, Item};
+use crate::redis::hash::elements::Measure;
+use crate::redis::hash::streams::Counters;
+use crate::redis::keys::digest::{self, Sum};
+use crate::redis::keys::remembered::{MOST_REMEMBERED, Remembered};
+use crate::redis::keys::tally::thousands;
+use crate::redis::stream::form::stream_type;
 
-pub use crate::redis::digest::ExpiryIn;
-pub use crate::redis::tally::PerType;
+pub use crate::redis::keys::digest::ExpiryIn;
+pub use crate::redis::keys::tally::PerType;
 
 /// How often progress is noted.
 const NOTE_EVERY: Duration = Duration::from_millis(250);
@@ -96,21 +95,16 @@ impl Function for RedisVerify {
         let measure = Measure { counters: Counters::Old, expiry: params.expiry };
         let mut contents = Contents::new(ports.stdin, measure, params.require_trailer);
         let (mut database, mut sums, mut functions) = (0, BTreeMap::<u32, Sum>::new(), Sum::default());
-        let (mut per_type, mut repeated, mut seen) = (PerType::default(), 0, HashSet::new());
+        let (mut per_type, mut repeated, mut seen) = (PerType::default(), 0, Remembered::default());
         let mut noted = Instant::now();
         while let Some(item) = contents.next().await? {
             match item {
                 Item::Database(index) => database = index,
                 Item::Library(_, hash) => functions.add(hash),
                 Item::Key(key, found) => {
-                    let name = xxh3_64_with_seed(&key, u64::from(database));
-                    let known = seen.contains(&name);
-                    if known {
+                    if seen.again(&key, database) {
                         repeated += 1;
                         continue;
-                    }
-                    if seen.len() < MOST_REMEMBERED {
-                        seen.insert(name);
                     }
                     per_type.add(found.kind);
                     let hash = digest::key(&key, found.kind, found.value, found.expiry, params.expiry);
@@ -123,7 +117,7 @@ impl Function for RedisVerify {
             }
         }
         call.note(format!("{} keys", thousands(per_type.total())));
-        if seen.len() >= MOST_REMEMBERED && contents.repeats {
+        if seen.is_full() && contents.repeats {
             call.warn(format!(
                 "a dump by scan may hold a key twice, and only the first {} keys are remembered: where the digest differs from a server's, compare them with `redis-diff`",
                 thousands(MOST_REMEMBERED as u64)

@@ -32,3 +32,31 @@ fn imports_go_one_way() {
         }
     }
 }
+
+/// What each room of the Redis functions may import from, besides itself: those before it.
+const REDIS: [(&str, &[&str]); 7] = [
+    ("wire", &[]),
+    ("keys", &["wire"]),
+    ("topology", &["wire"]),
+    ("stream", &["wire", "keys"]),
+    ("read", &["wire", "keys", "topology", "stream"]),
+    ("write", &["wire", "keys", "topology", "stream"]),
+    ("hash", &["wire", "keys", "stream", "read"]),
+];
+
+#[test]
+fn the_rooms_of_the_redis_functions_know_those_before_them_only() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("functions/src/redis");
+    for (room, known) in REDIS {
+        let mut files = vec![root.join(format!("{room}.rs"))];
+        sources(&root.join(room), &mut files);
+        assert!(files.len() > 4, "{room} was found");
+        for file in files {
+            let text = fs::read_to_string(&file).expect("readable");
+            for path in text.split("crate::redis::").skip(1) {
+                let other = path.split(|letter: char| !letter.is_ascii_lowercase()).next().unwrap_or_default();
+                assert!(other == room || known.contains(&other), "{} names {other}", file.display());
+            }
+        }
+    }
+}

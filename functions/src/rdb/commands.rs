@@ -9,9 +9,9 @@ use bytes::BytesMut;
 
 use super::stream_commands::Claims;
 use super::visit::{Role, Stream, Visitor};
-use crate::redis::form::{Form, LONGEST_ARGUMENT};
-use crate::redis::resp::{self, show};
-use crate::redis::tally::Kind;
+use crate::redis::keys::tally::Kind;
+use crate::redis::stream::form::{Form, LONGEST_ARGUMENT};
+use crate::redis::wire::resp::{self, show};
 
 /// How long a part may be that has to be held.
 const LONGEST_HELD: u64 = 16 << 20;

@@ -20,11 +20,11 @@ use super::input::Source;
 use super::reader::{Entry, Next, Rdb};
 use super::skim::{Skimmed, Stop, skim};
 use super::visit::Nobody;
-use crate::redis::filter::KeyFilter;
-use crate::redis::form::Form;
-use crate::redis::resp::{self, show};
-use crate::redis::tally::{Kind, PerType, thousands};
-use crate::redis::temporary;
+use crate::redis::keys::filter::KeyFilter;
+use crate::redis::keys::reserved;
+use crate::redis::keys::tally::{Kind, PerType, thousands};
+use crate::redis::stream::form::Form;
+use crate::redis::wire::resp::{self, show};
 
 /// Values of up to so many bytes in the RDB are passed on whole: a server loads one at one go.
 pub(crate) const WHOLE: usize = 1 << 20;
@@ -135,7 +135,7 @@ async fn key<S: Source>(
 ) -> Result<(), Failure> {
     let kind = entry.layout.kind();
     let here = options.databases.as_ref().is_none_or(|databases| databases.contains(&entry.database));
-    let reserved = here && temporary::is_reserved(&rdb.key);
+    let reserved = here && reserved::is_reserved(&rdb.key);
     if reserved || !here || !options.keep.kind(kind) || !options.keep.name(&rdb.key) {
         *(if reserved { &mut copied.reserved } else { &mut copied.filtered }) += 1;
         return rdb.values.tell(entry.layout, &mut rdb.input, &mut Nobody).await;

@@ -2,7 +2,7 @@
 //!
 //! The facts are those of `src/rdb.h` of Redis (1.0 to 8) and Valkey (7.2 to 9.2).
 
-use crate::redis::tally::Kind;
+use crate::redis::keys::tally::Kind;
 
 /// Inside a cluster: a hint of sizes.
 pub(crate) const SLOT_INFO: u8 = 244;

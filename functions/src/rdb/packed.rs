@@ -291,6 +291,6 @@ impl Packed {
             Element::Number(number) => return Ok(number),
             text @ Element::Text(_) => self.short(text, 20, input).await?,
         };
-        crate::redis::resp::number(&text).ok_or_else(|| input.wrong("expected a number"))
+        crate::redis::wire::resp::number(&text).ok_or_else(|| input.wrong("expected a number"))
     }
 }

@@ -11,8 +11,8 @@ use super::format::{Layout, VALKEY};
 use super::input::{Input, wrong};
 use super::value::Values;
 use super::visit::Visitor;
-use crate::redis::form::Form;
-use crate::redis::resp::show;
+use crate::redis::stream::form::Form;
+use crate::redis::wire::resp::show;
 
 /// What a payload is called in messages.
 const NAME: &str = "the payload";

@@ -10,8 +10,8 @@ use super::format::{self, Layout};
 use super::input::{Input, Source};
 use super::text::Text;
 use super::value::Values;
-use crate::redis::libraries::LONGEST_LIBRARY;
-use crate::redis::resp::show;
+use crate::redis::stream::form::LONGEST_LIBRARY;
+use crate::redis::wire::resp::show;
 
 /// How long the name of a key may be: it is held while the key is read.
 pub(crate) const LONGEST_KEY: u64 = 8 << 20;

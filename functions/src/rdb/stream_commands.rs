@@ -9,7 +9,7 @@ use bytes::BytesMut;
 
 use super::commands::Commands;
 use super::visit::{Id, State, Stream};
-use crate::redis::resp;
+use crate::redis::wire::resp;
 
 /// Ids in one command.
 const MOST_IDS: u64 = 100;

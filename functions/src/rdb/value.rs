@@ -236,7 +236,7 @@ async fn score_text<S: Source>(input: &mut Input<S>) -> Result<f64, Failure> {
 
 fn parsed<S: Source>(text: &[u8], input: &Input<S>) -> Result<f64, Failure> {
     let number = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| input.wrong(format_args!("{} is no score", crate::redis::resp::show(text))))
+    number.ok_or_else(|| input.wrong(format_args!("{} is no score", crate::redis::wire::resp::show(text))))
 }
 
 fn checked<S: Source>(score: f64, input: &Input<S>) -> Result<f64, Failure> {

@@ -1,0 +1,396 @@
+//! One database, read by `SCAN`: requests of several sorts kept under way, each made from the replies to an earlier one.
+//!
+//! Takes a connection with its database selected. Gives commands to the [`Form`]. A key goes this way: shown by `SCAN`; its
+//! type asked for, unless its name tells ([`shapes`](crate::redis::read::shapes)); a string's first bytes are read, which mostly are all of it;
+//! anything else is asked for its size, and then read in one request with others, or, where it is big, in parts
+//! ([`big`](crate::redis::read::big)).
+//!
+//! Always holds: each request, and all that are under way, make no more work for the server than the [`Pace`] allows; a key's
+//! value and expiry come from the same moment, so it is never written without its expiry; a key that has gone meanwhile is
+//! counted and left out; any other refusal fails the dump with the key's name; the order of what is written depends neither
+//! on time nor on pace ([`groups`](crate::redis::read::groups)).
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
+
+use aquifer_engine::failure::Failure;
+use aquifer_engine::function::Call;
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::rdb::copy::ValueForm;
+use crate::redis::keys::filter::KeyFilter;
+use crate::redis::keys::reserved;
+use crate::redis::keys::tally::{Kind, PerType, thousands};
+use crate::redis::read::asking::MOST_KEYS;
+use crate::redis::read::big::no_commands;
+use crate::redis::read::groups::{Groups, Sized, Turn};
+use crate::redis::read::pace::{Impact, Pace};
+use crate::redis::read::shapes::Shapes;
+use crate::redis::read::values::{Batch, Expiries, How as Read, Way};
+use crate::redis::stream::form::Form;
+use crate::redis::wire::connection::Connection;
+use crate::redis::wire::facts::Facts;
+use crate::redis::wire::hints::Hints;
+use crate::redis::wire::refusal;
+use crate::redis::wire::refusal::reading;
+use crate::redis::wire::reply::Reply;
+use crate::redis::wire::target::Target;
+
+/// Above so many bytes of the server's memory, a value with parts is read in chunks.
+pub(crate) const BIG: u64 = 512 << 10;
+
+/// Above so many bytes a string is read in pieces.
+pub(crate) const LONG: u64 = 4 << 20;
+
+/// Keys of a database that are remembered: the most that fit into a table of 2^19 places of 16 bytes.
+const MOST_REMEMBERED: usize = 450_000;
+
+/// How often progress is noted.
+pub(crate) const NOTE_EVERY: Duration = Duration::from_millis(250);
+
+/// What was written so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Written {
+    pub(crate) types: PerType,
+    /// Keys with an expiry.
+    pub(crate) expires: u64,
+    /// Keys that were found, and had gone when they were to be read.
+    pub(crate) vanished: u64,
+    /// Keys that a restore keeps for itself, and that are left out.
+    pub(crate) reserved: u64,
+    /// Keys that the filter leaves out.
+    pub(crate) left_out: u64,
+    /// Pending entries of streams that no command can make again.
+    pub(crate) lost_pending: u64,
+    /// Keys that were read at one go, because they changed again and again while they were read in parts.
+    pub(crate) at_once: Vec<Bytes>,
+}
+
+impl Written {
+    /// This and that.
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        self.at_once.extend(other.at_once);
+        Self {
+            types: self.types.plus(&other.types),
+            expires: self.expires + other.expires,
+            vanished: self.vanished + other.vanished,
+            reserved: self.reserved + other.reserved,
+            left_out: self.left_out + other.left_out,
+            lost_pending: self.lost_pending + other.lost_pending,
+            at_once: self.at_once,
+        }
+    }
+}
+
+pub(super) enum Asked {
+    Page,
+    Types(u64, Vec<usize>),
+    Short(u64, Batch),
+    Sizes(u64, Vec<(usize, Option<Kind>)>),
+    Items(Batch),
+}
+
+/// How to read, as the user wants it.
+#[derive(Debug, Clone)]
+pub(crate) struct How {
+    pub(crate) impact: Impact,
+    pub(crate) filter: KeyFilter,
+    pub(crate) form: ValueForm,
+    pub(crate) hints: bool,
+}
+
+/// A dump under way.
+pub(crate) struct Dump<'a> {
+    pub(crate) connection: Connection,
+    pub(crate) form: Form,
+    pub(crate) facts: Facts,
+    pub(crate) pace: Pace,
+    pub(crate) filter: KeyFilter,
+    pub(crate) way: Way,
+    pub(crate) call: &'a Call,
+    pub(crate) written: Written,
+    pub(crate) noted: Instant,
+}
+
+/// What is known of one database's keys.
+pub(super) struct Pass {
+    pub(super) index: u32,
+    /// Where `SCAN` goes on; `None` once it is done.
+    pub(super) cursor: Option<Bytes>,
+    pub(super) scanning: bool,
+    /// The most that the next `SCAN` asks for.
+    pub(super) count: u64,
+    /// Keys that `SCAN` showed.
+    pub(super) shown: u64,
+    pub(super) groups: Groups,
+    pub(super) shapes: Shapes,
+    pub(super) asked: VecDeque<(Asked, u64)>,
+    pub(super) under_way: u64,
+    pub(super) expiries: Expiries,
+    /// Requests of which nothing could be used.
+    pub(super) again: VecDeque<Asked>,
+    /// Keys that were something else than was thought: read one by one.
+    pub(super) odd: VecDeque<Bytes>,
+    pub(super) seen: HashSet<u128>,
+    /// Nobody outside knows it, so nobody makes names that are taken for each other.
+    pub(super) seed: u64,
+}
+
+impl<'a> Dump<'a> {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The server does not say what uses it counts.
+    pub(crate) async fn new(
+        mut connection: Connection,
+        form: Form,
+        facts: Facts,
+        how: &How,
+        target: &Target,
+        call: &'a Call,
+    ) -> Result<Self, Failure> {
+        let hints = if how.hints { Some(Hints::of(&mut connection).await?) } else { None };
+        let (pace, filter) = (Pace::new(how.impact, target, call), how.filter.clone());
+        let (way, written, noted) = (Way { form: how.form, hints }, Written::default(), Instant::now());
+        Ok(Self { connection, form, facts, pace, filter, way, call, written, noted })
+    }
+}
+
+impl Dump<'_> {
+    /// Reads one database, whose number must be selected.
+    ///
+    /// # Errors
+    /// The connection is lost, the server refuses something, or nobody reads any more.
+    pub(crate) async fn database(&mut self, index: u32) -> Result<(), Failure> {
+        let known = self.facts.databases.iter().find(|database| database.index == index).copied();
+        let without = known.is_some_and(|database| database.expires == 0);
+        let mut pass = Pass {
+            index,
+            cursor: Some(Bytes::from_static(b"0")),
+            scanning: false,
+            // Small at first: how long the keys are is not known yet.
+            count: 16,
+            shown: 0,
+            groups: Groups::new(),
+            shapes: Shapes::new(),
+            asked: VecDeque::new(),
+            under_way: 0,
+            expiries: if without && !self.facts.cluster { Expiries::NoneHere(index) } else { self.facts.clock.into() },
+            again: VecDeque::new(),
+            odd: VecDeque::new(),
+            seen: HashSet::new(),
+            seed: RandomState::new().build_hasher().finish(),
+        };
+        loop {
+            pass.groups.advance();
+            while pass.odd.is_empty() && self.pace.allows(pass.under_way) && self.ask_next(&mut pass) {
+                pass.groups.advance();
+            }
+            self.connection.flush().await?;
+            if let Some((asked, work)) = pass.asked.pop_front() {
+                self.answer(&mut pass, asked).await?;
+                pass.under_way -= work;
+            } else if let Some(key) = pass.odd.pop_front().or_else(|| pass.next_big()) {
+                self.whole(&key).await?;
+            } else if pass.cursor.is_none() && pass.again.is_empty() && pass.groups.is_done() {
+                break;
+            } else {
+                self.pace.rest().await?;
+            }
+            self.form.flush_some().await?;
+            self.note();
+        }
+        if let Some(known) = known.filter(|_| self.filter.by_server(&self.facts).is_some()) {
+            // The server leaves these out by itself, and counts only what there was at the beginning.
+            self.written.left_out += known.keys.saturating_sub(pass.shown);
+        }
+        Ok(())
+    }
+
+    /// Says how far it is, now and then.
+    pub(crate) fn note(&mut self) {
+        if !self.form.is_part() && self.noted.elapsed() >= NOTE_EVERY {
+            self.noted = Instant::now();
+            self.call.note(format!("{} keys", thousands(self.written.types.total())));
+        }
+    }
+
+    async fn answer(&mut self, pass: &mut Pass, asked: Asked) -> Result<(), Failure> {
+        match asked {
+            Asked::Page => self.page(pass).await,
+            Asked::Types(number, places) => self.types(pass, number, places).await,
+            Asked::Sizes(number, places) => self.sizes(pass, number, places).await,
+            Asked::Short(number, batch) => self.values(pass, Some(number), batch).await,
+            Asked::Items(batch) => self.values(pass, None, batch).await,
+        }
+    }
+
+    async fn page(&mut self, pass: &mut Pass) -> Result<(), Failure> {
+        let reply = self.connection.reply().await?;
+        let reply = self.connection.accepted(reply, format_args!("scanning database {}", pass.index))?;
+        let (cursor, keys) = match reply {
+            Reply::Array(items) => match <[Reply; 2]>::try_from(items) {
+                Ok([Reply::Bulk(cursor), Reply::Array(keys)]) => (cursor, keys),
+                other => return Err(self.connection.unexpected("`SCAN`", &other)),
+            },
+            other => return Err(self.connection.unexpected("`SCAN`", &other)),
+        };
+        let mut bytes = 0;
+        for key in keys {
+            let Reply::Bulk(key) = key else { return Err(self.connection.unexpected("`SCAN`", &key)) };
+            bytes += key.len() as u64 + 16;
+            // A table that shrinks meanwhile shows keys twice.
+            let hash = xxh3_128_with_seed(&key, pass.seed);
+            if pass.seen.contains(&hash) {
+                continue;
+            }
+            if pass.seen.len() < MOST_REMEMBERED {
+                pass.seen.insert(hash);
+            }
+            pass.shown += 1;
+            if reserved::is_reserved(&key) {
+                self.written.reserved += 1;
+            } else if !self.filter.name(&key) {
+                self.written.left_out += 1;
+            } else {
+                pass.groups.add(key);
+            }
+        }
+        pass.count = if bytes > 64 << 10 { (pass.count / 2).max(1) } else { (pass.count * 4).min(MOST_KEYS as u64) };
+        pass.cursor = Some(cursor).filter(|cursor| &cursor[..] != b"0");
+        if pass.cursor.is_none() {
+            pass.groups.end();
+        }
+        pass.scanning = false;
+        Ok(())
+    }
+
+    async fn types(&mut self, pass: &mut Pass, number: u64, places: Vec<usize>) -> Result<(), Failure> {
+        for place in places {
+            let reply = self.connection.reply().await?;
+            let Some(group) = pass.groups.get(number) else { continue };
+            let key = &group.keys[place];
+            let reply = self.connection.accepted(reply, reading(key))?;
+            let kind = match reply.bytes().map(|name| &name[..]) {
+                Some(b"none") => {
+                    self.written.vanished += 1;
+                    continue;
+                }
+                Some(name) => Kind::of_name(name),
+                None => return Err(self.connection.unexpected("`TYPE`", &reply)),
+            };
+            pass.shapes.learn(key, kind == Kind::String);
+            if !self.filter.kind(kind) {
+                self.written.left_out += 1;
+            } else if kind == Kind::Other && self.way.form == ValueForm::Logical {
+                return Err(no_commands(key));
+            } else if kind == Kind::String && self.way.plain_strings() {
+                group.short.push_back(place);
+            } else {
+                group.unsized_.push_back((place, Some(kind)));
+            }
+        }
+        if let Some(group) = pass.groups.get(number) {
+            group.open[0] -= 1;
+            // Those that were guessed came first.
+            if group.unknown.is_empty() && group.open[0] == 0 {
+                group.short.make_contiguous().sort_unstable();
+            }
+        }
+        Ok(())
+    }
+
+    async fn sizes(&mut self, pass: &mut Pass, number: u64, places: Vec<(usize, Option<Kind>)>) -> Result<(), Failure> {
+        for (place, kind) in places {
+            let reply = self.connection.reply().await?;
+            let Some(group) = pass.groups.get(number) else { continue };
+            let key = &group.keys[place];
+            let size = match reply {
+                Reply::Integer(size) => size.unsigned_abs(),
+                Reply::Nil => {
+                    self.written.vanished += 1;
+                    continue;
+                }
+                // No string any more.
+                Reply::Error(error) if error.starts_with("WRONGTYPE") => {
+                    pass.odd.push_back(key.clone());
+                    continue;
+                }
+                Reply::Error(error) => return Err(refusal::failure(&error, reading(key))),
+                other => return Err(self.connection.unexpected("a question for a size", &other)),
+            };
+            let (how, most) = match kind {
+                Some(Kind::String) if self.way.plain_strings() => (Read::Get, LONG),
+                // Nobody can take it apart.
+                Some(Kind::Other) => (Read::Dump { known: true }, u64::MAX),
+                kind => (Read::Dump { known: kind.is_some() }, BIG),
+            };
+            if size > most {
+                group.big.push(place);
+            } else {
+                group.items.push(Sized { place, how, size });
+            }
+        }
+        if let Some(group) = pass.groups.get(number) {
+            group.open[2] -= 1;
+        }
+        Ok(())
+    }
+
+    async fn values(&mut self, pass: &mut Pass, number: Option<u64>, mut batch: Batch) -> Result<(), Failure> {
+        let again = batch.read(&mut self.connection, &mut self.form, &mut self.written).await?;
+        if again.expiries_exist {
+            // Somebody has set an expiry since the beginning: from now on each key is asked for its own.
+            pass.expiries = self.facts.clock.into();
+            batch.expiries = pass.expiries;
+            pass.again.push_back(if let Some(number) = number {
+                Asked::Short(number, batch)
+            } else {
+                Asked::Items(batch)
+            });
+            return Ok(());
+        }
+        again.short.iter().for_each(|key| pass.shapes.learn(key, true));
+        for key in again.strings {
+            pass.shapes.learn(&key, true);
+            pass.odd.push_back(key);
+        }
+        let Some(number) = number else {
+            // An empty string is none of these: its length was asked for.
+            pass.odd.extend(again.long.into_iter().chain(again.other).map(|(_, key)| key));
+            return Ok(());
+        };
+        if let Some(group) = pass.groups.get(number) {
+            for (place, _) in again.long {
+                group.unsized_.push_back((place, Some(Kind::String)));
+            }
+            for (place, key) in again.other {
+                pass.shapes.learn(&key, false);
+                if self.filter.by_kind() {
+                    pass.odd.push_back(key);
+                } else {
+                    group.unsized_.push_back((place, None));
+                }
+            }
+            group.open[1] -= 1;
+        }
+        Ok(())
+    }
+
+    /// Counts a key that was written.
+    pub(crate) fn count(&mut self, kind: Kind, expires: bool) {
+        self.written.types.add(kind);
+        self.written.expires += u64::from(expires);
+    }
+}
+
+impl Pass {
+    /// The next key that comes in parts, once it has its turn.
+    fn next_big(&mut self) -> Option<Bytes> {
+        let Turn::Big(number) = self.groups.turn else { return None };
+        let group = self.groups.get(number)?;
+        group.big.pop().map(|place| group.keys[place].clone())
+    }
+}

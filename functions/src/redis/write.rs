@@ -1,0 +1,13 @@
+//! A stream into servers: what becomes of its keys on the way, and what the servers answer.
+
+pub(crate) mod fleet;
+pub(crate) mod large;
+pub(crate) mod libraries;
+pub(crate) mod load;
+pub(crate) mod look;
+pub(crate) mod old;
+pub(crate) mod parts;
+pub(crate) mod refused;
+pub(crate) mod replies;
+pub(crate) mod rewrite;
+pub(crate) mod temporary;
