@@ -135,8 +135,8 @@ impl Function for RedisVerify {
             per_type,
             repeated,
             functions: functions.count,
-            commands: contents.census.commands,
-            bytes: contents.parser.offset(),
+            commands: contents.stream.census.commands,
+            bytes: contents.stream.parser.offset(),
         })
     }
 }
