@@ -19,8 +19,9 @@ use crate::rdb::copy::Options;
 use crate::redis::keys::tally::thousands;
 use crate::redis::read::libraries;
 use crate::redis::read::replicated::Arriving;
-use crate::redis::read::scan::{Dump, How, Written};
+use crate::redis::read::scan::{Dump, How};
 use crate::redis::read::shards::{self, Reading};
+use crate::redis::read::written::Written;
 use crate::redis::stream::form::{ClusterHead, Form, StreamHead, stream_type};
 use crate::redis::topology::cluster::Cluster;
 use crate::redis::topology::servers::{self, Servers};
@@ -128,6 +129,9 @@ pub struct RedisDumpOutputs {
     pub left_out: u64,
     /// Pending entries of streams that no command can make again, because the entries themselves were deleted.
     pub lost_pending: u64,
+    /// Of a scan: big hashes, sets and sorted sets that were written to each time they were read, so that parts of several moments
+    /// may stand in them. What was there all the time is there.
+    pub unsteady: u64,
     /// Libraries of functions that were written.
     pub functions: u64,
     /// Bytes of the stream.
@@ -244,6 +248,7 @@ async fn replicated(
         vanished: 0,
         left_out: copied.filtered,
         lost_pending: copied.pending_lost,
+        unsteady: 0,
         functions: copied.functions,
         bytes: done.bytes,
         shards: None,
@@ -336,6 +341,7 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
         vanished: written.vanished,
         left_out: written.left_out,
         lost_pending: written.lost_pending,
+        unsteady: written.unsteady,
         functions: scanned.functions,
         bytes,
         shards: scanned.shards,

@@ -89,6 +89,7 @@ fn answer(command: &[String]) -> String {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     match &words[..] {
         ["CLIENT" | "SELECT", ..] => "+OK\r\n".to_owned(),
+        ["WATCH" | "UNWATCH", ..] => "+OK\r\n".to_owned(),
         ["PING"] => "+PONG\r\n".to_owned(),
         ["INFO", "server"] => bulk("redis_version:7.4.0\r\nredis_mode:standalone\r\nrun_id:1\r\n"),
         ["INFO", "keyspace"] => bulk("# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0,subexpiry=1\r\n"),

@@ -5,6 +5,7 @@ mod concurrent;
 mod damage;
 mod diff;
 mod digest;
+mod exchanged;
 mod interrupted;
 mod losses;
 mod options;
