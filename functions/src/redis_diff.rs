@@ -25,17 +25,20 @@ use crate::redis::hash::streams::Counters;
 use crate::redis::keys::databases::Databases;
 use crate::redis::keys::tally::thousands;
 use crate::redis::read::libraries;
-use crate::redis::read::pace::{Impact, Pace};
+use crate::redis::read::pace::Pace;
 use crate::redis::stream::form::stream_type;
 use crate::redis::topology::servers;
 use crate::redis::wire::facts::{Clock, Facts};
 use crate::redis::wire::target::{Target, with_server};
+use crate::shared::yes;
 use crate::units::Period;
 
 pub use crate::redis::hash::diff::{Differences, Example};
 pub use crate::redis::keys::digest::ExpiryIn;
 pub use crate::redis::keys::filter::Keep;
 pub use crate::redis::keys::tally::PerType;
+pub use crate::redis::read::pace::Impact;
+pub use crate::redis::wire::target::{Role, SentinelLogin};
 pub use crate::redis::wire::tls::Tls;
 
 /// The most examples.
@@ -54,6 +57,13 @@ with_server! {
         /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
         /// a password in front of the host, and one database behind it (then only that is compared).
         url,
+        /// Whether the `master` or a `replica` is read. Unless said, a single server is read whatever it is, and where sentinels
+        /// are asked, a replica that has what its master has, else the master.
+        #[serde(default)]
+        pub role: Option<Role>,
+        /// How much others may notice of the reading: `gentle`, `normal` (unless said) or `full`.
+        #[serde(default)]
+        pub impact: Impact,
     }
 }
 
@@ -109,10 +119,6 @@ pub enum OnDifferences {
     Report,
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn twenty() -> usize {
     20
 }
@@ -154,6 +160,14 @@ impl Function for RedisDiff {
         Databases::new(params.databases.as_deref(), &params.database_map, false)?;
         if params.examples > MOST_EXAMPLES {
             return Err(ParamError::new("examples", format!("`{}` is more than {MOST_EXAMPLES}", params.examples)));
+        }
+        if params.tolerance.is_some() && params.expiry != ExpiryIn::Exact {
+            return Err(ParamError::new("tolerance", "only expiries that count exactly have one")
+                .with_help("leave it out, or say `expiry: exact`"));
+        }
+        if !params.require_trailer && params.left.is_some() {
+            return Err(ParamError::new("requireTrailer", "two servers are compared, and no stream is read")
+                .with_help("leave it out"));
         }
         match (left, right) {
             (None, Some(_)) => Err(ParamError::new(
@@ -221,10 +235,10 @@ impl RedisDiffParams {
 }
 
 /// Compares two servers.
-async fn servers(params: &RedisDiffParams, left: &Compared, call: &Call) -> Result<Found, Failure> {
-    let (left, right) = (left.server().checked()?, params.right.server().checked()?);
+async fn servers(params: &RedisDiffParams, from: &Compared, call: &Call) -> Result<Found, Failure> {
+    let (left, right) = (from.server().checked()?, params.right.server().checked()?);
     let in_urls = left.address.database.map(|index| (index, right.address.database.unwrap_or(index)));
-    let (left, right) = (side(&left, call).await?, side(&right, call).await?);
+    let (left, right) = (side(&left, from, call).await?, side(&right, &params.right, call).await?);
     let exact = left.facts.clock == Clock::At && right.facts.clock == Clock::At;
     let rules = params.rules(exact, !left.facts.at_least((7, 0)) || !right.facts.at_least((7, 0)))?;
     let databases = params.databases()?;
@@ -249,7 +263,7 @@ async fn servers(params: &RedisDiffParams, left: &Compared, call: &Call) -> Resu
 
 /// Compares a stream with a server.
 async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Result<Found, Failure> {
-    let right = side(&params.right.server().checked()?, call).await?;
+    let right = side(&params.right.server().checked()?, &params.right, call).await?;
     let rules = params.rules(right.facts.clock == Clock::At, !right.facts.at_least((7, 0)))?;
     let measure = Measure { counters: rules.counters, expiry: rules.expiry };
     let mut contents = Contents::new(stdin, measure, params.require_trailer);
@@ -280,14 +294,15 @@ fn at(side: &str, target: Result<Target, ParamError>) -> Result<Target, ParamErr
     target.map_err(|error| ParamError { path: format!("{side}.{}", error.path), ..error })
 }
 
-async fn side(target: &Target, call: &Call) -> Result<Side, Failure> {
+async fn side(target: &Target, compared: &Compared, call: &Call) -> Result<Side, Failure> {
     let shown = target.shown();
-    let servers::Servers::One { mut connection, target, .. } = servers::to_read(target, None, call).await? else {
+    let servers::Servers::One { mut connection, target, .. } = servers::to_read(target, compared.role, call).await?
+    else {
         return Err(Failure::rejected(format!("`{}` is a node of a cluster", shown))
             .with_help("clusters are not compared key by key; `redis-digest` covers a whole one, and is the same for the same keys in any shape"));
     };
     let facts = Facts::ask(&mut connection).await?;
-    let pace = Pace::new(Impact::Normal, &target, call);
+    let pace = Pace::new(compared.impact, &target, call);
     Ok(Side { connection, facts, pace })
 }
 

@@ -6,7 +6,7 @@
 //! written to meanwhile has no digest: what comes out then is that of no moment, and nothing says so.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
@@ -29,15 +29,13 @@ use crate::redis::wire::facts::Facts;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::target::with_server;
 use crate::redis_dump;
+use crate::shared::{NOTE_EVERY, yes};
 
 pub use crate::redis::keys::digest::ExpiryIn;
 pub use crate::redis::keys::tally::PerType;
 pub use crate::redis::read::pace::Impact;
 pub use crate::redis::wire::target::{Role, SentinelLogin};
 pub use crate::redis::wire::tls::Tls;
-
-/// How often progress is noted.
-const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// How often a database is read where a scan showed keys twice.
 const ATTEMPTS: u32 = 3;
@@ -71,10 +69,6 @@ with_server! {
         #[serde(default)]
         pub impact: Impact,
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What it gives to later steps.

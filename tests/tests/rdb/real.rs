@@ -90,12 +90,12 @@ async fn a_big_stream_is_made_by_commands_with_all_that_is_pending() {
     assert!(rdb.len() > 17 << 20);
     let (stream, outputs) = sound(&rdb, json!({})).await;
     assert!(lines(&stream).iter().any(|line| line.starts_with("XCLAIM stream readers alice 0 1-1 2-1 4-1 ")));
-    assert_eq!(outputs["pendingLost"], 0);
+    assert_eq!(outputs["lostPending"], 0);
     is_what_a_server_loads("a big stream", &rdb, &from).await;
     // What is pending and deleted is lost by commands, and counted.
     run(client, "XDEL stream 5-1 6-1");
-    assert_eq!(sound(&from.saved(), json!({})).await.1["pendingLost"], 2);
-    assert_eq!(sound(&from.saved(), json!({"form": "logical"})).await.1["pendingLost"], 2);
+    assert_eq!(sound(&from.saved(), json!({})).await.1["lostPending"], 2);
+    assert_eq!(sound(&from.saved(), json!({"form": "logical"})).await.1["lostPending"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ async fn a_part_of_a_file_is_read() {
     let rdb = from.saved();
     let (stream, outputs) = sound(&rdb, json!({"databases": [7], "functions": false})).await;
     assert_eq!(outputs["keys"], 3);
-    assert_eq!(outputs["filtered"].as_u64(), from.cli(&["DBSIZE"]).trim().parse().ok());
+    assert_eq!(outputs["leftOut"].as_u64(), from.cli(&["DBSIZE"]).trim().parse().ok());
     assert_eq!(lines(&stream)[0], "SELECT 7");
     let filter = json!({"match": ["*list*", "e*"], "exclude": ["fat*"], "types": ["list", "stream"]});
     let (stream, outputs) = sound(&rdb, json!({"filter": filter, "databases": [0]})).await;

@@ -12,7 +12,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
@@ -39,6 +39,7 @@ use crate::redis::wire::refusal;
 use crate::redis::wire::refusal::reading;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::target::Target;
+use crate::shared::NOTE_EVERY;
 
 /// Above so many bytes of the server's memory, a value with parts is read in chunks.
 pub(crate) const BIG: u64 = 512 << 10;
@@ -48,9 +49,6 @@ pub(crate) const LONG: u64 = 4 << 20;
 
 /// Keys of a database that are remembered: the most that fit into a table of 2^19 places of 16 bytes.
 const MOST_REMEMBERED: usize = 450_000;
-
-/// How often progress is noted.
-pub(crate) const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) enum Asked {
     Page,

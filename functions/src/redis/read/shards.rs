@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::redis::keys::digest::Sum;
 use crate::redis::keys::tally::thousands;
 use crate::redis::read::libraries;
-use crate::redis::read::scan::{Dump, How, NOTE_EVERY};
+use crate::redis::read::scan::{Dump, How};
 use crate::redis::read::turns::Lane;
 use crate::redis::read::written::Written;
 use crate::redis::stream::form::Form;
@@ -25,6 +25,7 @@ use crate::redis::topology::view::{Entry, View};
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::facts::{self, Facts, Standing};
 use crate::redis::wire::target::{Role, Target};
+use crate::shared::NOTE_EVERY;
 
 /// Shards that are read at once.
 const SIDE_BY_SIDE: usize = 4;
