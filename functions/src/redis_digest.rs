@@ -153,9 +153,7 @@ async fn whole_cluster(
         if params.functions {
             let found = libraries::functions(&mut connection, &facts).await?;
             if *functions.get_or_insert(found) != found {
-                return Err(Failure::rejected("the masters of the cluster have different functions").with_help(
-                    "load the same libraries into all of them, or leave the functions out: `functions: false`",
-                ));
+                return Err(libraries::mixed());
             }
         }
         let pace = Pace::new(params.impact, &target, call);
