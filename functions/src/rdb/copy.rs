@@ -24,6 +24,7 @@ use crate::redis::keys::filter::KeyFilter;
 use crate::redis::keys::reserved;
 use crate::redis::keys::tally::{Kind, PerType, thousands};
 use crate::redis::stream::form::Form;
+use crate::redis::wire::facts::version;
 use crate::redis::wire::resp::{self, show};
 use crate::shared::NOTE_EVERY;
 
@@ -188,10 +189,11 @@ async fn parts<S: Source>(
     let timed =
         matches!(entry.layout, Layout::HashExpiring { .. } | Layout::HashListpackExpiring { .. } | Layout::HashValkey);
     let mut commands = Commands::new(form, &rdb.key, kind, timed, entry.expires);
+    commands.stream.no_consumers = rdb.about.server.as_ref().is_some_and(|server| version(server) < (6, 2));
     rdb.values.tell(entry.layout, &mut rdb.input, &mut commands).await?;
     let written = commands.end().await?;
-    copied.lost_pending += commands.claims.lost;
-    copied.pending_unknown += commands.claims.unknown;
+    copied.lost_pending += commands.stream.lost;
+    copied.pending_unknown += commands.stream.unknown;
     Ok(written)
 }
 

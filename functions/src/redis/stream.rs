@@ -3,5 +3,6 @@
 pub(crate) mod census;
 pub(crate) mod form;
 pub(crate) mod parser;
+pub(crate) mod streams;
 pub(crate) mod trailer;
 pub(crate) mod wrong;

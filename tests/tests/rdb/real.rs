@@ -89,7 +89,7 @@ async fn a_big_stream_is_made_by_commands_with_all_that_is_pending() {
     let rdb = from.saved();
     assert!(rdb.len() > 17 << 20);
     let (stream, outputs) = sound(&rdb, json!({})).await;
-    assert!(lines(&stream).iter().any(|line| line.starts_with("XCLAIM stream readers alice 0 1-1 2-1 4-1 ")));
+    assert!(lines(&stream).iter().any(|line| line.starts_with("XCLAIM stream readers alice 0 1-1 2-1 TIME ")));
     assert_eq!(outputs["lostPending"], 0);
     is_what_a_server_loads("a big stream", &rdb, &from).await;
     // What is pending and deleted is lost by commands, and counted.
@@ -162,4 +162,21 @@ async fn elements_of_every_length_pass_through_listpacks() {
         }
     }
     is_what_a_server_loads("every length", &from.saved(), &from).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_are_made_where_the_server_that_was_read_knows_how() {
+    let from = RedisServer::with(&["--rdbchecksum", "no"]);
+    let client = &mut from.client();
+    run(client, "XADD stream 1-1 a b");
+    run(client, "XGROUP CREATE stream readers 0");
+    run(client, "XGROUP CREATECONSUMER stream readers nobody");
+    let mut rdb = from.saved();
+    for (version, made) in [(&b"7.0.15"[..], true), (b"6.2.15", true), (b"6.0.15", false)] {
+        let at = rdb.windows(9).position(|part| part == b"redis-ver").expect("it says so") + 10;
+        rdb[at..at + 6].copy_from_slice(version);
+        let (stream, _) = sound(&rdb, json!({"form": "logical"})).await;
+        let found = lines(&stream).iter().any(|line| line.contains("CREATECONSUMER"));
+        assert_eq!(found, made, "{}", version.escape_ascii());
+    }
 }

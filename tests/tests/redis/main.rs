@@ -15,4 +15,5 @@ mod replication_fails;
 mod rig;
 mod round_trip;
 mod scan;
+mod streams;
 mod verify;

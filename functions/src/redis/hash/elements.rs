@@ -340,7 +340,10 @@ impl Visitor for Teller<'_> {
                 self.to.group(name, last, read.and_then(|read| u64::try_from(read).ok()))?;
             }
             Stream::Consumer { name, .. } => self.to.consumer(name),
-            Stream::Pending { id, times, .. } => self.to.pending(id, times),
+            Stream::Pending { id, consumer, times, .. } => {
+                self.to.consumer(consumer);
+                self.to.pending(id, times);
+            }
         }
         Ok(())
     }

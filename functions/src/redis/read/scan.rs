@@ -124,7 +124,9 @@ impl<'a> Dump<'a> {
     ) -> Result<Self, Failure> {
         let hints = if how.hints { Some(Hints::of(&mut connection).await?) } else { None };
         let (pace, filter) = (Pace::new(how.impact, target, call), how.filter.clone());
-        let (way, written, noted) = (Way { form: how.form, hints }, Written::default(), Instant::now());
+        let no_consumers = !facts.at_least((6, 2));
+        let way = Way { form: how.form, hints, no_consumers };
+        let (written, noted) = (Written::default(), Instant::now());
         let (index, guards, again_if_touched) = (0, Guards::new(target), false);
         Ok(Self { connection, form, facts, pace, filter, way, call, written, noted, index, guards, again_if_touched })
     }
