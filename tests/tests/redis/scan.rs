@@ -280,6 +280,18 @@ async fn the_digest_sees_the_expiries_of_fields() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_a_scan_shows_twice_counts_once_in_the_digest() {
+    let mut found = Vec::new();
+    for url in [newer_server::start(), newer_server::start_showing(2)] {
+        let outcome = run_alone(aquifer_functions::redis_digest::RedisDigest, json!({"url": url}), Input::None).await;
+        let outputs = outcome.result.expect("a digest");
+        assert_eq!(outputs["keys"], 1);
+        found.push(outputs["digest"].clone());
+    }
+    assert_eq!(found[0], found[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_that_lie_about_types_do_no_harm() {
     let (from, to) = (RedisServer::start(), RedisServer::start());
     let client = &mut from.client();
