@@ -46,9 +46,9 @@ pub struct RdbReadParams {
     #[serde(default = "yes")]
     pub functions: bool,
     /// Whether to keep when keys were last used or how often, where the file says so and `RESTORE` can take it along; true
-    /// unless said. It differs from file to file, so that unchanged data is not the same bytes.
-    #[serde(default = "yes")]
-    pub hints: bool,
+    /// unless said or `form` is `logical`. It differs from file to file, so that unchanged data is not the same bytes.
+    #[serde(default)]
+    pub hints: Option<bool>,
 }
 
 /// What it gives to later steps.
@@ -97,6 +97,11 @@ impl Function for RdbRead {
         if params.databases.as_ref().is_some_and(Vec::is_empty) {
             return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
         }
+        if params.hints == Some(true) && params.form == ValueForm::Logical {
+            return Err(
+                ParamError::new("hints", "plain commands have no place for them").with_help("say `form: native`")
+            );
+        }
         params.filter.filter("filter").map(drop)
     }
 
@@ -107,7 +112,7 @@ impl Function for RdbRead {
             databases: params.databases,
             keep,
             no_functions: !params.functions,
-            no_hints: !params.hints,
+            no_hints: params.hints == Some(false),
         };
         let mut rdb = Rdb::begin(ports.stdin).await?;
         let head = StreamHead {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use aquifer_engine::alone::{Input, run_alone, run_alone_until};
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::Function;
+use aquifer_functions::rdb_read::RdbRead;
 use aquifer_functions::redis_diff::RedisDiff;
 use aquifer_functions::redis_digest::RedisDigest;
 use aquifer_functions::redis_dump::RedisDump;
@@ -365,6 +366,7 @@ async fn params_that_contradict_are_refused_before_anything_runs() {
     ] {
         refused::<RedisDiff>(params, param);
     }
+    refused::<RdbRead>(json!({"form": "logical", "hints": true}), "hints");
     refused::<RedisRestore>(json!({"url": "redis://h", "mergeDatabases": true}), "mergeDatabases");
     for params in [
         json!({"url": "redis://h", "before": "flush-all"}),
