@@ -12,7 +12,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
@@ -22,13 +22,15 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use crate::rdb::copy::ValueForm;
 use crate::redis::keys::filter::KeyFilter;
 use crate::redis::keys::reserved;
-use crate::redis::keys::tally::{Kind, PerType, thousands};
+use crate::redis::keys::tally::{Kind, thousands};
 use crate::redis::read::asking::MOST_KEYS;
 use crate::redis::read::big::no_commands;
 use crate::redis::read::groups::{Groups, Sized, Turn};
+use crate::redis::read::guard::Guards;
 use crate::redis::read::pace::{Impact, Pace};
 use crate::redis::read::shapes::Shapes;
 use crate::redis::read::values::{Batch, Expiries, How as Read, Way};
+use crate::redis::read::written::Written;
 use crate::redis::stream::form::Form;
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::facts::Facts;
@@ -37,6 +39,7 @@ use crate::redis::wire::refusal;
 use crate::redis::wire::refusal::reading;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::target::Target;
+use crate::shared::NOTE_EVERY;
 
 /// Above so many bytes of the server's memory, a value with parts is read in chunks.
 pub(crate) const BIG: u64 = 512 << 10;
@@ -46,43 +49,6 @@ pub(crate) const LONG: u64 = 4 << 20;
 
 /// Keys of a database that are remembered: the most that fit into a table of 2^19 places of 16 bytes.
 const MOST_REMEMBERED: usize = 450_000;
-
-/// How often progress is noted.
-pub(crate) const NOTE_EVERY: Duration = Duration::from_millis(250);
-
-/// What was written so far.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Written {
-    pub(crate) types: PerType,
-    /// Keys with an expiry.
-    pub(crate) expires: u64,
-    /// Keys that were found, and had gone when they were to be read.
-    pub(crate) vanished: u64,
-    /// Keys that a restore keeps for itself, and that are left out.
-    pub(crate) reserved: u64,
-    /// Keys that the filter leaves out.
-    pub(crate) left_out: u64,
-    /// Pending entries of streams that no command can make again.
-    pub(crate) lost_pending: u64,
-    /// Keys that were read at one go, because they changed again and again while they were read in parts.
-    pub(crate) at_once: Vec<Bytes>,
-}
-
-impl Written {
-    /// This and that.
-    pub(crate) fn plus(mut self, other: Self) -> Self {
-        self.at_once.extend(other.at_once);
-        Self {
-            types: self.types.plus(&other.types),
-            expires: self.expires + other.expires,
-            vanished: self.vanished + other.vanished,
-            reserved: self.reserved + other.reserved,
-            left_out: self.left_out + other.left_out,
-            lost_pending: self.lost_pending + other.lost_pending,
-            at_once: self.at_once,
-        }
-    }
-}
 
 pub(super) enum Asked {
     Page,
@@ -112,6 +78,11 @@ pub(crate) struct Dump<'a> {
     pub(crate) call: &'a Call,
     pub(crate) written: Written,
     pub(crate) noted: Instant,
+    /// The database that is read.
+    pub(super) index: u32,
+    pub(super) guards: Guards,
+    /// Whether a key that changes while it is watched is read again.
+    pub(super) again_if_touched: bool,
 }
 
 /// What is known of one database's keys.
@@ -153,8 +124,11 @@ impl<'a> Dump<'a> {
     ) -> Result<Self, Failure> {
         let hints = if how.hints { Some(Hints::of(&mut connection).await?) } else { None };
         let (pace, filter) = (Pace::new(how.impact, target, call), how.filter.clone());
-        let (way, written, noted) = (Way { form: how.form, hints }, Written::default(), Instant::now());
-        Ok(Self { connection, form, facts, pace, filter, way, call, written, noted })
+        let no_consumers = !facts.at_least((6, 2));
+        let way = Way { form: how.form, hints, no_consumers };
+        let (written, noted) = (Written::default(), Instant::now());
+        let (index, guards, again_if_touched) = (0, Guards::new(target), false);
+        Ok(Self { connection, form, facts, pace, filter, way, call, written, noted, index, guards, again_if_touched })
     }
 }
 
@@ -164,6 +138,7 @@ impl Dump<'_> {
     /// # Errors
     /// The connection is lost, the server refuses something, or nobody reads any more.
     pub(crate) async fn database(&mut self, index: u32) -> Result<(), Failure> {
+        self.index = index;
         let known = self.facts.databases.iter().find(|database| database.index == index).copied();
         let without = known.is_some_and(|database| database.expires == 0);
         let mut pass = Pass {
