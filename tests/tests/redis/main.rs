@@ -8,6 +8,7 @@ mod digest;
 mod interrupted;
 mod losses;
 mod options;
+mod ranked;
 mod refusals;
 mod replication;
 mod replication_fails;

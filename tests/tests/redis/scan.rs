@@ -14,7 +14,7 @@ use super::concurrent::writer;
 use super::rig::{by_scan, digest, fill, in_ms, many, many_strings, portrait, restore, run, scan, scan_with};
 
 /// The commands of a stream, without head and trailer.
-fn commands(mut stream: &[u8]) -> Vec<Vec<Vec<u8>>> {
+pub(crate) fn commands(mut stream: &[u8]) -> Vec<Vec<Vec<u8>>> {
     fn number(stream: &mut &[u8]) -> usize {
         let end = stream.iter().position(|byte| *byte == b'\n').expect("a line");
         let line = std::str::from_utf8(&stream[1..end - 1]).expect("a number");

@@ -34,6 +34,7 @@ const RENAMED: [&str; 40] = [
     "HSCAN",
     "SSCAN",
     "ZSCAN",
+    "ZRANGE",
     "LRANGE",
     "LLEN",
     "LINDEX",

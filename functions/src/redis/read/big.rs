@@ -1,7 +1,7 @@
 //! Keys that are read one by one: those that come in parts, and those that were something else than was thought.
 //!
 //! Takes a key. Gives `DEL`, then the commands of its parts, then `PEXPIREAT` where it has an expiry; or one command, where the
-//! value is small or nobody can take it apart. Consistency of hashes, sets and sorted sets is that of `HSCAN` and its like: what
+//! value is small or nobody can take it apart. Consistency of hashes, sets, and sorted sets that change is that of `HSCAN` and its like: what
 //! was there all the time is there once, what was added or removed meanwhile may or may not be. Always holds: nothing is
 //! written with another value's expiry; a key that changes while it is read, so that what was read is no value that it had, is
 //! read again from the start behind another `DEL`, and after [`ATTEMPTS`] of these at one go.
@@ -100,10 +100,12 @@ impl Dump<'_> {
                 return Ok(false);
             }
         }
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             self.form.command(&[b"DEL", key]);
             let attempt = match (&parts, kind) {
                 (Some(parts), Kind::List) => self.list(parts).await?,
+                // Once: one that changes all the time is scanned, which changes do not disturb.
+                (Some(parts), Kind::SortedSet) if attempt == 0 => self.ranked(parts).await?,
                 (Some(parts), Kind::Hash) if self.facts.field_expiry => self.fields(parts).await?,
                 (Some(parts), _) => self.scanned(parts).await?,
                 (None, Kind::Stream) => self.stream(key, size).await?,
