@@ -165,6 +165,8 @@ pub(crate) fn show(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BufMut;
+
     use super::*;
 
     #[test]
