@@ -9,6 +9,7 @@ mod exchanged;
 mod interrupted;
 mod losses;
 mod options;
+mod ranked;
 mod refusals;
 mod replication;
 mod replication_fails;

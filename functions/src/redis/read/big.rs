@@ -104,12 +104,16 @@ impl Dump<'_> {
         }
         let scanned = matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet);
         let (mut changed, mut touched) = (0, 0);
+        // Once: one that changes all the time is scanned, which changes do not disturb.
+        let mut ranked = kind == Kind::SortedSet;
         while changed < ATTEMPTS {
             self.form.command(&[b"DEL", key]);
-            let guarded = scanned && self.guard(key).await?;
+            let ranked = std::mem::take(&mut ranked);
+            let guarded = scanned && !ranked && self.guard(key).await?;
             self.again_if_touched = guarded && touched < GUARDED;
             let attempt = match (&parts, kind) {
                 (Some(parts), Kind::List) => self.list(parts).await?,
+                (Some(parts), Kind::SortedSet) if ranked => self.ranked(parts).await?,
                 (Some(parts), Kind::Hash) if self.facts.field_expiry => self.fields(parts).await?,
                 (Some(parts), _) => self.scanned(parts).await?,
                 (None, Kind::Stream) => self.stream(key, size).await?,
@@ -117,7 +121,7 @@ impl Dump<'_> {
             };
             match attempt {
                 Attempt::Done(expiry) => {
-                    if scanned && !(guarded && self.held(key).await?) {
+                    if scanned && !ranked && !(guarded && self.held(key).await?) {
                         if self.again_if_touched {
                             touched += 1;
                             continue;
@@ -132,6 +136,7 @@ impl Dump<'_> {
                     self.written.vanished += 1;
                     return Ok(true);
                 }
+                Attempt::Changed if ranked => touched += 1,
                 Attempt::Changed => changed += 1,
                 Attempt::Touched => touched += 1,
             }

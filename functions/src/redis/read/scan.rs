@@ -10,14 +10,12 @@
 //! counted and left out; any other refusal fails the dump with the key's name; the order of what is written depends neither
 //! on time nor on pace ([`groups`](crate::redis::read::groups)).
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::rdb::copy::ValueForm;
 use crate::redis::keys::filter::KeyFilter;
@@ -28,6 +26,7 @@ use crate::redis::read::big::no_commands;
 use crate::redis::read::groups::{Groups, Sized, Turn};
 use crate::redis::read::guard::Guards;
 use crate::redis::read::pace::{Impact, Pace};
+use crate::redis::read::seen::Seen;
 use crate::redis::read::shapes::Shapes;
 use crate::redis::read::values::{Batch, Expiries, How as Read, Way};
 use crate::redis::read::written::Written;
@@ -46,9 +45,6 @@ pub(crate) const BIG: u64 = 512 << 10;
 
 /// Above so many bytes a string is read in pieces.
 pub(crate) const LONG: u64 = 4 << 20;
-
-/// Keys of a database that are remembered: the most that fit into a table of 2^19 places of 16 bytes.
-const MOST_REMEMBERED: usize = 450_000;
 
 pub(super) enum Asked {
     Page,
@@ -104,9 +100,7 @@ pub(super) struct Pass {
     pub(super) again: VecDeque<Asked>,
     /// Keys that were something else than was thought: read one by one.
     pub(super) odd: VecDeque<Bytes>,
-    pub(super) seen: HashSet<u128>,
-    /// Nobody outside knows it, so nobody makes names that are taken for each other.
-    pub(super) seed: u64,
+    pub(super) seen: Seen,
 }
 
 impl<'a> Dump<'a> {
@@ -155,8 +149,7 @@ impl Dump<'_> {
             expiries: if without && !self.facts.cluster { Expiries::NoneHere(index) } else { self.facts.clock.into() },
             again: VecDeque::new(),
             odd: VecDeque::new(),
-            seen: HashSet::new(),
-            seed: RandomState::new().build_hasher().finish(),
+            seen: Seen::new(),
         };
         loop {
             pass.groups.advance();
@@ -217,12 +210,8 @@ impl Dump<'_> {
             let Reply::Bulk(key) = key else { return Err(self.connection.unexpected("`SCAN`", &key)) };
             bytes += key.len() as u64 + 16;
             // A table that shrinks meanwhile shows keys twice.
-            let hash = xxh3_128_with_seed(&key, pass.seed);
-            if pass.seen.contains(&hash) {
+            if !pass.seen.is_new(&key) {
                 continue;
-            }
-            if pass.seen.len() < MOST_REMEMBERED {
-                pass.seen.insert(hash);
             }
             pass.shown += 1;
             if reserved::is_reserved(&key) {
@@ -327,7 +316,6 @@ impl Dump<'_> {
             });
             return Ok(());
         }
-        again.short.iter().for_each(|key| pass.shapes.learn(key, true));
         for key in again.strings {
             pass.shapes.learn(&key, true);
             pass.odd.push_back(key);

@@ -100,8 +100,6 @@ pub(crate) struct Again {
     pub(crate) other: Vec<(usize, Bytes)>,
     /// Keys of which nobody had asked the type, and that are strings.
     pub(crate) strings: Vec<Bytes>,
-    /// Short strings that were written.
-    pub(crate) short: Vec<Bytes>,
 }
 
 impl Batch {
@@ -228,9 +226,6 @@ impl Batch {
                 }
                 (Head::Bulk(length), How::Short | How::Get) => {
                     string(connection, form, key, length, expiry).await?;
-                    if wanted.how == How::Short {
-                        again.short.push(key.clone());
-                    }
                     Kind::String
                 }
                 (Head::Bulk(length), How::Dump { .. }) if self.way.form == ValueForm::Logical => {
