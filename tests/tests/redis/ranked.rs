@@ -13,7 +13,9 @@ const MEMBERS: u32 = 60_000;
 fn board(server: &RedisServer) {
     let client = &mut server.client();
     // In tenths, so that scores have many digits and some are equal.
-    many(client, "ZADD", "board", MEMBERS, |n| vec![(f64::from(n * 7919 % 30_011) / 10.0).to_string(), format!("m{n}")]);
+    many(client, "ZADD", "board", MEMBERS, |n| {
+        vec![(f64::from(n * 7919 % 30_011) / 10.0).to_string(), format!("m{n}")]
+    });
     run(client, "ZADD board inf last -inf first -0.1 low");
 }
 
