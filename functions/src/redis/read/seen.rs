@@ -62,6 +62,7 @@ mod tests {
         let name = |n: usize| format!("key:{n}");
         for n in 0..MOST + 1000 {
             assert!(seen.is_new(name(n).as_bytes()));
+            assert!(n % 1000 > 0 || n >= MOST || !seen.is_new(name(n).as_bytes()), "{n} while there is room");
         }
         assert_eq!(seen.hashes.len(), MOST);
         for n in 0..MOST {

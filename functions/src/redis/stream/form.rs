@@ -288,3 +288,41 @@ impl Form {
         Ok(self.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_filled_again_once_nobody_has_it_and_few_are_kept() {
+        let mut used = Used::default();
+        let full = |out: &mut BytesMut, byte: u8| {
+            out.extend_from_slice(&vec![byte; COLLECT]);
+            std::mem::take(out).freeze()
+        };
+        let (mut out, mut held) = (BytesMut::with_capacity(COLLECT), VecDeque::new());
+        for byte in 0..100 {
+            let piece = full(&mut out, byte);
+            out = used.instead_of(&piece);
+            assert!(out.is_empty() && out.capacity() >= COLLECT);
+            held.push_back((byte, piece));
+            // Somebody reads more slowly, then faster.
+            let most = if byte < 60 { 50 } else { 2 };
+            while held.len() > most {
+                let (byte, piece) = held.pop_front().expect("one");
+                assert!(piece.iter().all(|found| *found == byte), "piece {byte} was overwritten");
+            }
+        }
+        let (first, mut places) = (held.len(), std::collections::BTreeSet::new());
+        held.clear();
+        for byte in 0..20 {
+            let piece = full(&mut out, byte);
+            places.insert(piece.as_ptr());
+            out = used.instead_of(&piece);
+        }
+        assert!(used.0.len() <= KEPT + 2 && places.len() <= KEPT + 2 + first, "{} of {}", used.0.len(), places.len());
+        let long = Bytes::from(vec![0; 2 * COLLECT + 1]);
+        used.instead_of(&long);
+        assert!(long.is_unique(), "what is long is not kept");
+    }
+}
