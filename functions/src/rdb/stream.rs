@@ -162,8 +162,7 @@ impl Values {
                 }
             }
         }
-        let mut told_so_far = pending.all();
-        while let Some((place, delivered)) = told_so_far.next() {
+        for (place, delivered) in pending.all() {
             if let Some(name) = pending.owner(place).and_then(|consumer| consumers.name(consumer)) {
                 to.stream(told(&delivered, name, present)).await?;
             }
