@@ -97,6 +97,8 @@ pub(crate) enum Next {
 /// A stream being taken apart.
 pub(crate) struct Parser {
     pipe: Reader,
+    /// As [`WHOLE`].
+    whole: usize,
     /// Begins where the current command does.
     buffer: BytesMut,
     /// Where in the stream the buffer begins.
@@ -119,6 +121,7 @@ impl Parser {
     pub(crate) fn new(pipe: Reader) -> Self {
         Self {
             pipe,
+            whole: WHOLE,
             buffer: BytesMut::new(),
             base: 0,
             ended: false,
@@ -130,6 +133,12 @@ impl Parser {
             left: 0,
             ahead: None,
         }
+    }
+
+    /// Gives commands in pieces of which more than so many bytes follow the first two arguments.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn keep_whole(&mut self, whole: usize) {
+        self.whole = whole;
     }
 
     /// How many bytes were taken.
@@ -259,7 +268,7 @@ impl Parser {
         let begun = first.end + 2;
         // What stands behind a whole command is another one's.
         let seen = if self.count == Some(self.args.len() as u64) { self.at } else { self.buffer.len() };
-        if seen.saturating_sub(begun) <= WHOLE {
+        if seen.saturating_sub(begun) <= self.whole {
             return None;
         }
         let count = self.count.unwrap_or(0);
