@@ -18,12 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::redis::keys::databases::Databases;
 use crate::redis::keys::rename::Renames;
 use crate::redis::keys::tally::thousands;
-use crate::redis::stream::form::{TRAILER, Trailer, VERSION, stream_type};
-use crate::redis::stream::parser::{Command, Next, Parser};
-use crate::redis::stream::trailer;
+use crate::redis::stream::form::{VERSION, stream_type};
+use crate::redis::stream::reader::{Said, StreamReader};
+use crate::redis::stream::statement::Act;
 use crate::redis::topology::sentinel::Watch;
 use crate::redis::topology::servers::{self, Servers};
-use crate::redis::wire::resp;
 use crate::redis::wire::target::{Target, with_server};
 use crate::redis::write::fleet::Fleet;
 use crate::redis::write::load::Loader;
@@ -214,21 +213,21 @@ impl Function for RedisRestore {
         changes.lifetimes = params.expiry.at(loader.now())?;
         let mut restore = Restore {
             look: look(&params, &target, call).await?,
-            parser: Parser::new(ports.stdin),
+            stream: StreamReader::new(ports.stdin, params.require_trailer),
             rewriter: Rewriter::new(changes),
             loader,
             call,
             noted: Instant::now(),
         };
-        let mut read = restore.read(params.require_trailer).await;
-        if let (Ok(_), Some(watch)) = (&read, watch.filter(|_| !params.dry_run)) {
-            read = watch.still(call).await.and(read);
+        let mut read = restore.read().await;
+        if let (Ok(()), Some(watch)) = (&read, watch.filter(|_| !params.dry_run)) {
+            read = watch.still(call).await;
         }
-        let trailer = match read {
-            Ok(trailer) => trailer,
-            Err(failure) => return Err(restore.loader.after(failure).await),
-        };
-        let Restore { look, parser, rewriter, loader, .. } = restore;
+        if let Err(failure) = read {
+            return Err(restore.loader.after(failure).await);
+        }
+        let Restore { look, stream, rewriter, loader, .. } = restore;
+        let StreamReader { parser, census, trailer, .. } = stream;
         let mut done = loader.done;
         if let Some(look) = &look {
             match (params.on_conflict, look.conflict()) {
@@ -252,7 +251,7 @@ impl Function for RedisRestore {
             renamed: rewriter.renamed,
             existing: params.dry_run.then(|| look.map_or(0, |look| look.there.total())),
             functions: libraries + done.libraries,
-            commands: rewriter.census.commands,
+            commands: census.commands,
             bytes: parser.offset(),
             stream_version: trailer.map(|_| VERSION),
         })
@@ -292,7 +291,7 @@ async fn look(params: &RedisRestoreParams, target: &Target, call: &Call) -> Resu
 
 /// A restore under way.
 struct Restore<'c> {
-    parser: Parser,
+    stream: StreamReader,
     rewriter: Rewriter,
     loader: Loader,
     look: Option<Look>,
@@ -301,60 +300,30 @@ struct Restore<'c> {
 }
 
 impl Restore<'_> {
-    /// Reads the stream to its end; gives its trailer, unless it never had a head.
-    async fn read(&mut self, require_trailer: bool) -> Result<Option<Trailer>, Failure> {
-        let (mut headed, mut trailer) = (false, None);
+    /// Reads the stream to its end.
+    async fn read(&mut self) -> Result<(), Failure> {
         loop {
-            let next = self.parser.next().await?;
-            let offset = match &next {
-                Next::Command(command) => command.offset,
-                Next::Large(large) => large.offset,
-                Next::End => break,
-            };
-            if trailer.is_some() {
-                return Err(Failure::corrupt(format!(
-                    "at byte {offset} of the stream: there is more behind the trailer"
-                ))
-                .with_help("two dumps in one stream are no dump; restore them one by one"));
-            }
-            if offset == 0 {
-                headed = self.begin(&next, require_trailer).await?;
-            }
-            match &next {
-                Next::Command(command) if command.arg(0).eq_ignore_ascii_case(b"ECHO") => {
-                    if offset > 0
-                        && headed
-                        && let Some(json) = trailer::said(command, TRAILER)?
-                    {
-                        self.rewriter.close();
-                        self.loader.close_key().await?;
-                        trailer = Some(trailer::promised(&json, offset, &self.parser, &self.rewriter.census)?);
-                    }
-                    self.rewriter.census.commands += 1;
+            match self.stream.next().await? {
+                Said::Head(head) => {
+                    self.loader.has_databases(&self.rewriter.expect(&head.databases)?)?;
+                    self.loader.begin().await?;
                 }
-                _ => {
-                    let passed = self.rewriter.take(next, &mut self.parser).await?;
+                Said::Statement { statement, begins } => {
+                    let passed = self.rewriter.take(statement, begins).await?;
                     self.carry_out(passed).await?;
                 }
+                Said::Long { long, begins } => {
+                    let passed = self.rewriter.take_long(long, begins, &mut self.stream.parser).await?;
+                    self.carry_out(passed).await?;
+                }
+                Said::End => break,
             }
             if self.noted.elapsed() >= NOTE_EVERY {
                 self.noted = Instant::now();
                 self.call.note(format!("{} keys", thousands(self.loader.done.written.total())));
             }
         }
-        if self.parser.offset() == 0 {
-            return Err(Failure::corrupt(
-                "at byte 0 of the stream: it is empty, and even the dump of an empty server is not",
-            ));
-        }
-        if headed && trailer.is_none() {
-            // Nobody can tell whether the key that was being written is complete: it does not get its name.
-            return Err(Failure::corrupt(format!(
-                "the stream is cut off: it ends at byte {} without its trailer",
-                self.parser.offset()
-            ))
-            .with_help("take another copy of the dump; this one is not whole"));
-        }
+        // Only now: of a stream that was cut off nobody can tell whether the key that was being written is complete.
         self.rewriter.close();
         self.loader.close_key().await?;
         self.loader.settle().await?;
@@ -362,50 +331,24 @@ impl Restore<'_> {
         if let Some(look) = &mut self.look {
             look.settle().await?;
         }
-        Ok(trailer)
-    }
-
-    /// Looks at what a stream begins with; true where that is a head.
-    async fn begin(&mut self, next: &Next, require_trailer: bool) -> Result<bool, Failure> {
-        let head = match next {
-            Next::Command(command) => trailer::head(command)?,
-            _ => None,
-        };
-        if let Some(head) = &head {
-            self.loader.has_databases(&self.rewriter.expect(&head.databases)?)?;
-            self.loader.begin().await?;
-        } else if require_trailer {
-            return Err(Failure::corrupt("at byte 0 of the stream: it does not begin with the head of a dump")
-                .with_help("without head and trailer nobody can tell whether a stream is whole; to restore one all the same, say `requireTrailer: false`"));
-        }
-        Ok(head.is_some())
+        Ok(())
     }
 
     async fn carry_out(&mut self, passed: Passed) -> Result<(), Failure> {
-        for command in &passed.before {
-            self.command(command).await?;
-        }
         let expired = self.loader.done.expired;
-        match passed.next {
-            Some(Next::Command(command)) => self.command(&command).await?,
-            Some(Next::Large(large)) => self.loader.large(large, &mut self.parser).await?,
-            Some(Next::End) | None => {}
+        for statement in passed.statements {
+            if let (Some(look), Act::Select(index)) = (&mut self.look, &statement.act) {
+                look.select(*index).await?;
+            }
+            self.loader.carry_out(statement).await?;
+        }
+        if let Some(long) = passed.long {
+            self.loader.carry_out_long(long, &mut self.stream.parser).await?;
         }
         if let (Some(look), Some((key, kind))) = (&mut self.look, passed.begins)
             && self.loader.done.expired == expired
         {
             look.key(key, kind).await?;
-        }
-        Ok(())
-    }
-
-    async fn command(&mut self, command: &Command) -> Result<(), Failure> {
-        self.loader.command(command).await?;
-        if let Some(look) = &mut self.look
-            && command.arg(0).eq_ignore_ascii_case(b"SELECT")
-            && let Some(index) = resp::number(command.arg(1)).and_then(|index| u32::try_from(index).ok())
-        {
-            look.select(index).await?;
         }
         Ok(())
     }

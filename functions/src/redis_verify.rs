@@ -120,8 +120,8 @@ impl Function for RedisVerify {
             per_type: found.per_type,
             repeated: found.repeated,
             functions: found.functions.count,
-            commands: contents.census.commands,
-            bytes: contents.parser.offset(),
+            commands: contents.stream.census.commands,
+            bytes: contents.stream.parser.offset(),
         })
     }
 }

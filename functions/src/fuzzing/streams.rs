@@ -45,10 +45,10 @@ fn found(stream: &Bytes, size: usize, whole: usize, expiry: ExpiryIn, headed: bo
     let read = async {
         let pipe = finished(stream, size).await?;
         let mut contents = Contents::new(pipe, Measure { counters: Counters::Old, expiry }, headed);
-        contents.parser.keep_whole(whole);
+        contents.stream.parser.keep_whole(whole);
         let found = Found::in_all(&mut contents, expiry, |_| {}).await?;
-        assert_eq!(contents.parser.offset(), stream.len() as u64);
-        Ok::<_, Failure>(format!("{} {:?} {}", found.digest(true), found.per_type, contents.census.commands))
+        assert_eq!(contents.stream.parser.offset(), stream.len() as u64);
+        Ok::<_, Failure>(format!("{} {:?} {}", found.digest(true), found.per_type, contents.stream.census.commands))
     };
     block_on(read).map_err(|failure| failure.to_string())
 }

@@ -1,9 +1,10 @@
 //! A stream into servers: what becomes of its keys on the way, and what the servers answer.
 
+pub(crate) mod expiries;
 pub(crate) mod fleet;
-pub(crate) mod large;
 pub(crate) mod libraries;
 pub(crate) mod load;
+pub(crate) mod long;
 pub(crate) mod look;
 pub(crate) mod old;
 pub(crate) mod parts;
@@ -11,3 +12,4 @@ pub(crate) mod refused;
 pub(crate) mod replies;
 pub(crate) mod rewrite;
 pub(crate) mod temporary;
+pub(crate) mod values;

@@ -163,15 +163,13 @@ pub(crate) enum Lifetimes {
     Shift { by: i64, now: Option<u64> },
 }
 
-/// What becomes of an expiry that is told by the time that is left.
+/// An expiry as it is told, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// It stays.
-    Same,
-    /// There is none.
-    Dropped,
-    /// It becomes a moment, in milliseconds of Unix time.
+pub(crate) enum When {
+    /// A moment of Unix time.
     At(u64),
+    /// The time that is left.
+    Left(u64),
 }
 
 impl Lifetimes {
@@ -195,12 +193,15 @@ impl Lifetimes {
         }
     }
 
-    /// What a time that is left becomes, in milliseconds.
-    pub(crate) fn left(self, left: u64) -> Left {
-        match self {
-            Self::Keep | Self::Shift { now: None, .. } => Left::Same,
-            Self::Drop => Left::Dropped,
-            Self::Shift { now: Some(now), .. } => self.moment(now.saturating_add(left)).map_or(Left::Dropped, Left::At),
+    /// What an expiry becomes; `None` where it is dropped.
+    pub(crate) fn when(self, when: When) -> Option<When> {
+        match (self, when) {
+            (Self::Drop, _) => None,
+            (Self::Keep, when) | (Self::Shift { now: None, .. }, when @ When::Left(_)) => Some(when),
+            (Self::Shift { .. }, When::At(at)) => self.moment(at).map(When::At),
+            (Self::Shift { now: Some(now), .. }, When::Left(left)) => {
+                self.moment(now.saturating_add(left)).map(When::At)
+            }
         }
     }
 }
@@ -245,11 +246,11 @@ mod tests {
     fn moments_move_and_stay_what_a_server_takes() {
         let shifted = ExpiryRule::Shift(-5000).at(100_000).expect("sound");
         assert_eq!((shifted.moment(7000), shifted.moment(3000)), (Some(2000), Some(1)));
-        assert_eq!(shifted.left(6000), Left::At(101_000));
+        assert_eq!(shifted.when(When::Left(6000)), Some(When::At(101_000)));
         let then = ExpiryRule::AsOf(Timestamp::constant(40, 0)).at(100_000).expect("sound");
-        assert_eq!((then.moment(41_000), then.left(5)), (Some(101_000), Left::Same));
+        assert_eq!((then.moment(41_000), then.when(When::Left(5))), (Some(101_000), Some(When::Left(5))));
         assert!(ExpiryRule::AsOf(Timestamp::constant(400, 0)).at(100_000).is_err());
-        assert_eq!(ExpiryRule::Drop.at(0).expect("sound").left(9), Left::Dropped);
+        assert_eq!(ExpiryRule::Drop.at(0).expect("sound").when(When::Left(9)), None);
         assert_eq!(Lifetimes::Shift { by: i64::MAX, now: None }.moment(u64::MAX), Some(i64::MAX.unsigned_abs()));
     }
 }

@@ -13,77 +13,21 @@ use aquifer_engine::pipe::Reader;
 use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::redis::keys::lifetimes::Lifetimes;
+use crate::redis::stream::command::{Command, Large};
 use crate::redis::stream::form::LONGEST_ARGUMENT;
 use crate::redis::wire::resp::{self, show};
 
 /// Commands of which more bytes follow the first two arguments are given in pieces.
 const WHOLE: usize = 1 << 20;
 
-/// A `RESTORE` of a value of 512 MB is a little longer than the value.
-const SLACK: u64 = 1 << 20;
+/// No argument is longer; a `RESTORE` of a value of 512 MB is a little longer than the value.
+pub(super) const LONGEST: u64 = LONGEST_ARGUMENT + (1 << 20);
 
 /// The most arguments that a server takes in one command.
 const MOST_ARGUMENTS: i64 = 1 << 20;
 
 /// The longest that the head of a command or of an argument may be: a mark, ten digits, a line end, and some zeros.
 const LONGEST_HEAD: usize = 32;
-
-/// A whole command.
-#[derive(Debug, Clone)]
-pub(crate) struct Command {
-    /// Where in the stream it begins.
-    pub(crate) offset: u64,
-    raw: Bytes,
-    args: Vec<Range<usize>>,
-}
-
-impl Command {
-    /// A command that takes the place of one that stands there.
-    pub(crate) fn new(offset: u64, arguments: &[&[u8]]) -> Self {
-        let (mut raw, mut args) = (BytesMut::new(), Vec::with_capacity(arguments.len()));
-        resp::arguments(&mut raw, arguments.len() as u64);
-        for argument in arguments {
-            resp::argument(&mut raw, argument);
-            let end = raw.len() - 2;
-            args.push(end - argument.len()..end);
-        }
-        Self { offset, raw: raw.freeze(), args }
-    }
-
-    /// How many arguments it has, its name counted; at least 1.
-    pub(crate) fn len(&self) -> usize {
-        self.args.len()
-    }
-
-    /// An argument; empty where it has none there.
-    pub(crate) fn arg(&self, place: usize) -> &[u8] {
-        self.args.get(place).map_or(&[], |range| &self.raw[range.clone()])
-    }
-
-    /// All arguments, its name first.
-    pub(crate) fn args(&self) -> impl Iterator<Item = &[u8]> {
-        self.args.iter().map(|range| &self.raw[range.clone()])
-    }
-
-    /// An argument that may be kept.
-    pub(crate) fn bytes(&self, place: usize) -> Bytes {
-        self.args.get(place).map_or_else(Bytes::new, |range| self.raw.slice(range.clone()))
-    }
-}
-
-/// The beginning of a long command; [`Parser::argument`] goes on with it.
-#[derive(Debug, Clone)]
-pub(crate) struct Large {
-    /// Where in the stream it begins.
-    pub(crate) offset: u64,
-    /// How many arguments it has, its name counted.
-    pub(crate) count: u64,
-    /// Its name and its first argument. Nothing else was read, however much of it has come already.
-    pub(crate) args: [Bytes; 2],
-    /// What becomes of the expiry that stands behind the value of a `SET`.
-    pub(crate) lifetimes: Lifetimes,
-}
 
 /// What comes next in the stream.
 #[derive(Debug)]
@@ -100,20 +44,18 @@ pub(crate) struct Parser {
     /// As [`WHOLE`].
     whole: usize,
     /// Begins where the current command does.
-    buffer: BytesMut,
+    pub(super) buffer: BytesMut,
     /// Where in the stream the buffer begins.
-    base: u64,
+    pub(super) base: u64,
     ended: bool,
-    hash: Box<Xxh3>,
+    pub(super) hash: Box<Xxh3>,
     /// The last command, not in the checksum yet.
     last: Bytes,
     count: Option<u64>,
     args: Vec<Range<usize>>,
     at: usize,
     /// Arguments of a long command that are still to come.
-    left: u64,
-    /// One that comes before these.
-    ahead: Option<Bytes>,
+    pub(super) left: u64,
 }
 
 impl Parser {
@@ -131,7 +73,6 @@ impl Parser {
             args: Vec::new(),
             at: 0,
             left: 0,
-            ahead: None,
         }
     }
 
@@ -184,12 +125,12 @@ impl Parser {
         self.at = 0;
     }
 
-    fn take(&mut self, bytes: usize) -> Bytes {
+    pub(super) fn take(&mut self, bytes: usize) -> Bytes {
         self.base += bytes as u64;
         self.buffer.split_to(bytes).freeze()
     }
 
-    async fn fill(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn fill(&mut self) -> Result<bool, Failure> {
         if self.ended {
             return Ok(false);
         }
@@ -200,13 +141,13 @@ impl Parser {
         Ok(!self.ended)
     }
 
-    fn cut(&self) -> Failure {
+    pub(super) fn cut(&self) -> Failure {
         let at = self.base + self.buffer.len() as u64;
         Failure::corrupt(format!("the stream is cut off: it ends at byte {at}, in the middle of a command"))
             .with_help("take another copy of the dump; this one is not whole")
     }
 
-    fn wrong(&self, at: usize, what: impl std::fmt::Display) -> Failure {
+    pub(super) fn wrong(&self, at: usize, what: impl std::fmt::Display) -> Failure {
         Failure::corrupt(format!("at byte {} of the stream: {what}", self.base + at as u64))
             .with_help("this is no stream of RESP commands as `redis-dump` writes it, or it is damaged; is it still compressed or encrypted?")
     }
@@ -223,7 +164,7 @@ impl Parser {
             }
         };
         while (self.args.len() as u64) < count {
-            let most = (LONGEST_ARGUMENT + SLACK) as i64;
+            let most = LONGEST as i64;
             let Some((length, next)) = self.head(self.at, b'$', 0, most)? else { return Ok(None) };
             let end = next + length as usize;
             if self.buffer.len() < end + 2 {
@@ -239,7 +180,7 @@ impl Parser {
     }
 
     /// A head at a place of the buffer: its number, and where what follows begins.
-    fn head(&self, at: usize, mark: u8, least: i64, most: i64) -> Result<Option<(u64, usize)>, Failure> {
+    pub(super) fn head(&self, at: usize, mark: u8, least: i64, most: i64) -> Result<Option<(u64, usize)>, Failure> {
         let rest = &self.buffer[at..];
         let Some(first) = rest.first() else { return Ok(None) };
         let line = &rest[..rest.len().min(LONGEST_HEAD)];
@@ -277,134 +218,7 @@ impl Parser {
         self.hash.update(&raw);
         self.left = count.saturating_sub(2);
         self.begin();
-        Some(Large { offset, count, args: [raw.slice(name), raw.slice(first)], lifetimes: Lifetimes::Keep })
-    }
-
-    /// The length of a long command's next argument; `None` after the last one.
-    ///
-    /// # Errors
-    /// As [`Parser::next`].
-    pub(crate) async fn argument(&mut self) -> Result<Option<u64>, Failure> {
-        if let Some(argument) = &self.ahead {
-            return Ok(Some(argument.len() as u64));
-        }
-        if self.left == 0 {
-            return Ok(None);
-        }
-        loop {
-            if let Some((length, next)) = self.head(0, b'$', 0, (LONGEST_ARGUMENT + SLACK) as i64)? {
-                let head = self.take(next);
-                self.hash.update(&head);
-                self.left -= 1;
-                return Ok(Some(length));
-            }
-            if !self.fill().await? {
-                return Err(self.cut());
-            }
-        }
-    }
-
-    /// Some bytes of an argument, at least one unless none is left; takes them off `left`, and its line end too where it
-    /// becomes 0.
-    ///
-    /// # Errors
-    /// As [`Parser::next`].
-    pub(crate) async fn piece(&mut self, left: &mut u64) -> Result<Bytes, Failure> {
-        if let Some(argument) = self.ahead.take() {
-            *left = 0;
-            return Ok(argument);
-        }
-        if self.buffer.is_empty() && !self.fill().await? {
-            return Err(self.cut());
-        }
-        let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(self.buffer.len());
-        *left -= taken as u64;
-        let piece = self.take(taken);
-        self.hash.update(&piece);
-        if *left == 0 {
-            while self.buffer.len() < 2 {
-                if !self.fill().await? {
-                    return Err(self.cut());
-                }
-            }
-            if &self.buffer[..2] != b"\r\n" {
-                return Err(self.wrong(0, "an argument does not end where its length says"));
-            }
-            let end = self.take(2);
-            self.hash.update(&end);
-        }
-        Ok(piece)
-    }
-
-    /// How many arguments of a long command are still to come.
-    pub(crate) fn arguments_left(&self) -> u64 {
-        self.left
-    }
-
-    /// Puts an argument of a long command in front of those that are still to come.
-    pub(crate) fn give_back(&mut self, argument: Bytes) {
-        self.ahead = Some(argument);
-    }
-
-    /// The first byte of a long command's next argument, which is not taken; `None` where it is empty or there is none.
-    ///
-    /// # Errors
-    /// As [`Parser::next`].
-    pub(crate) async fn peek(&mut self) -> Result<Option<u8>, Failure> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        loop {
-            if let Some((length, at)) = self.head(0, b'$', 0, (LONGEST_ARGUMENT + SLACK) as i64)? {
-                match self.buffer.get(at) {
-                    _ if length == 0 => return Ok(None),
-                    Some(first) => return Ok(Some(*first)),
-                    None => {}
-                }
-            }
-            if !self.fill().await? {
-                return Err(self.cut());
-            }
-        }
-    }
-
-    /// Passes over what is left of a long command.
-    ///
-    /// # Errors
-    /// As [`Parser::next`].
-    pub(crate) async fn skip(&mut self) -> Result<(), Failure> {
-        while let Some(mut left) = self.argument().await? {
-            // An empty argument still has its line end.
-            loop {
-                self.piece(&mut left).await?;
-                if left == 0 {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A long command's next argument, whole, where it has at most so many bytes.
-    ///
-    /// # Errors
-    /// As [`Parser::next`]; also where it is longer, or there is none.
-    pub(crate) async fn short(&mut self, most: u64) -> Result<Bytes, Failure> {
-        let at = self.base;
-        let Some(mut left) = self.argument().await?.filter(|length| *length <= most) else {
-            return Err(Failure::corrupt(format!(
-                "at byte {at} of the stream: expected an argument of at most {most} bytes"
-            )));
-        };
-        let mut whole = BytesMut::new();
-        // An empty argument still has its line end.
-        loop {
-            let piece = self.piece(&mut left).await?;
-            whole.extend_from_slice(&piece);
-            if left == 0 {
-                return Ok(whole.freeze());
-            }
-        }
+        Some(Large { offset, count, args: [raw.slice(name), raw.slice(first)] })
     }
 }
 

@@ -6,14 +6,15 @@
 use aquifer_engine::failure::Failure;
 
 use crate::redis::stream::census::Census;
+use crate::redis::stream::command::Command;
 use crate::redis::stream::form::{HEAD, StreamHead, Trailer, VERSION};
-use crate::redis::stream::parser::{Command, Parser};
+use crate::redis::stream::parser::Parser;
 
 /// What is said behind the beginning of a head or trailer, if it is one.
 ///
 /// # Errors
 /// It is damaged, or of another version.
-pub(crate) fn said(command: &Command, begin: &str) -> Result<Option<String>, Failure> {
+pub(super) fn said(command: &Command, begin: &str) -> Result<Option<String>, Failure> {
     let Some(rest) = command.arg(1).strip_prefix(begin.as_bytes()).filter(|_| command.len() == 2) else {
         return Ok(None);
     };
@@ -39,7 +40,7 @@ fn damaged(offset: u64) -> Failure {
 ///
 /// # Errors
 /// It is damaged, or of another version.
-pub(crate) fn head(command: &Command) -> Result<Option<StreamHead>, Failure> {
+pub(super) fn head(command: &Command) -> Result<Option<StreamHead>, Failure> {
     if !command.arg(0).eq_ignore_ascii_case(b"ECHO") {
         return Ok(None);
     }
@@ -51,7 +52,7 @@ pub(crate) fn head(command: &Command) -> Result<Option<StreamHead>, Failure> {
 ///
 /// # Errors
 /// It is damaged, or promises something else.
-pub(crate) fn promised(json: &str, offset: u64, parser: &Parser, census: &Census) -> Result<Trailer, Failure> {
+pub(super) fn promised(json: &str, offset: u64, parser: &Parser, census: &Census) -> Result<Trailer, Failure> {
     let trailer: Trailer = serde_json::from_str(json).map_err(|_| damaged(offset))?;
     let checksum = format!("{:016x}", parser.checksum());
     let differs = |what: &str, promised: &str, found: &str| {

@@ -6,34 +6,24 @@
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
-use crate::redis::stream::wrong::refused;
 use crate::redis::write::load::{Before, Loader, OnConflict};
 use crate::redis::write::replies::{Pending, What};
 
 impl Loader {
-    /// Carries out a `FUNCTION` command.
-    pub(super) async fn function(&mut self, args: &[&[u8]], offset: u64) -> Result<(), Failure> {
+    /// Loads a library, or with `all` several that stand in one payload.
+    pub(super) async fn functions(&mut self, code: &[u8], all: bool, offset: u64) -> Result<(), Failure> {
         let replace = self.on_functions == OnConflict::Replace;
-        let word = args.get(1).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
-        let (args, all): (Vec<&[u8]>, _) = match (&word[..], &args[2..]) {
-            (b"LOAD", [code]) => (vec![code], false),
-            (b"LOAD", [option, code]) if option.eq_ignore_ascii_case(b"REPLACE") => (vec![code], false),
-            (b"RESTORE", [payload] | [payload, _]) => (vec![payload], true),
-            _ => return Err(refused(offset, b"FUNCTION")),
-        };
         self.close_key().await?;
         // Functions belong to no database: where databases are emptied one by one, none is emptied for them.
         if self.before == Before::FlushAll {
             self.empty().await?;
         }
-        let mut whole: Vec<&[u8]> = vec![b"FUNCTION", &word];
-        if all {
-            whole.extend(args);
-            whole.push(if replace { b"REPLACE" } else { b"APPEND" });
-        } else {
-            whole.extend(replace.then_some(&b"REPLACE"[..]));
-            whole.extend(args);
-        }
+        let whole: &[&[u8]] = match (all, replace) {
+            (true, true) => &[b"FUNCTION", b"RESTORE", code, b"REPLACE"],
+            (true, false) => &[b"FUNCTION", b"RESTORE", code, b"APPEND"],
+            (false, true) => &[b"FUNCTION", b"LOAD", b"REPLACE", code],
+            (false, false) => &[b"FUNCTION", b"LOAD", code],
+        };
         let Some(servers) = self.fleet.as_ref().map(|fleet| fleet.nodes.len()) else {
             return self.count(What::Functions { all, counts: true });
         };

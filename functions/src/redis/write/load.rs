@@ -14,20 +14,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::redis::keys::remembered::Remembered;
-use crate::redis::keys::tally::{Kind, PerType};
-use crate::redis::stream::census::part;
-use crate::redis::stream::parser::Command;
-use crate::redis::stream::wrong::{refuse_reserved, refused, wrong};
+use crate::redis::keys::tally::PerType;
+use crate::redis::stream::statement::{Act, Statement};
 use crate::redis::wire::expiry;
 use crate::redis::wire::facts;
 use crate::redis::wire::refusal;
 use crate::redis::wire::reply::Reply;
-use crate::redis::wire::resp::{self, show};
+use crate::redis::wire::resp::show;
 use crate::redis::write::fleet::Fleet;
 use crate::redis::write::old;
-use crate::redis::write::parts::{Group, counted};
+use crate::redis::write::parts::Group;
 use crate::redis::write::refused::Refusals;
-use crate::redis::write::replies::{Pending, What};
+use crate::redis::write::replies::Pending;
 use crate::redis::write::temporary::Temporary;
 
 /// What to do with a key that is already there.
@@ -89,7 +87,7 @@ pub(crate) struct Loader {
     pub(super) before: Before,
     /// Commands that a node of a cluster sent elsewhere, in their order.
     pub(super) redirected: VecDeque<Pending>,
-    database: u32,
+    pub(super) database: u32,
     pub(super) emptied: HashSet<u32>,
     pub(super) flushed: bool,
     pub(super) group: Option<Group>,
@@ -153,46 +151,25 @@ impl Loader {
         self.clock.0 + self.clock.1.elapsed().as_millis() as u64
     }
 
-    /// True where this moment, in milliseconds of Unix time, has passed on the server.
-    pub(super) fn has_passed(&self, at: u64) -> bool {
-        at <= self.now()
-    }
-
     /// Carries out one command of the stream.
     ///
     /// # Errors
-    /// The command is none that a dump may hold, the server refused one before it, or the connection is lost.
-    pub(crate) async fn command(&mut self, command: &Command) -> Result<(), Failure> {
-        let name = command.arg(0).to_ascii_uppercase();
-        match (&name[..], command.len()) {
-            (b"SELECT", 2) => self.select(command).await,
-            (b"SET", 3..) => self.set(command).await,
-            (b"RESTORE", 4..) => self.restore(command).await,
-            (b"DEL", 2) => self.begin_key(command.bytes(1), command.offset, true).await,
-            (b"PEXPIREAT" | b"EXPIREAT" | b"PEXPIRE" | b"EXPIRE", 3) => self.expire(command, &name).await,
-            (b"HPEXPIREAT" | b"HEXPIREAT" | b"HPEXPIRE" | b"HEXPIRE", 6..) => self.expire_fields(command).await,
-            (b"FUNCTION", 3..=4) => {
-                let args: Vec<&[u8]> = (0..command.len()).map(|place| command.arg(place)).collect();
-                self.function(&args, command.offset).await
-            }
-            (_, 3..) => match part(&name, command.arg(1)) {
-                Some((kind, place)) => {
-                    let key = command.bytes(place);
-                    match self.begin_part(key.clone(), kind, command.offset).await? {
-                        Some(target) => self.send_to(command, place, &target, key, counted(command, kind)).await,
-                        None => Ok(()),
-                    }
-                }
-                None => Err(refused(command.offset, &name)),
-            },
-            _ => Err(refused(command.offset, &name)),
+    /// The server refused a command before it, or the connection is lost.
+    pub(crate) async fn carry_out(&mut self, statement: Statement) -> Result<(), Failure> {
+        let Statement { offset, act } = statement;
+        match act {
+            Act::Select(index) => self.select(index).await,
+            Act::Set { key, value, expiry } => self.set(key, value, expiry, offset).await,
+            Act::Restore { key, payload, expiry, hint } => self.restore(key, payload, expiry, hint, offset).await,
+            Act::Begin { key } => self.begin_key(key, offset, true).await,
+            Act::Part(part) => self.part(part, offset).await,
+            Act::Expire { key, when } => self.expire(key, when, offset).await,
+            Act::ExpireFields { key, when, fields } => self.expire_fields(key, when, fields, offset).await,
+            Act::Functions { code, all } => self.functions(&code, all, offset).await,
         }
     }
 
-    async fn select(&mut self, command: &Command) -> Result<(), Failure> {
-        let Some(index) = resp::number(command.arg(1)).and_then(|index| u32::try_from(index).ok()) else {
-            return Err(wrong(command.offset, format_args!("{} is no database's number", show(command.arg(1)))));
-        };
+    async fn select(&mut self, index: u32) -> Result<(), Failure> {
         self.close_key().await?;
         self.settle().await?;
         self.done_with_temporary().await?;
@@ -281,142 +258,6 @@ impl Loader {
             node.connection.accepted(reply, &doing)?;
         }
         Ok(())
-    }
-
-    async fn set(&mut self, command: &Command) -> Result<(), Failure> {
-        let key = command.bytes(1);
-        let mut expiry = None;
-        let mut at = 3;
-        while at < command.len() {
-            let word = command.arg(at).to_ascii_uppercase();
-            let number = resp::number(command.arg(at + 1)).and_then(|number| u64::try_from(number).ok());
-            expiry = match (&word[..], number, expiry) {
-                (b"PXAT", Some(number), None) => Some(number),
-                (b"EXAT", Some(number), None) => Some(number.saturating_mul(1000)),
-                (b"PX", Some(number), None) => Some(self.now().saturating_add(number)),
-                (b"EX", Some(number), None) => Some(self.now().saturating_add(number.saturating_mul(1000))),
-                _ => return Err(wrong(command.offset, format_args!("`SET` with {}", show(command.arg(at))))),
-            };
-            at += 2;
-        }
-        let Some(what) = self.begin_value(&key, Kind::String, expiry, command.offset).await? else { return Ok(()) };
-        if let Some(at) = expiry.filter(|_| self.old) {
-            let replace = (self.on_conflict == OnConflict::Replace).then_some(&b"REPLACE"[..]);
-            let (at, payload) = (at.to_string(), old::payload(command.arg(2)));
-            let args = [&b"RESTORE"[..], &key, at.as_bytes(), &payload, b"ABSTTL"];
-            let count = 5 + u64::from(replace.is_some());
-            return self.send(count, args.into_iter().chain(replace), key.clone(), command.offset, what).await;
-        }
-        let nx = (self.on_conflict != OnConflict::Replace).then_some(&b"NX"[..]);
-        let count = command.len() as u64 + u64::from(nx.is_some());
-        self.send(count, command.args().chain(nx), key, command.offset, what).await
-    }
-
-    async fn restore(&mut self, command: &Command) -> Result<(), Failure> {
-        let (key, ttl, payload) = (command.bytes(1), command.arg(2), command.arg(3));
-        let Some(ttl) = resp::number(ttl).and_then(|ttl| u64::try_from(ttl).ok()) else {
-            return Err(wrong(command.offset, format_args!("{} is no expiry", show(ttl))));
-        };
-        let (mut absolute, mut rest) = (false, Vec::new());
-        let mut at = 4;
-        while at < command.len() {
-            match &command.arg(at).to_ascii_uppercase()[..] {
-                b"REPLACE" => {}
-                b"ABSTTL" => absolute = true,
-                word @ (b"IDLETIME" | b"FREQ") if at + 1 < command.len() => {
-                    rest.push(word.to_vec());
-                    at += 1;
-                    rest.push(command.arg(at).to_vec());
-                }
-                word => return Err(wrong(command.offset, format_args!("`RESTORE` with {}", show(word)))),
-            }
-            at += 1;
-        }
-        let kind = Kind::of_payload(payload.first().copied().unwrap_or(u8::MAX));
-        let expiry = (absolute && ttl > 0).then_some(ttl);
-        let Some(what) = self.begin_value(&key, kind, expiry, command.offset).await? else { return Ok(()) };
-        let replace = self.on_conflict == OnConflict::Replace;
-        let mut args: Vec<&[u8]> = (0..4).map(|place| command.arg(place)).collect();
-        args.extend(absolute.then_some(&b"ABSTTL"[..]));
-        args.extend(replace.then_some(&b"REPLACE"[..]));
-        args.extend(rest.iter().map(|arg| &arg[..]));
-        self.send(args.len() as u64, args.into_iter(), key, command.offset, what).await
-    }
-
-    /// Counts a whole key; `None` where its expiry has passed, so that there is nothing to write.
-    pub(super) async fn begin_value(
-        &mut self,
-        key: &Bytes,
-        kind: Kind,
-        expiry: Option<u64>,
-        offset: u64,
-    ) -> Result<Option<What>, Failure> {
-        refuse_reserved(key, offset)?;
-        // A `DEL` just before begins this very key, so it is not met twice.
-        let begun = self.group.as_ref().and_then(|group| group.begins(key));
-        self.close_key().await?;
-        self.first_write().await?;
-        self.spoiled = false;
-        if expiry.is_some_and(|at| self.has_passed(at)) {
-            self.done.expired += 1;
-            self.last = Some((key.clone(), true));
-            // The key does not exist any more where it came from, so `replace` must not leave an older one behind.
-            if self.on_conflict == OnConflict::Replace {
-                self.remove(key.clone(), key.clone(), offset).await?;
-            }
-            return Ok(None);
-        }
-        let repeated = begun.unwrap_or_else(|| self.remember(key));
-        self.last = Some((key.clone(), false));
-        Ok(Some(What::Value { kind, repeated, expired: false }))
-    }
-
-    /// A stream without any `SELECT` writes into database 0.
-    pub(super) async fn first_write(&mut self) -> Result<(), Failure> {
-        if self.before == Before::Keep { Ok(()) } else { self.empty().await }
-    }
-
-    /// Remembers a key; true where the stream had it before. With `replace` it does not matter.
-    pub(super) fn remember(&mut self, key: &[u8]) -> bool {
-        if self.on_conflict == OnConflict::Replace {
-            return false;
-        }
-        self.remembered.again(key, self.database)
-    }
-
-    /// Removes what stands under a name, on behalf of a key.
-    pub(super) async fn remove(&mut self, name: Bytes, key: Bytes, offset: u64) -> Result<(), Failure> {
-        // `DEL` of a big value would keep the server from answering others.
-        let args = [&b"UNLINK"[..], &name];
-        self.send(2, args.into_iter(), key, offset, What::Plain).await
-    }
-
-    /// Sends a command of so many arguments to the server that has the key.
-    pub(super) async fn send<'a>(
-        &mut self,
-        count: u64,
-        args: impl Iterator<Item = &'a [u8]>,
-        key: Bytes,
-        offset: u64,
-        what: What,
-    ) -> Result<(), Failure> {
-        let Some(fleet) = &mut self.fleet else { return self.count(what) };
-        let at = fleet.route(&key);
-        let (size, again) = fleet.write(at, count, args);
-        self.sent(at, Pending { key, offset, size, again, what }).await
-    }
-
-    /// Sends a command with another key at this place.
-    pub(super) async fn send_to(
-        &mut self,
-        command: &Command,
-        place: usize,
-        target: &[u8],
-        key: Bytes,
-        what: What,
-    ) -> Result<(), Failure> {
-        let args = command.args().enumerate().map(|(at, arg)| if at == place { target } else { arg });
-        self.send(command.len() as u64, args, key, command.offset, what).await
     }
 }
 

@@ -10,12 +10,12 @@ use aquifer_engine::failure::Failure;
 use bytes::Bytes;
 
 use crate::redis::keys::tally::Kind;
-use crate::redis::stream::parser::Command;
+use crate::redis::stream::statement::Part;
 use crate::redis::stream::wrong::refuse_reserved;
 use crate::redis::stream::wrong::wrong;
 use crate::redis::wire::refusal;
 use crate::redis::wire::reply::Reply;
-use crate::redis::wire::resp::{self, show};
+use crate::redis::wire::resp::show;
 use crate::redis::write::load::{Loader, OnConflict, at};
 use crate::redis::write::replies::What;
 
@@ -30,14 +30,14 @@ pub(super) struct Group {
     own: bool,
     /// Where its parts go, once there is one; the key itself where the stream adds to what is there.
     pub(super) target: Option<Bytes>,
-    skipping: bool,
+    pub(super) skipping: bool,
     repeated: bool,
     /// It has an expiry.
-    timed: bool,
+    pub(super) timed: bool,
     /// Its expiry has passed.
-    expired: bool,
+    pub(super) expired: bool,
     /// How often fields of it were given an expiry.
-    timed_fields: u64,
+    pub(super) timed_fields: u64,
     /// Whether it is there could not be asked.
     refused: bool,
 }
@@ -58,6 +58,13 @@ enum Outcome {
 }
 
 impl Loader {
+    /// Adds to the value of a key.
+    pub(super) async fn part(&mut self, part: Part, offset: u64) -> Result<(), Failure> {
+        let Some(target) = self.begin_part(part.key.clone(), part.kind, offset).await? else { return Ok(()) };
+        let what = What::Part { kind: part.kind, elements: part.elements() };
+        self.send(part.len() as u64, part.args(&target), part.key.clone(), offset, what).await
+    }
+
     /// Begins a key that is written by several commands: `own` where the stream says so by a `DEL`.
     pub(super) async fn begin_key(&mut self, key: Bytes, offset: u64, own: bool) -> Result<(), Failure> {
         if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
@@ -236,83 +243,10 @@ impl Loader {
             reply => Err(fleet.unexpected(&group.key, "a question for a length", &reply)),
         }
     }
-
-    /// Sets the expiry of the key that was written just before.
-    ///
-    /// # Errors
-    /// It is the expiry of another key, or the server refused a command before it.
-    pub(super) async fn expire(&mut self, command: &Command, name: &[u8]) -> Result<(), Failure> {
-        let key = command.bytes(1);
-        let Some(number) = resp::number(command.arg(2)).and_then(|number| u64::try_from(number).ok()) else {
-            return Err(wrong(command.offset, format_args!("{} is no expiry", show(command.arg(2)))));
-        };
-        let passed = match name {
-            b"PEXPIREAT" => self.has_passed(number),
-            b"EXPIREAT" => self.has_passed(number.saturating_mul(1000)),
-            _ => number == 0,
-        };
-        if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
-            group.timed = true;
-            group.expired |= passed;
-        }
-        let Some(target) = self.written_before(&key, command.offset).await? else { return Ok(()) };
-        self.send_to(command, 1, &target, key, What::Plain).await
-    }
-
-    /// Sets expiries of fields of the hash that was written just before.
-    ///
-    /// # Errors
-    /// As [`Loader::expire`].
-    pub(super) async fn expire_fields(&mut self, command: &Command) -> Result<(), Failure> {
-        let (key, fields) = (command.bytes(1), command.len() as i64 - 5);
-        let sound = command.arg(3).eq_ignore_ascii_case(b"FIELDS")
-            && resp::number(command.arg(4)) == Some(fields)
-            && resp::number(command.arg(2)).is_some_and(|number| number >= 0);
-        if !sound || fields < 1 {
-            return Err(wrong(command.offset, format_args!("{} is no list of fields", show(command.arg(3)))));
-        }
-        if let Some(group) = self.group.as_mut().filter(|group| group.key == key) {
-            group.timed_fields += fields.unsigned_abs();
-        }
-        let Some(target) = self.written_before(&key, command.offset).await? else { return Ok(()) };
-        self.send_to(command, 1, &target, key, What::Fields).await
-    }
-
-    /// Under which name the key stands that was written just before; nothing where it was left as it was.
-    async fn written_before(&mut self, key: &Bytes, offset: u64) -> Result<Option<Bytes>, Failure> {
-        if let Some(group) = self.group.as_ref().filter(|group| group.key == *key) {
-            return Ok((!group.skipping).then(|| group.target.clone().unwrap_or_else(|| key.clone())));
-        }
-        // Whether the key before was left as it was is known once everything is answered.
-        self.settle().await?;
-        match &self.last {
-            Some((last, skipped)) if last == key => Ok((!skipped).then(|| key.clone())),
-            _ if self.on_conflict == OnConflict::Replace => Ok(Some(key.clone())),
-            _ => Err(wrong(
-                offset,
-                format_args!("an expiry for the key {}, which was not written just before", show(key)),
-            )
-            .with_help("such a stream can only be restored with `onConflict: replace`")),
-        }
-    }
 }
 
 /// Somebody else changed what was being built.
 fn interfered(writing: &str, what: impl std::fmt::Display) -> Failure {
     Failure::rejected(format!("{writing}: {what}"))
         .with_help("did the server evict it (`maxmemory-policy`), or was it deleted by somebody?")
-}
-
-/// What the answer to a part will mean.
-pub(super) fn counted(command: &Command, kind: Kind) -> What {
-    // With an option such as `CH` the answer to `ZADD` counts something else, and `MAXLEN` takes entries away again.
-    let plain = command.arg(2).first().is_some_and(|byte| !byte.is_ascii_alphabetic());
-    let elements = match kind {
-        Kind::Stream if command.arg(0).eq_ignore_ascii_case(b"XADD") => Some(1).filter(|_| plain),
-        Kind::Stream => Some(0),
-        Kind::SortedSet => Some(command.len() as u64 - 2).filter(|_| plain),
-        Kind::String => Some(command.arg(2).len() as u64),
-        _ => Some(command.len() as u64 - 2),
-    };
-    What::Part { kind, elements }
 }

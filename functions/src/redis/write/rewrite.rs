@@ -14,16 +14,14 @@ use crate::redis::keys::lifetimes::Lifetimes;
 use crate::redis::keys::rename::{Names, Renames, Used};
 use crate::redis::keys::reserved;
 use crate::redis::keys::tally::{Kind, PerType};
-use crate::redis::stream::census::{Census, Role};
-use crate::redis::stream::parser::{Command, Next, Parser};
-use crate::redis::stream::wrong::refuse_reserved;
-use crate::redis::stream::wrong::wrong;
+use crate::redis::stream::long::{Long, LongAct};
+use crate::redis::stream::parser::Parser;
+use crate::redis::stream::statement::{Act, Part, Statement};
+use crate::redis::stream::wrong::{refuse_reserved, wrong};
 use crate::redis::wire::resp::show;
 use crate::redis::write::load::OnConflict;
 
-mod expiries;
 mod fields;
-mod long;
 
 /// What is to be done with a stream.
 #[derive(Debug, Default)]
@@ -52,8 +50,8 @@ struct Open {
     kind: Option<Kind>,
     /// Decided for this type; undecided until the first part where types count.
     fate: Option<(Option<Kind>, Fate)>,
-    /// The `DEL` that waits for the decision.
-    held: Option<Command>,
+    /// Where the `DEL` stands that waits for the decision.
+    held: Option<u64>,
     /// Some of it was passed on.
     passed: bool,
 }
@@ -61,20 +59,25 @@ struct Open {
 /// What is to be carried out.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
-    /// Commands that come first.
-    pub(crate) before: Vec<Command>,
-    pub(crate) next: Option<Next>,
+    pub(crate) statements: Vec<Statement>,
+    /// Comes last; the parser has the rest of it.
+    pub(crate) long: Option<Long>,
     /// The name and type of a key that begins with it.
     pub(crate) begins: Option<(Bytes, Kind)>,
+}
+
+impl Passed {
+    fn one(statement: Statement) -> Self {
+        Self { statements: vec![statement], ..Self::default() }
+    }
 }
 
 /// The stage.
 #[derive(Debug)]
 pub(crate) struct Rewriter {
     changes: Changes,
-    /// Nothing is changed, only counted.
+    /// Nothing is changed.
     idle: bool,
-    pub(crate) census: Census,
     /// Keys that were left out, by type.
     pub(crate) left_out: PerType,
     /// Functions that were left out.
@@ -100,7 +103,6 @@ impl Rewriter {
         Self {
             changes,
             idle,
-            census: Census::default(),
             left_out: PerType::default(),
             functions_left_out: 0,
             renamed: 0,
@@ -122,33 +124,70 @@ impl Rewriter {
         Ok(databases.iter().filter(|index| rules.takes(**index)).map(|index| rules.place(*index)).collect())
     }
 
-    /// Takes what comes next.
+    /// Takes a command; `begins`: a key begins with it.
     ///
     /// # Errors
     /// Two keys get one name, or the stream holds something that cannot be changed as told.
-    pub(crate) async fn take(&mut self, next: Next, parser: &mut Parser) -> Result<Passed, Failure> {
-        match next {
-            Next::Command(command) => {
-                let role = Role::of(&command);
-                let hash = !self.changes.lifetimes.keeps()
-                    && matches!(role, Role::Value(_))
-                    && fields::has_some(command.arg(3).first().copied())
-                    && command.arg(0).eq_ignore_ascii_case(b"RESTORE");
-                let mut passed = self.command(command, role)?;
-                if hash && let Some(Next::Command(restore)) = &passed.next {
-                    passed.before.extend(fields::plain(self.changes.lifetimes, restore).await?);
-                    passed.next = None;
-                }
-                Ok(passed)
-            }
-            Next::Large(large) => self.large(large, parser).await,
-            Next::End => Ok(Passed::default()),
+    pub(crate) async fn take(&mut self, statement: Statement, begins: bool) -> Result<Passed, Failure> {
+        if self.idle {
+            let begins = match &statement.act {
+                Act::Part(Part { key, kind, .. }) if begins => Some((key.clone(), *kind)),
+                act => act.key().cloned().zip(act.value()),
+            };
+            return Ok(Passed { begins, ..Passed::one(statement) });
         }
+        let mut passed = self.change(statement)?;
+        let taken_apart = match passed.statements.last() {
+            Some(last) if !self.changes.lifetimes.keeps() => fields::plain(self.changes.lifetimes, last).await?,
+            _ => None,
+        };
+        if let Some(plain) = taken_apart {
+            passed.statements.pop();
+            passed.statements.extend(plain);
+        }
+        Ok(passed)
+    }
+
+    /// Takes a long command; the rest of one that is left out is passed over here.
+    ///
+    /// # Errors
+    /// As [`Rewriter::take`]; also where the stream is cut off.
+    pub(crate) async fn take_long(
+        &mut self,
+        mut long: Long,
+        begins: bool,
+        parser: &mut Parser,
+    ) -> Result<Passed, Failure> {
+        long.lifetimes = self.changes.lifetimes;
+        if self.idle {
+            let begins = match &long.act {
+                LongAct::Part { kind, .. } => begins.then(|| (long.key.clone(), *kind)),
+                act => act.value().map(|kind| (long.key.clone(), kind)),
+            };
+            return Ok(Passed { begins, long: Some(long), ..Passed::default() });
+        }
+        let (statements, name, begins) = if let LongAct::Part { kind, .. } = long.act {
+            let (before, name, began) = self.part(&long.key, kind, long.offset)?;
+            let begins = name.clone().filter(|_| began).map(|name| (name, kind));
+            (before, name, begins)
+        } else {
+            let (before, begins) = self.value(&long.key, long.act.value(), long.offset)?;
+            (before, begins.as_ref().map(|(name, _)| name.clone()), begins)
+        };
+        let Some(name) = name else {
+            parser.skip().await?;
+            return Ok(Passed::default());
+        };
+        if let LongAct::Restore { first, expiry, .. } = &mut long.act {
+            fields::refuse_long(self.changes.lifetimes, &long.key, *first, long.offset)?;
+            *expiry = expiry.and_then(|expiry| self.changes.lifetimes.moment(expiry));
+        }
+        long.key = name;
+        Ok(Passed { statements, begins, long: Some(long) })
     }
 
     /// Ends the stream, or what stands before its trailer.
     pub(crate) fn close(&mut self) {
-        self.census.close();
         let Some(Open { kind: Some(kind), fate: Some((_, fate)), .. }) = self.open.take() else { return };
         match fate.name {
             Some(name) => self.renamed += u64::from(name != fate.key),
@@ -156,48 +195,77 @@ impl Rewriter {
         }
     }
 
-    fn command(&mut self, command: Command, role: Role) -> Result<Passed, Failure> {
-        let place = if let Role::Part(_, place) = role { place } else { 1 };
-        let first = self.census.count(role, || command.bytes(place));
-        if self.idle {
-            let begins = match role {
-                Role::Value(kind) => Some((command.bytes(1), kind)),
-                Role::Part(kind, place) if first => Some((command.bytes(place), kind)),
-                _ => None,
-            };
-            return Ok(Passed { next: Some(Next::Command(command)), begins, ..Passed::default() });
-        }
-        match role {
-            Role::Select(index) => self.select(index, command.offset),
-            Role::Functions { .. } => {
+    /// What becomes of a command, the expiries inside of a payload excepted.
+    fn change(&mut self, statement: Statement) -> Result<Passed, Failure> {
+        let Statement { offset, act } = statement;
+        let lifetimes = self.changes.lifetimes;
+        match act {
+            Act::Select(index) => self.select(index, offset),
+            Act::Functions { .. } => {
                 self.close();
                 self.functions_left_out += u64::from(self.changes.no_functions);
-                Ok(Passed { next: (!self.changes.no_functions).then_some(Next::Command(command)), ..Passed::default() })
+                let taken = !self.changes.no_functions;
+                Ok(if taken { Passed::one(Statement { offset, act }) } else { Passed::default() })
             }
-            Role::Value(kind) => {
-                self.close();
-                let fate = self.decide(&command.bytes(1), Some(kind), command.offset)?;
-                let name = fate.name.clone();
-                self.last = Some(fate);
-                let Some(name) = name else {
-                    self.left_out.add(kind);
-                    return Ok(Passed::default());
+            Act::Set { .. } | Act::Restore { .. } => {
+                let kind = act.value();
+                let key = act.key().cloned().unwrap_or_default();
+                let (mut statements, begins) = self.value(&key, kind, offset)?;
+                let Some((key, _)) = begins.clone() else { return Ok(Passed::default()) };
+                let act = match act {
+                    Act::Set { value, expiry, .. } => {
+                        Act::Set { key, value, expiry: expiry.and_then(|when| lifetimes.when(when)) }
+                    }
+                    Act::Restore { payload, expiry, hint, .. } => {
+                        Act::Restore { key, payload, expiry: expiry.and_then(|when| lifetimes.when(when)), hint }
+                    }
+                    act => act,
                 };
-                self.renamed += u64::from(command.arg(1) != &name[..]);
-                let next = Some(Next::Command(self.changes.lifetimes.value(&command, &name)));
-                Ok(Passed { before: self.at_home(command.offset)?, next, begins: Some((name, kind)) })
+                statements.push(Statement { offset, act });
+                Ok(Passed { statements, begins, long: None })
             }
-            Role::Begin => self.begin(command),
-            Role::Part(kind, place) => {
-                let (before, name, began) = self.part(&command.bytes(place), kind, command.offset)?;
+            Act::Begin { key } => self.begin(key, offset),
+            Act::Part(mut part) => {
+                let kind = part.kind;
+                let (mut statements, name, began) = self.part(&part.key, kind, offset)?;
                 let Some(name) = name else { return Ok(Passed::default()) };
                 let begins = began.then(|| (name.clone(), kind));
-                Ok(Passed { before, next: Some(Next::Command(with(&command, &[(place, &name)]))), begins })
+                part.key = name;
+                statements.push(Statement { offset, act: Act::Part(part) });
+                Ok(Passed { statements, begins, long: None })
             }
-            Role::Expire => self.expire(&command),
-            Role::FieldExpire => self.field_expire(&command),
-            // The next stage knows what to say about it.
-            Role::Other => Ok(Passed { next: Some(Next::Command(command)), ..Passed::default() }),
+            Act::Expire { key, when } => {
+                let name = self.name_of(&key, offset)?;
+                let act = name.zip(lifetimes.when(when)).map(|(key, when)| Act::Expire { key, when });
+                Ok(act.map_or_else(Passed::default, |act| Passed::one(Statement { offset, act })))
+            }
+            Act::ExpireFields { key, when, fields } => {
+                let name = self.name_of(&key, offset)?;
+                let act = name.zip(lifetimes.when(when)).map(|(key, when)| Act::ExpireFields { key, when, fields });
+                Ok(act.map_or_else(Passed::default, |act| Passed::one(Statement { offset, act })))
+            }
+        }
+    }
+
+    /// Decides about a whole value: what comes before it, and its name and type where it is wanted.
+    fn value(
+        &mut self,
+        key: &Bytes,
+        kind: Option<Kind>,
+        offset: u64,
+    ) -> Result<(Vec<Statement>, Option<(Bytes, Kind)>), Failure> {
+        self.close();
+        let fate = self.decide(key, kind, offset)?;
+        self.last = Some(fate.clone());
+        match (fate.name, kind) {
+            (Some(name), Some(kind)) => {
+                self.renamed += u64::from(*key != name);
+                Ok((self.at_home(offset)?, Some((name, kind))))
+            }
+            (_, kind) => {
+                kind.into_iter().for_each(|kind| self.left_out.add(kind));
+                Ok((Vec::new(), None))
+            }
         }
     }
 
@@ -210,12 +278,11 @@ impl Rewriter {
         }
         let place = self.changes.databases.begin(index)?;
         self.selected = Some(place);
-        let select = Command::new(offset, &[b"SELECT", place.to_string().as_bytes()]);
-        Ok(Passed { next: Some(Next::Command(select)), ..Passed::default() })
+        Ok(Passed::one(Statement { offset, act: Act::Select(place) }))
     }
 
     /// What has to come before a key in a stream without any `SELECT`, where its database goes elsewhere.
-    fn at_home(&mut self, offset: u64) -> Result<Vec<Command>, Failure> {
+    fn at_home(&mut self, offset: u64) -> Result<Vec<Statement>, Failure> {
         if self.selected.is_some() {
             return Ok(Vec::new());
         }
@@ -224,7 +291,7 @@ impl Rewriter {
         if place == 0 {
             return Ok(Vec::new());
         }
-        Ok(vec![Command::new(offset, &[b"SELECT", place.to_string().as_bytes()])])
+        Ok(vec![Statement { offset, act: Act::Select(place) }])
     }
 
     /// Decides about a key, where its type is not known yet by its name alone.
@@ -269,35 +336,31 @@ impl Rewriter {
         }
     }
 
-    fn begin(&mut self, command: Command) -> Result<Passed, Failure> {
-        let key = command.bytes(1);
+    fn begin(&mut self, key: Bytes, offset: u64) -> Result<Passed, Failure> {
         if self.open.as_ref().is_none_or(|open| open.key != key) {
             self.close();
             self.open = Some(Open { key: key.clone(), kind: None, fate: None, held: None, passed: false });
         }
-        let known = if self.changes.filter.by_kind() { None } else { Some(self.decide(&key, None, command.offset)?) };
-        let mut passed = Passed::default();
-        let home = if known.as_ref().is_some_and(|fate| fate.name.is_some()) {
-            self.at_home(command.offset)?
-        } else {
-            Vec::new()
-        };
-        let Some(open) = &mut self.open else { return Ok(passed) };
+        let by_kind = self.changes.filter.by_kind();
+        let known = if by_kind { None } else { Some(self.decide(&key, None, offset)?) };
+        let wanted = known.as_ref().is_some_and(|fate| fate.name.is_some());
+        let mut statements = if wanted { self.at_home(offset)? } else { Vec::new() };
+        let Some(open) = &mut self.open else { return Ok(Passed::default()) };
         open.kind = None;
         open.held = None;
+        let begin = |name: &Bytes| Statement { offset, act: Act::Begin { key: name.clone() } };
         match (&open.fate, known) {
             // It was begun before, and what was written of it is to be taken back, whatever comes now.
             (Some((_, Fate { name: Some(name), .. })), _) if open.passed => {
-                passed.next = Some(Next::Command(with(&command, &[(1, name)])));
-                if self.changes.filter.by_kind() {
+                statements.push(begin(name));
+                if by_kind {
                     open.fate = None;
                 }
             }
             (_, Some(fate)) => {
                 if let Some(name) = &fate.name {
                     open.passed = true;
-                    passed.before = home;
-                    passed.next = Some(Next::Command(with(&command, &[(1, name)])));
+                    statements.push(begin(name));
                 }
                 self.last = Some(fate.clone());
                 open.fate = Some((None, fate));
@@ -305,14 +368,14 @@ impl Rewriter {
             (_, None) => {
                 self.last = None;
                 open.fate = None;
-                open.held = Some(command);
+                open.held = Some(offset);
             }
         }
-        Ok(passed)
+        Ok(Passed { statements, ..Passed::default() })
     }
 
     /// Goes on with a key: what comes before it, its name if it is wanted, and whether this is its first part.
-    fn part(&mut self, key: &Bytes, kind: Kind, offset: u64) -> Result<(Vec<Command>, Option<Bytes>, bool), Failure> {
+    fn part(&mut self, key: &Bytes, kind: Kind, offset: u64) -> Result<(Vec<Statement>, Option<Bytes>, bool), Failure> {
         if self.open.as_ref().is_none_or(|open| open.key != *key) {
             self.close();
             self.open = Some(Open { key: key.clone(), kind: None, fate: None, held: None, passed: false });
@@ -326,7 +389,7 @@ impl Rewriter {
         let first = open.kind.is_none();
         open.kind = Some(kind);
         if let (Some(name), Some(held)) = (&decided.name, open.held.take()) {
-            before.push(with(&held, &[(1, name)]));
+            before.push(Statement { offset: held, act: Act::Begin { key: name.clone() } });
         }
         open.passed |= decided.name.is_some();
         let known = self.changes.filter.by_kind().then_some(kind);
@@ -336,51 +399,19 @@ impl Rewriter {
     }
 
     /// The name under which a key is written that an expiry belongs to; `None` where it is left out.
-    fn name_of(&mut self, command: &Command) -> Result<Option<Bytes>, Failure> {
-        let key = command.bytes(1);
+    fn name_of(&mut self, key: &Bytes, offset: u64) -> Result<Option<Bytes>, Failure> {
         if let Some(fate) = self.last.as_ref().filter(|fate| fate.key == key) {
             return Ok(fate.name.clone());
         }
         if self.changes.filter.by_kind() {
-            return Err(wrong(
-                command.offset,
-                format_args!(
-                    "an expiry for the key {}, which was not written just before, so its type is not known",
-                    show(&key)
-                ),
-            )
-            .with_help("such a stream can only be restored without `filter.types`"));
+            let what = format_args!(
+                "an expiry for the key {}, which was not written just before, so its type is not known",
+                show(key)
+            );
+            return Err(wrong(offset, what).with_help("such a stream can only be restored without `filter.types`"));
         }
-        Ok(self.decide(&key, None, command.offset)?.name)
+        Ok(self.decide(key, None, offset)?.name)
     }
-
-    fn expire(&mut self, command: &Command) -> Result<Passed, Failure> {
-        let Some(name) = self.name_of(command)? else { return Ok(Passed::default()) };
-        Ok(Passed {
-            next: self.changes.lifetimes.expiry(command, &name, b"PEXPIREAT").map(Next::Command),
-            ..Passed::default()
-        })
-    }
-
-    fn field_expire(&mut self, command: &Command) -> Result<Passed, Failure> {
-        let Some(name) = self.name_of(command)? else { return Ok(Passed::default()) };
-        Ok(Passed {
-            next: self.changes.lifetimes.expiry(command, &name, b"HPEXPIREAT").map(Next::Command),
-            ..Passed::default()
-        })
-    }
-}
-
-/// A command with other arguments at these places.
-fn with(command: &Command, changes: &[(usize, &[u8])]) -> Command {
-    if changes.iter().all(|(place, argument)| command.arg(*place) == *argument) {
-        return command.clone();
-    }
-    let mut args: Vec<&[u8]> = (0..command.len()).map(|place| command.arg(place)).collect();
-    for (place, argument) in changes {
-        args[*place] = argument;
-    }
-    Command::new(command.offset, &args)
 }
 
 #[cfg(test)]

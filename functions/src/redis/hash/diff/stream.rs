@@ -108,7 +108,7 @@ impl<'a> Streamed<'a> {
                     self.libraries.insert(name, hash);
                 }
                 Item::Key(key, hashed) => {
-                    refuse_reserved(&key, contents.parser.offset())?;
+                    refuse_reserved(&key, contents.stream.parser.offset())?;
                     if !self.databases.takes(self.at.0) || !self.rules.filter.name(&key) {
                         continue;
                     }

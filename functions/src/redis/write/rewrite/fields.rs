@@ -9,8 +9,9 @@ use aquifer_engine::failure::Failure;
 
 use crate::rdb::payload;
 use crate::rdb::visit::{Role, Stream, Visitor};
-use crate::redis::keys::lifetimes::Lifetimes;
-use crate::redis::stream::parser::Command;
+use crate::redis::keys::lifetimes::{Lifetimes, When};
+use crate::redis::stream::command::Command;
+use crate::redis::stream::statement::{Act, Statement};
 use crate::redis::wire::resp::show;
 
 /// How much of a hash is held; a payload may be compressed.
@@ -83,35 +84,34 @@ pub(super) fn refuse_long(lifetimes: Lifetimes, key: &[u8], first: Option<u8>, o
     Err(too_big().during(format_args!("at byte {offset} of the stream: the key {}", show(key))))
 }
 
-/// The plain commands for a `RESTORE` of such a hash.
+/// The plain commands for a `RESTORE` of such a hash; `None` for anything else.
 ///
 /// # Errors
 /// Its payload is damaged, or it is too big.
-pub(super) async fn plain(lifetimes: Lifetimes, command: &Command) -> Result<Vec<Command>, Failure> {
-    let (key, offset) = (command.bytes(1), command.offset);
+pub(super) async fn plain(lifetimes: Lifetimes, statement: &Statement) -> Result<Option<Vec<Statement>>, Failure> {
+    let offset = statement.offset;
+    let Act::Restore { key, payload, expiry, .. } = &statement.act else { return Ok(None) };
+    if !has_some(payload.first().copied()) {
+        return Ok(None);
+    }
     let mut hash = Hash::default();
-    payload::tell(command.bytes(3), &mut hash)
+    payload::tell(payload.clone(), &mut hash)
         .await
-        .map_err(|failure| failure.during(format_args!("at byte {offset} of the stream: the key {}", show(&key))))?;
-    let mut out = vec![Command::new(offset, &[b"DEL", &key])];
+        .map_err(|failure| failure.during(format_args!("at byte {offset} of the stream: the key {}", show(key))))?;
+    let mut out = vec![Statement { offset, act: Act::Begin { key: key.clone() } }];
     for parts in hash.parts.chunks(MOST_ARGUMENTS) {
-        let mut args: Vec<&[u8]> = vec![b"HSET", &key];
+        let mut args: Vec<&[u8]> = vec![b"HSET", key];
         args.extend(parts.iter().map(|part| &part[..]));
-        out.push(Command::new(offset, &args));
+        out.push(Statement::read(Command::new(offset, &args))?);
     }
     for (at, places) in hash.timed {
         let Some(at) = lifetimes.moment(at) else { continue };
-        let at = at.to_string();
         for places in places.chunks(MOST_ARGUMENTS) {
-            let count = places.len().to_string();
-            let mut args: Vec<&[u8]> = vec![b"HPEXPIREAT", &key, at.as_bytes(), b"FIELDS", count.as_bytes()];
-            args.extend(places.iter().filter_map(|place| hash.parts.get(*place)).map(|part| &part[..]));
-            out.push(Command::new(offset, &args));
+            let fields = places.iter().filter_map(|place| hash.parts.get(*place)).map(|part| part.clone().into());
+            let act = Act::ExpireFields { key: key.clone(), when: When::At(at), fields: fields.collect() };
+            out.push(Statement { offset, act });
         }
     }
-    if command.arg(2) != b"0" {
-        let absolute = (4..command.len()).any(|at| command.arg(at).eq_ignore_ascii_case(b"ABSTTL"));
-        out.push(Command::new(offset, &[if absolute { b"PEXPIREAT" } else { b"PEXPIRE" }, &key, command.arg(2)]));
-    }
-    Ok(out)
+    out.extend(expiry.map(|when| Statement { offset, act: Act::Expire { key: key.clone(), when } }));
+    Ok(Some(out))
 }
