@@ -20,7 +20,7 @@ use crate::redis::wire::resp;
 
 mod streams;
 
-pub use streams::{contents, written};
+pub use streams::{agree, contents, written};
 
 /// Bytes in pieces of one size.
 struct Pieces(Bytes, usize);

@@ -20,7 +20,9 @@ use crate::redis::hash::streams::Counters;
 use crate::redis::stream::form::{Form, StreamHead};
 #[cfg(test)]
 use crate::redis::stream::parser::{Next, Parser};
+use crate::redis::stream::reader::StreamReader;
 use crate::redis::wire::resp;
+use crate::redis_restore;
 use crate::redis_verify::{ExpiryIn, Found};
 
 /// More than any input has, so that every command is whole.
@@ -126,6 +128,49 @@ pub fn contents(data: &[u8]) {
     let in_pieces = found(&stream, size, LITTLE, expiry, headed);
     if whole.is_ok() && in_pieces.is_ok() {
         assert_eq!(whole, in_pieces, "whole commands, and commands in pieces");
+    }
+}
+
+/// What a restore would write of a stream.
+fn restored(stream: &Bytes, whole: usize) -> Result<u64, String> {
+    let read = async {
+        let mut reader = StreamReader::new(finished(stream, ALL).await?, false);
+        reader.parser.keep_whole(whole);
+        redis_restore::without_server(reader).await
+    };
+    block_on(read).map(|done| done.written.total() + done.expired).map_err(|failure| failure.to_string())
+}
+
+/// What a restore refuses and `redis-verify` takes: names that only a restore has a use for, and a key that stands in two
+/// places, of which only the first counts.
+const REFUSED_BY_A_RESTORE: [&str; 2] =
+    ["has a name that is reserved for restores", "follow, apart from those that it began with"];
+
+/// What `redis-verify` refuses and a restore takes, for a server finds it out: what a value or a library of functions holds,
+/// and whether commands fit the key.
+const REFUSED_BY_VERIFY: [&str; 5] = [
+    "taking apart the value of the key",
+    "is of two types",
+    "which was not written just before",
+    "several libraries of functions in one payload",
+    "a library of functions that does not begin with its engine and name",
+];
+
+/// Verifies a stream, and restores it into no server: either both take it, or both refuse it, but for what is listed.
+pub fn agree(data: &[u8]) {
+    let Some((_, stream, _)) = stream(data) else { return };
+    for whole in [ALL, LITTLE] {
+        match (found(&stream, ALL, whole, ExpiryIn::Ignore, false), restored(&stream, whole)) {
+            (Ok(_), Err(refused)) => {
+                let known = REFUSED_BY_A_RESTORE.iter().any(|known| refused.contains(known));
+                assert!(known, "only a restore refuses it: {refused}");
+            }
+            (Err(refused), Ok(_)) => {
+                let known = REFUSED_BY_VERIFY.iter().any(|known| refused.contains(known));
+                assert!(known, "only `redis-verify` refuses it: {refused}");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -115,5 +115,6 @@ fn altered_streams_are_verified_without_panic_however_they_are_cut() {
         alter(&mut bytes, &mut random);
         bytes.insert(0, (random(128) as u8) << 1 | u8::from(words));
         contents(&bytes);
+        agree(&bytes);
     }
 }
