@@ -11,5 +11,7 @@ pub(crate) mod parts;
 pub(crate) mod refused;
 pub(crate) mod replies;
 pub(crate) mod rewrite;
+pub(crate) mod routes;
 pub(crate) mod temporary;
+pub(crate) mod together;
 pub(crate) mod values;

@@ -14,4 +14,5 @@ mod replication_fails;
 mod rig;
 mod round_trip;
 mod scan;
+mod together;
 mod verify;

@@ -32,7 +32,7 @@ impl Loader {
             let Some(fleet) = &mut self.fleet else { continue };
             let (size, again) = fleet.write(at, whole.len() as u64, whole.iter().copied());
             let what = What::Functions { all, counts: at == 0 };
-            self.sent(at, Pending { key: Bytes::new(), offset, size, again, what }).await?;
+            self.sent(at, Pending { key: Bytes::new(), offset, size, again, what, held: Vec::new() }).await?;
         }
         Ok(())
     }

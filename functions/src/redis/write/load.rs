@@ -27,6 +27,7 @@ use crate::redis::write::parts::Group;
 use crate::redis::write::refused::Refusals;
 use crate::redis::write::replies::Pending;
 use crate::redis::write::temporary::Temporary;
+use crate::redis::write::together::Together;
 
 /// What to do with a key that is already there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -92,6 +93,7 @@ pub(crate) struct Loader {
     pub(super) flushed: bool,
     pub(super) group: Option<Group>,
     pub(super) temporary: Temporary,
+    pub(super) together: Together,
     /// How many elements the key that is being built must have by the server's answers; `None` where that cannot be told.
     pub(super) built: Option<u64>,
     /// A part of the key that is being built was refused.
@@ -148,6 +150,7 @@ impl Loader {
             flushed: false,
             group: None,
             temporary: Temporary::new(),
+            together: Together::new(),
             built: None,
             spoiled: false,
             sending: None,

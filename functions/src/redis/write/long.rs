@@ -175,7 +175,8 @@ impl Loader {
             (at, asking) = fleet.locate(key).await?;
             if asking {
                 fleet.nodes[at].connection.push(&[b"ASKING"]);
-                let pending = Pending { key: key.clone(), offset, size: 0, again: None, what: What::Asking };
+                let pending =
+                    Pending { key: key.clone(), offset, size: 0, again: None, what: What::Asking, held: Vec::new() };
                 self.sent(at, pending).await?;
             }
         }
@@ -192,7 +193,8 @@ impl Loader {
 
     async fn sent_long(&mut self, long: &Long, what: What) -> Result<(), Failure> {
         let Some(at) = self.sending.take() else { return self.count(what) };
-        let pending = Pending { key: long.key.clone(), offset: long.offset, size: 0, again: None, what };
+        let pending =
+            Pending { key: long.key.clone(), offset: long.offset, size: 0, again: None, what, held: Vec::new() };
         self.sent(at, pending).await?;
         // A long command keeps the server busy for long enough; the next one waits for it.
         self.settle().await

@@ -12,7 +12,8 @@ use crate::redis::keys::tally::{Kind, PerType, thousands};
 use crate::redis::wire::refusal::accepted;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::resp::show;
-use crate::redis::write::fleet::{Fleet, redirect};
+use crate::redis::write::fleet::Fleet;
+use crate::redis::write::routes::redirect;
 
 /// Questions that are unanswered at most.
 const MOST_ASKED: usize = 1024;

@@ -14,8 +14,10 @@ use crate::redis::keys::tally::{Kind, thousands};
 use crate::redis::wire::refusal;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::resp::show;
-use crate::redis::write::fleet::{Fleet, Full, redirect};
+use crate::redis::write::fleet::{Fleet, Full};
 use crate::redis::write::load::{self, Loader, OnConflict, at};
+use crate::redis::write::routes::redirect;
+use crate::redis::write::together::Held;
 
 /// How long a restore that failed waits for the answers that are still to come.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -29,6 +31,8 @@ pub(super) struct Pending {
     /// The command, where it may have to be sent once more.
     pub(super) again: Option<Bytes>,
     pub(super) what: What,
+    /// The keys of [`What::Strings`].
+    pub(super) held: Vec<Held>,
 }
 
 /// What a reply will mean.
@@ -40,6 +44,8 @@ pub(super) enum What {
     Part { kind: Kind, elements: Option<u64> },
     /// A key with its whole value.
     Value { kind: Kind, repeated: bool, expired: bool },
+    /// Several strings.
+    Strings,
     /// Expiries of fields.
     Fields,
     /// Functions; those on the other masters of a cluster do not count.
@@ -52,7 +58,12 @@ impl Loader {
     /// Counts what was written, or would have been.
     pub(super) fn count(&mut self, what: What) -> Result<(), Failure> {
         match what {
-            What::Plain | What::Asking | What::Fields | What::Part { .. } | What::Functions { counts: false, .. } => {}
+            What::Plain
+            | What::Asking
+            | What::Strings
+            | What::Fields
+            | What::Part { .. }
+            | What::Functions { counts: false, .. } => {}
             What::Value { expired: true, .. } => self.done.expired += 1,
             What::Value { kind, .. } => self.done.written.add(kind),
             What::Functions { all: true, .. } => self.done.functions = true,
@@ -88,6 +99,7 @@ impl Loader {
     /// # Errors
     /// The server refused a command, or the connection is lost.
     pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
+        self.send_together().await?;
         let Some(fleet) = &mut self.fleet else { return Ok(()) };
         fleet.flush().await?;
         for at in 0..fleet.nodes.len() {
@@ -99,6 +111,9 @@ impl Loader {
     /// Reads answers of one server until at most so many are still to come.
     async fn settle_one(&mut self, at: usize, down_to: usize) -> Result<(), Failure> {
         self.read_answers(at, down_to).await?;
+        while self.send_singles() {
+            self.read_answers(at, down_to).await?;
+        }
         if self.redirected.is_empty() {
             return Ok(());
         }
@@ -153,6 +168,10 @@ impl Loader {
     /// What an answer means.
     fn account(&mut self, pending: Pending, reply: Reply) -> Result<(), Failure> {
         match (pending.what, reply) {
+            (What::Strings, reply) => {
+                self.answered_together(pending.held, &reply);
+                Ok(())
+            }
             (What::Plain, Reply::Error(error)) => self.refused(&pending, &error),
             (What::Plain, _) => Ok(()),
             (What::Part { kind: Kind::Stream, elements }, reply) if !matches!(reply, Reply::Error(_) | Reply::Nil) => {

@@ -27,6 +27,12 @@ impl Loader {
         let Some(what) = self.begin_value(&key, Kind::String, expiry, offset).await? else { return Ok(()) };
         let replace = self.on_conflict == OnConflict::Replace;
         let Some(expiry) = expiry else {
+            // A key that came before is met on its own: the first one stands.
+            if matches!(what, What::Value { repeated: true, .. }) {
+                self.settle().await?;
+            } else if self.goes_together(key.len() + value.len()) {
+                return self.set_together(key, value, offset).await;
+            }
             let args = [&b"SET"[..], &key, &value].into_iter().chain((!replace).then_some(&b"NX"[..]));
             return self.send(3 + u64::from(!replace), args, key.clone(), offset, what).await;
         };
@@ -149,6 +155,6 @@ impl Loader {
         let Some(fleet) = &mut self.fleet else { return self.count(what) };
         let at = fleet.route(&key);
         let (size, again) = fleet.write(at, count, args);
-        self.sent(at, Pending { key, offset, size, again, what }).await
+        self.sent(at, Pending { key, offset, size, again, what, held: Vec::new() }).await
     }
 }
