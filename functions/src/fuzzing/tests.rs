@@ -109,7 +109,8 @@ fn altered_streams_are_verified_without_panic_however_they_are_cut() {
     }
     assert!(streams.len() > 60, "{} streams", streams.len());
     let mut random = numbers();
-    for _ in 0..rounds() {
+    // Each is read five times and more.
+    for _ in 0..rounds() / 2 {
         let at = random(streams.len());
         let (mut bytes, words) = (streams[at].clone(), !streams[at].starts_with(b"*"));
         alter(&mut bytes, &mut random);
