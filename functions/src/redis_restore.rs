@@ -25,8 +25,6 @@ use crate::redis::topology::sentinel::Watch;
 use crate::redis::topology::servers::{self, Servers};
 use crate::redis::wire::target::{Target, with_server};
 use crate::redis::write::fleet::Fleet;
-#[cfg(any(test, feature = "fuzzing"))]
-use crate::redis::write::load::Done;
 use crate::redis::write::load::Loader;
 use crate::redis::write::look::Look;
 use crate::redis::write::refused::Refusals;
@@ -305,13 +303,11 @@ struct Restore {
     look: Option<Look>,
 }
 
-/// Restores a stream into no server, with all params as they are unless said. Gives what would have been done.
+/// Restores a stream into no server, with all params as they are unless said.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) async fn without_server(stream: StreamReader) -> Result<Done, Failure> {
+pub(crate) async fn without_server(stream: StreamReader) -> Result<(), Failure> {
     let (rewriter, loader) = (Rewriter::new(Changes::default()), Loader::without_server());
-    let mut restore = Restore { stream, rewriter, loader, look: None };
-    restore.read(|_| {}).await?;
-    Ok(restore.loader.done)
+    Restore { stream, rewriter, loader, look: None }.read(|_| {}).await
 }
 
 impl Restore {
