@@ -65,7 +65,7 @@ pub fn payload(data: &[u8]) {
     let mut payload = data.to_vec();
     payload.extend(checksum(CrcAlgorithm::Crc64Redis, data).to_le_bytes());
     if let Some(mut form) = form() {
-        drop(block_on(payload_to_logical(&mut form, b"key", Bytes::from(payload), None)));
+        drop(block_on(payload_to_logical(&mut form, b"key", Bytes::from(payload), None, false)));
     }
 }
 

@@ -39,6 +39,7 @@ mod objects;
 mod rdb;
 mod redis;
 mod restic;
+mod shared;
 pub mod units;
 
 /// Every built-in function, in the order of the documentation.

@@ -18,6 +18,7 @@ use crate::rdb::copy::{Copied, Options, copy};
 use crate::rdb::reader::{PassedOver, Rdb};
 use crate::redis::keys::tally::thousands;
 use crate::redis::stream::form::{Form, StreamHead, stream_type};
+use crate::shared::yes;
 
 pub use crate::rdb::copy::ValueForm;
 pub use crate::redis::keys::filter::{Keep, TypeName};
@@ -45,13 +46,9 @@ pub struct RdbReadParams {
     #[serde(default = "yes")]
     pub functions: bool,
     /// Whether to keep when keys were last used or how often, where the file says so and `RESTORE` can take it along; true
-    /// unless said. It differs from file to file, so that unchanged data is not the same bytes.
-    #[serde(default = "yes")]
-    pub hints: bool,
-}
-
-fn yes() -> bool {
-    true
+    /// unless said or `form` is `logical`. It differs from file to file, so that unchanged data is not the same bytes.
+    #[serde(default)]
+    pub hints: Option<bool>,
 }
 
 /// What it gives to later steps.
@@ -67,7 +64,7 @@ pub struct RdbReadOutputs {
     /// Keys that were written with an expiry, passed or not.
     pub expires: u64,
     /// Keys that the params leave out.
-    pub filtered: u64,
+    pub left_out: u64,
     /// Keys without elements, which a server drops when it loads them.
     pub empty: u64,
     /// Libraries of functions that were written.
@@ -75,7 +72,7 @@ pub struct RdbReadOutputs {
     /// What modules keep beside the keys: it is left out.
     pub module_data: u64,
     /// Pending entries of streams that plain commands cannot make again, because their entry was deleted.
-    pub pending_lost: u64,
+    pub lost_pending: u64,
     /// Bytes of the stream.
     pub bytes: u64,
     /// The version of the file's format.
@@ -100,6 +97,11 @@ impl Function for RdbRead {
         if params.databases.as_ref().is_some_and(Vec::is_empty) {
             return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
         }
+        if params.hints == Some(true) && params.form == ValueForm::Logical {
+            return Err(
+                ParamError::new("hints", "plain commands have no place for them").with_help("say `form: native`")
+            );
+        }
         params.filter.filter("filter").map(drop)
     }
 
@@ -110,7 +112,7 @@ impl Function for RdbRead {
             databases: params.databases,
             keep,
             no_functions: !params.functions,
-            no_hints: !params.hints,
+            no_hints: params.hints == Some(false),
         };
         let mut rdb = Rdb::begin(ports.stdin).await?;
         let head = StreamHead {
@@ -132,11 +134,11 @@ impl Function for RdbRead {
             per_type: copied.types,
             databases: copied.databases,
             expires: copied.expires,
-            filtered: copied.filtered,
+            left_out: copied.left_out,
             empty: copied.empty,
             functions: copied.functions,
             module_data: rdb.passed_over.module_aux + rdb.passed_over.key_meta,
-            pending_lost: copied.pending_lost,
+            lost_pending: copied.lost_pending,
             bytes,
             rdb_version: rdb.about.version,
             server_version: rdb.about.server,
@@ -152,10 +154,10 @@ pub(crate) fn say(copied: &Copied, passed_over: PassedOver, call: &Call) {
     if copied.empty > 0 {
         call.warn(format!("{} keys have no elements and are left out, as a server leaves them out", copied.empty));
     }
-    if copied.pending_lost > 0 {
+    if copied.lost_pending > 0 {
         call.warn(format!(
             "{} pending entries of streams cannot be made again by commands, because their entries were deleted",
-            copied.pending_lost
+            copied.lost_pending
         ));
     }
     if copied.pending_unknown > 0 {

@@ -1,7 +1,7 @@
 //! Compares two Redis servers, or a dump with a server, key by key: what proves a migration, and tells what is missing where
 //! a digest only differs.
 //!
-//! Takes two servers, or one and a stream. Gives what differs: counts, and some examples. Always holds: a key counts as different only after it
+//! Takes two servers or clusters, or one and a stream. Gives what differs: counts, and some examples. Always holds: a key counts as different only after it
 //! was looked at twice, since servers may be live; whatever their sizes, memory is bounded; in success nothing differs,
 //! unless `differences: report` says that this is for the reader to judge.
 
@@ -17,25 +17,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::redis::hash::contents::Contents;
-use crate::redis::hash::diff::servers::{Servers, Side};
+use crate::redis::hash::diff::servers::Servers;
+use crate::redis::hash::diff::side::Side;
 use crate::redis::hash::diff::stream::Streamed;
 use crate::redis::hash::diff::{Found, Rules};
 use crate::redis::hash::elements::Measure;
 use crate::redis::hash::streams::Counters;
 use crate::redis::keys::databases::Databases;
 use crate::redis::keys::tally::thousands;
-use crate::redis::read::libraries;
-use crate::redis::read::pace::{Impact, Pace};
+use crate::redis::read::shards::Reading;
 use crate::redis::stream::form::stream_type;
 use crate::redis::topology::servers;
-use crate::redis::wire::facts::{Clock, Facts};
 use crate::redis::wire::target::{Target, with_server};
+use crate::shared::yes;
 use crate::units::Period;
 
 pub use crate::redis::hash::diff::{Differences, Example};
 pub use crate::redis::keys::digest::ExpiryIn;
 pub use crate::redis::keys::filter::Keep;
 pub use crate::redis::keys::tally::PerType;
+pub use crate::redis::read::pace::Impact;
+pub use crate::redis::wire::target::{Role, SentinelLogin};
 pub use crate::redis::wire::tls::Tls;
 
 /// The most examples.
@@ -53,7 +55,16 @@ with_server! {
     pub struct Compared {
         /// The server: `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`; may have a user and
         /// a password in front of the host, and one database behind it (then only that is compared).
+        /// A node of a cluster stands for the whole cluster, and `redis+cluster://host:7000,host:7001` names several;
+        /// `redis+sentinel://host:26379,host:26379/NAME` asks sentinels (`rediss+…` with TLS).
         url,
+        /// Whether the `master` or a `replica` is read, of a cluster's shards too. Unless said, a single server is read whatever
+        /// it is; of a cluster's shards, and where sentinels are asked, a replica that has what its master has, else the master.
+        #[serde(default)]
+        pub role: Option<Role>,
+        /// How much others may notice of the reading: `gentle`, `normal` (unless said) or `full`.
+        #[serde(default)]
+        pub impact: Impact,
     }
 }
 
@@ -109,10 +120,6 @@ pub enum OnDifferences {
     Report,
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn twenty() -> usize {
     20
 }
@@ -154,6 +161,14 @@ impl Function for RedisDiff {
         Databases::new(params.databases.as_deref(), &params.database_map, false)?;
         if params.examples > MOST_EXAMPLES {
             return Err(ParamError::new("examples", format!("`{}` is more than {MOST_EXAMPLES}", params.examples)));
+        }
+        if params.tolerance.is_some() && params.expiry != ExpiryIn::Exact {
+            return Err(ParamError::new("tolerance", "only expiries that count exactly have one")
+                .with_help("leave it out, or say `expiry: exact`"));
+        }
+        if !params.require_trailer && params.left.is_some() {
+            return Err(ParamError::new("requireTrailer", "two servers are compared, and no stream is read")
+                .with_help("leave it out"));
         }
         match (left, right) {
             (None, Some(_)) => Err(ParamError::new(
@@ -221,36 +236,38 @@ impl RedisDiffParams {
 }
 
 /// Compares two servers.
-async fn servers(params: &RedisDiffParams, left: &Compared, call: &Call) -> Result<Found, Failure> {
-    let (left, right) = (left.server().checked()?, params.right.server().checked()?);
+async fn servers(params: &RedisDiffParams, from: &Compared, call: &Call) -> Result<Found, Failure> {
+    let (left, right) = (from.server().checked()?, params.right.server().checked()?);
     let in_urls = left.address.database.map(|index| (index, right.address.database.unwrap_or(index)));
-    let (left, right) = (side(&left, call).await?, side(&right, call).await?);
-    let exact = left.facts.clock == Clock::At && right.facts.clock == Clock::At;
-    let rules = params.rules(exact, !left.facts.at_least((7, 0)) || !right.facts.at_least((7, 0)))?;
+    let (left, right) = (side(&left, from, call).await?, side(&right, &params.right, call).await?);
+    let exact = left.is_exact() && right.is_exact();
+    let rules = params.rules(exact, !left.counts_entries() || !right.counts_entries())?;
     let databases = params.databases()?;
     let pairs = match in_urls {
         Some(pair) => BTreeSet::from([pair]),
-        None => pairs(&databases, params, &left.facts, &right.facts, call),
+        None => pairs(&databases, params, &left, &right, call),
     };
+    for (here, there) in &pairs {
+        left.may_have(*here)?;
+        right.may_have(*there)?;
+    }
     let mut servers = Servers::new(left, right, &rules, call);
     for (left, right) in pairs {
         servers.databases(left, right).await?;
     }
     let Servers { mut left, mut right, mut found, .. } = servers;
     if params.functions {
-        let here = libraries::functions_by_name(&mut left.connection, &left.facts).await?;
-        let there = libraries::functions_by_name(&mut right.connection, &right.facts).await?;
-        found.differences.different_functions = libraries(&here, &there);
+        found.differences.different_functions = libraries(&left.functions().await?, &right.functions().await?);
     }
-    left.facts.still(&mut left.connection).await?;
-    right.facts.still(&mut right.connection).await?;
+    left.still(call).await?;
+    right.still(call).await?;
     Ok(found)
 }
 
 /// Compares a stream with a server.
 async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Result<Found, Failure> {
-    let right = side(&params.right.server().checked()?, call).await?;
-    let rules = params.rules(right.facts.clock == Clock::At, !right.facts.at_least((7, 0)))?;
+    let right = side(&params.right.server().checked()?, &params.right, call).await?;
+    let rules = params.rules(right.is_exact(), !right.counts_entries())?;
     let measure = Measure { counters: rules.counters, expiry: rules.expiry };
     let mut contents = Contents::new(stdin, measure, params.require_trailer);
     contents.adapts = true;
@@ -262,10 +279,9 @@ async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Resul
         call.info(format!("{expired} keys of the stream have expired since, and are not looked for"));
     }
     if params.functions {
-        let there = libraries::functions_by_name(&mut right.connection, &right.facts).await?;
-        found.differences.different_functions = libraries(&here, &there);
+        found.differences.different_functions = libraries(&here, &right.functions().await?);
     }
-    right.facts.still(&mut right.connection).await?;
+    right.still(call).await?;
     Ok(found)
 }
 
@@ -280,32 +296,33 @@ fn at(side: &str, target: Result<Target, ParamError>) -> Result<Target, ParamErr
     target.map_err(|error| ParamError { path: format!("{side}.{}", error.path), ..error })
 }
 
-async fn side(target: &Target, call: &Call) -> Result<Side, Failure> {
-    let shown = target.shown();
-    let servers::Servers::One { mut connection, target, .. } = servers::to_read(target, None, call).await? else {
-        return Err(Failure::rejected(format!("`{}` is a node of a cluster", shown))
-            .with_help("clusters are not compared key by key; `redis-digest` covers a whole one, and is the same for the same keys in any shape"));
-    };
-    let facts = Facts::ask(&mut connection).await?;
-    let pace = Pace::new(Impact::Normal, &target, call);
-    Ok(Side { connection, facts, pace })
+async fn side(target: &Target, compared: &Compared, call: &Call) -> Result<Side, Failure> {
+    match servers::to_read(target, compared.role, call).await? {
+        servers::Servers::One { connection, target, .. } => {
+            Side::single(connection, &target, compared.impact, call).await
+        }
+        servers::Servers::Cluster(cluster) => {
+            let reading = Reading::begin(*cluster, compared.role, None, call).await?;
+            Side::cluster(reading, compared.impact, call).await
+        }
+    }
 }
 
 /// Which database is compared with which: those that are listed, or all that hold keys on either side.
 fn pairs(
     databases: &Databases,
     params: &RedisDiffParams,
-    left: &Facts,
-    right: &Facts,
+    left: &Side,
+    right: &Side,
     call: &Call,
 ) -> BTreeSet<(u32, u32)> {
     let pair = |index: u32| (index, databases.place(index));
     if let Some(listed) = &params.databases {
         return listed.iter().map(|index| pair(*index)).collect();
     }
-    let mut pairs: BTreeSet<_> = left.databases.iter().map(|database| pair(database.index)).collect();
+    let mut pairs: BTreeSet<_> = left.databases().into_iter().map(pair).collect();
     let mut alone = Vec::new();
-    for there in right.databases.iter().map(|database| database.index) {
+    for there in right.databases() {
         match databases.source(there) {
             Some(index) => {
                 pairs.insert(pair(index));

@@ -6,7 +6,7 @@
 //! written to meanwhile has no digest: what comes out then is that of no moment, and nothing says so.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::redis::hash::hashes::{self, Glance, Walk};
 use crate::redis::hash::streams::Counters;
 use crate::redis::keys::digest::{self, Sum};
+use crate::redis::keys::remembered::Remembered;
 use crate::redis::keys::tally::thousands;
 use crate::redis::read::libraries;
 use crate::redis::read::pace::Pace;
@@ -29,15 +30,13 @@ use crate::redis::wire::facts::Facts;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::target::with_server;
 use crate::redis_dump;
+use crate::shared::{NOTE_EVERY, yes};
 
 pub use crate::redis::keys::digest::ExpiryIn;
 pub use crate::redis::keys::tally::PerType;
 pub use crate::redis::read::pace::Impact;
 pub use crate::redis::wire::target::{Role, SentinelLogin};
 pub use crate::redis::wire::tls::Tls;
-
-/// How often progress is noted.
-const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// How often a database is read where a scan showed keys twice.
 const ATTEMPTS: u32 = 3;
@@ -71,10 +70,6 @@ with_server! {
         #[serde(default)]
         pub impact: Impact,
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What it gives to later steps.
@@ -159,9 +154,7 @@ async fn whole_cluster(
         if params.functions {
             let found = libraries::functions(&mut connection, &facts).await?;
             if *functions.get_or_insert(found) != found {
-                return Err(Failure::rejected("the masters of the cluster have different functions").with_help(
-                    "load the same libraries into all of them, or leave the functions out: `functions: false`",
-                ));
+                return Err(libraries::mixed());
             }
         }
         let pace = Pace::new(params.impact, &target, call);
@@ -216,8 +209,9 @@ impl<'a> Reading<'a> {
     /// Reads the database that is selected.
     async fn database(&mut self, index: u32) -> Result<(Sum, PerType), Failure> {
         for _ in 0..ATTEMPTS {
-            let (sum, types, found) = self.pass().await?;
-            // `SCAN` shows each key, and some of them twice where the server's table has shrunk meanwhile.
+            let (sum, types, found) = self.pass(index).await?;
+            let Some(found) = found else { return Ok((sum, types)) };
+            // Some of the keys that are not remembered may have been shown twice.
             match self.connection.ask(&[b"DBSIZE"]).await? {
                 Reply::Integer(size) if found > size.unsigned_abs() => {}
                 reply => {
@@ -230,11 +224,15 @@ impl<'a> Reading<'a> {
             .with_help("it is being changed while it is read; the digest is for servers that nobody writes to"))
     }
 
-    /// Reads a database once; gives how many keys it showed, too.
-    async fn pass(&mut self) -> Result<(Sum, PerType, u64), Failure> {
+    /// Reads a database once; gives how many keys it showed, too, where some of them may have been shown twice. `SCAN` shows each
+    /// key, and some of them twice where the server's table has shrunk meanwhile.
+    async fn pass(&mut self, index: u32) -> Result<(Sum, PerType, Option<u64>), Failure> {
         let (mut sum, mut types) = (Sum::default(), PerType::default());
-        let mut walk = Walk::new();
-        while let Some(keys) = walk.next(&mut self.connection, None, &mut self.pace).await? {
+        let (mut walk, mut seen, mut twice) = (Walk::new(), Remembered::default(), 0);
+        while let Some(mut keys) = walk.next(&mut self.connection, None, &mut self.pace).await? {
+            let shown = keys.len();
+            keys.retain(|key| !seen.again(key, index));
+            twice += (shown - keys.len()) as u64;
             let hashes = hashes::page(&mut self.connection, self.glance, &mut self.pace, &keys).await?;
             for (key, found) in keys.iter().zip(hashes) {
                 let Some(found) = found else { continue };
@@ -246,6 +244,6 @@ impl<'a> Reading<'a> {
                 self.call.note(format!("{} keys", thousands(self.before + types.total())));
             }
         }
-        Ok((sum, types, walk.shown))
+        Ok((sum, types, seen.is_full().then_some(walk.shown - twice)))
     }
 }

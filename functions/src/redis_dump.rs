@@ -19,8 +19,9 @@ use crate::rdb::copy::Options;
 use crate::redis::keys::tally::thousands;
 use crate::redis::read::libraries;
 use crate::redis::read::replicated::Arriving;
-use crate::redis::read::scan::{Dump, How, Written};
+use crate::redis::read::scan::{Dump, How};
 use crate::redis::read::shards::{self, Reading};
+use crate::redis::read::written::Written;
 use crate::redis::stream::form::{ClusterHead, Form, StreamHead, stream_type};
 use crate::redis::topology::cluster::Cluster;
 use crate::redis::topology::servers::{self, Servers};
@@ -29,6 +30,7 @@ use crate::redis::wire::connection::Connection;
 use crate::redis::wire::facts::Facts;
 use crate::redis::wire::role::Role;
 use crate::redis::wire::target::{Target, with_server};
+use crate::shared::yes;
 
 pub use crate::rdb::copy::ValueForm;
 pub use crate::redis::keys::filter::{Keep, TypeName};
@@ -78,7 +80,7 @@ with_server! {
         pub shard: Option<u32>,
         /// How much others may notice of a scan: `gentle`, `normal` (unless said) or `full`.
         #[serde(default)]
-        pub impact: Impact,
+        pub impact: Option<Impact>,
         /// How values are written: `native` (the fastest mix) unless said, or `logical` (plain commands only, for servers that are
         /// older than this one, or of another make).
         #[serde(default)]
@@ -106,10 +108,6 @@ pub enum SourceKind {
     Scan,
 }
 
-fn yes() -> bool {
-    true
-}
-
 /// What it gives to later steps.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -128,6 +126,9 @@ pub struct RedisDumpOutputs {
     pub left_out: u64,
     /// Pending entries of streams that no command can make again, because the entries themselves were deleted.
     pub lost_pending: u64,
+    /// Of a scan: big hashes, sets and sorted sets that were written to each time they were read, so that parts of several moments
+    /// may stand in them. What was there all the time is there.
+    pub unsteady: u64,
     /// Libraries of functions that were written.
     pub functions: u64,
     /// Bytes of the stream.
@@ -179,7 +180,7 @@ impl Function for RedisDump {
         if params.databases.as_ref().is_some_and(Vec::is_empty) {
             return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
         }
-        Ok(())
+        params.fits_source(&target.address.found)
     }
 
     async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
@@ -242,8 +243,9 @@ async fn replicated(
         databases: databases.into_iter().collect(),
         expires: copied.expires,
         vanished: 0,
-        left_out: copied.filtered,
-        lost_pending: copied.pending_lost,
+        left_out: copied.left_out,
+        lost_pending: copied.lost_pending,
+        unsteady: 0,
         functions: copied.functions,
         bytes: done.bytes,
         shards: None,
@@ -336,6 +338,7 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
         vanished: written.vanished,
         left_out: written.left_out,
         lost_pending: written.lost_pending,
+        unsteady: written.unsteady,
         functions: scanned.functions,
         bytes,
         shards: scanned.shards,
@@ -350,9 +353,27 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
 }
 
 impl RedisDumpParams {
+    /// Refuses what the way of reading that is asked for would pass over in silence.
+    fn fits_source(&self, found: &Found) -> Result<(), ParamError> {
+        let scans = self.source == SourceKind::Scan || self.shard.is_some() || *found == Found::Cluster;
+        let (param, message, help) = match self.source {
+            _ if scans && self.server_disk => (
+                "serverDisk",
+                "a scan sends nothing over the server's disk",
+                "leave it out, or let a single server be read by `source: replication`",
+            ),
+            SourceKind::Replication if scans => ("source", "a cluster is read by scan only", "leave `source` out"),
+            SourceKind::Replication if self.impact.is_some() => {
+                ("impact", "it is for a scan, and replication is asked for", "leave it out, or say `source: auto`")
+            }
+            _ => return Ok(()),
+        };
+        Err(ParamError::new(param, message).with_help(help))
+    }
+
     fn how(&self) -> Result<How, Failure> {
         let filter = self.filter.filter("filter")?;
-        Ok(How { impact: self.impact, filter, form: self.form, hints: self.hints })
+        Ok(How { impact: self.impact.unwrap_or_default(), filter, form: self.form, hints: self.hints })
     }
 }
 

@@ -6,7 +6,7 @@
 //! can only be recognised at its end, so what came before has been written by then, and the message says how much.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
@@ -29,6 +29,7 @@ use crate::redis::write::load::Loader;
 use crate::redis::write::look::Look;
 use crate::redis::write::refused::Refusals;
 use crate::redis::write::rewrite::{Changes, Passed, Rewriter};
+use crate::shared::{NOTE_EVERY, yes};
 
 pub use crate::redis::keys::filter::{Keep, TypeName};
 pub use crate::redis::keys::lifetimes::ExpiryRule;
@@ -37,9 +38,6 @@ pub use crate::redis::keys::tally::PerType;
 pub use crate::redis::wire::target::SentinelLogin;
 pub use crate::redis::wire::tls::Tls;
 pub use crate::redis::write::load::{Before, OnConflict};
-
-/// How often progress is noted.
-const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// `redis-restore`.
 #[derive(Debug, Clone, Copy)]
@@ -128,10 +126,6 @@ pub enum Errors {
     Collect,
 }
 
-fn yes() -> bool {
-    true
-}
-
 /// What it gives to later steps.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -184,6 +178,10 @@ impl Function for RedisRestore {
             .with_help("leave the database out of the url"));
         }
         params.changes()?;
+        if params.merge_databases && params.database_map.is_empty() {
+            return Err(ParamError::new("mergeDatabases", "without `databaseMap` no two databases go into one")
+                .with_help("leave it out, or say in `databaseMap` which go where"));
+        }
         match (params.before, params.confirm_flush) {
             (Before::Keep, true) => {
                 Err(ParamError::new("confirmFlush", "nothing is emptied unless `before` says so")

@@ -5,7 +5,7 @@
 //! apart; no value is held whole.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
@@ -21,12 +21,10 @@ use crate::redis::keys::digest::{self, Sum};
 use crate::redis::keys::remembered::{MOST_REMEMBERED, Remembered};
 use crate::redis::keys::tally::thousands;
 use crate::redis::stream::form::stream_type;
+use crate::shared::{NOTE_EVERY, yes};
 
 pub use crate::redis::keys::digest::ExpiryIn;
 pub use crate::redis::keys::tally::PerType;
-
-/// How often progress is noted.
-const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// `redis-verify`.
 #[derive(Debug, Clone, Copy)]
@@ -46,10 +44,6 @@ pub struct RedisVerifyParams {
     /// whole.
     #[serde(default = "yes")]
     pub require_trailer: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What it gives to later steps.

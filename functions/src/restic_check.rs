@@ -18,6 +18,7 @@ use crate::location::{Location, Purpose};
 use crate::restic::lock::{Kind, locked};
 use crate::restic::open::{Access, Repo};
 use crate::restic_push::ten_minutes;
+use crate::shared::yes;
 use crate::units::Period;
 
 /// How many findings are told; the rest is counted.
@@ -48,10 +49,6 @@ pub struct ResticCheckParams {
     /// How long to wait for an exclusive lock of somebody else (a prune, say).
     #[serde(default = "ten_minutes")]
     pub lock_timeout: Period,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What it gives to later steps.

@@ -21,6 +21,7 @@ use crate::restic::lock::{Kind, locked};
 use crate::restic::open::Access;
 use crate::restic::select::{self, Filter, SnapshotSummary};
 use crate::restic_push::ten_minutes;
+use crate::shared::yes;
 use crate::units::Period;
 
 /// `restic-pull`.
@@ -61,10 +62,6 @@ pub struct ResticPullParams {
 
 fn latest() -> String {
     "latest".to_owned()
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What it gives to later steps.

@@ -25,6 +25,7 @@ use crate::restic::index::Index;
 use crate::restic::lock::{Kind, hostname, locked};
 use crate::restic::open::Access;
 use crate::restic::snapshot::{Label, save};
+use crate::shared::yes;
 use crate::units::Period;
 
 /// `restic-push`.
@@ -66,10 +67,6 @@ pub struct ResticPushParams {
 
 fn stdin() -> String {
     "stdin".to_owned()
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// How long locks are waited for unless said.

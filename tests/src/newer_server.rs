@@ -16,17 +16,23 @@ pub fn expiry(field: usize) -> Option<u64> {
 
 /// Starts it; it ends with the test's process.
 pub fn start() -> String {
+    start_showing(1)
+}
+
+/// Starts one whose `SCAN` shows the key so often, as one does whose table shrinks; and that holds as many keys, all but one of which have
+/// expired, so that nobody is shown them.
+pub fn start_showing(times: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("redis://{}", listener.local_addr().expect("bound"));
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(client));
+            std::thread::spawn(move || serve(client, times));
         }
     });
     url
 }
 
-fn serve(client: TcpStream) -> Option<()> {
+fn serve(client: TcpStream, times: usize) -> Option<()> {
     let mut input = BufReader::new(client.try_clone().ok()?);
     let mut output = client;
     let mut queued: Option<Vec<Vec<String>>> = None;
@@ -38,7 +44,7 @@ fn serve(client: TcpStream) -> Option<()> {
                 "+OK\r\n".to_owned()
             }
             ("EXEC", Some(commands)) => {
-                let replies: String = commands.iter().map(|command| answer(command)).collect();
+                let replies: String = commands.iter().map(|command| answer(command, times)).collect();
                 let reply = format!("*{}\r\n{replies}", commands.len());
                 queued = None;
                 reply
@@ -47,7 +53,7 @@ fn serve(client: TcpStream) -> Option<()> {
                 commands.push(command);
                 "+QUEUED\r\n".to_owned()
             }
-            _ => answer(&command),
+            _ => answer(&command, times),
         };
         output.write_all(reply.as_bytes()).ok()?;
     }
@@ -85,10 +91,11 @@ fn field(name: &str) -> Option<usize> {
     name.strip_prefix('f')?.parse().ok().filter(|number| *number < FIELDS)
 }
 
-fn answer(command: &[String]) -> String {
+fn answer(command: &[String], times: usize) -> String {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     match &words[..] {
         ["CLIENT" | "SELECT", ..] => "+OK\r\n".to_owned(),
+        ["WATCH" | "UNWATCH", ..] => "+OK\r\n".to_owned(),
         ["PING"] => "+PONG\r\n".to_owned(),
         ["INFO", "server"] => bulk("redis_version:7.4.0\r\nredis_mode:standalone\r\nrun_id:1\r\n"),
         ["INFO", "keyspace"] => bulk("# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0,subexpiry=1\r\n"),
@@ -96,8 +103,8 @@ fn answer(command: &[String]) -> String {
         ["ROLE"] => format!("*3\r\n{}:0\r\n*0\r\n", bulk("master")),
         ["FUNCTION", "LIST", ..] => "*0\r\n".to_owned(),
         ["PEXPIRETIME", key] => if *key == "h" { ":-1\r\n" } else { ":-2\r\n" }.to_owned(),
-        ["SCAN", ..] => format!("*2\r\n{}{}", bulk("0"), array([bulk("h")].into_iter())),
-        ["DBSIZE"] => ":1\r\n".to_owned(),
+        ["SCAN", ..] => format!("*2\r\n{}{}", bulk("0"), array(vec![bulk("h"); times].into_iter())),
+        ["DBSIZE"] => format!(":{times}\r\n"),
         ["TYPE", "h"] => "+hash\r\n".to_owned(),
         ["MEMORY", "USAGE", "h"] => format!(":{}\r\n", 8 << 20),
         ["HLEN", "h"] => format!(":{FIELDS}\r\n"),

@@ -238,6 +238,6 @@ spec:
     let step = report.step("read").expect("it ran");
     assert!(step.bytes_in > 2 << 30, "{report:#?}");
     assert_eq!(step.outputs["keys"], 9, "{report:#?}");
-    assert_eq!(step.outputs["pendingLost"], 380_000);
+    assert_eq!(step.outputs["lostPending"], 380_000);
     assert!(grown < LIMIT, "grew by {grown} bytes");
 }

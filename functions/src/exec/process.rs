@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use aquifer_engine::failure::Failure;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getppid};
@@ -22,6 +23,9 @@ use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::oneshot;
 
 use super::{ExecParams, INHERITED};
+
+/// How many bytes the kernel may hold between us and the command's stdin: the most that it grants without privileges.
+const STDIN_PIPE: i32 = 1 << 20;
 
 /// A command that was started.
 pub(super) struct Spawned {
@@ -68,6 +72,8 @@ pub(super) async fn spawn(params: &ExecParams, with_stdin: bool) -> Result<Spawn
     let (mut sink, mut unread) = (None, None);
     if with_stdin {
         let (reader, writer) = io::pipe().map_err(failed)?;
+        // A courtesy: where the kernel does not grant it, the pipe has the usual 64 KiB, and each side waits for the other often.
+        _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(STDIN_PIPE));
         command.stdin(reader.try_clone().map_err(failed)?);
         sink = Some(pipe::Sender::from_owned_fd(OwnedFd::from(writer)).map_err(failed)?);
         unread = Some(reader);

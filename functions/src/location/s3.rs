@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::shared::yes;
 use aquifer_engine::function::ParamError;
 use aquifer_engine::secret::Secret;
 use opendal::Operator;
@@ -43,10 +44,6 @@ pub struct S3 {
     /// of each other.
     #[serde(default = "yes")]
     pub conditional: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl S3 {

@@ -7,10 +7,10 @@
 use aquifer_engine::failure::Failure;
 use bytes::BytesMut;
 
-use super::stream_commands::Claims;
 use super::visit::{Role, Stream, Visitor};
 use crate::redis::keys::tally::Kind;
 use crate::redis::stream::form::{Form, LONGEST_ARGUMENT};
+use crate::redis::stream::streams::StreamWriter;
 use crate::redis::wire::resp::{self, show};
 
 /// How long a part may be that has to be held.
@@ -63,7 +63,7 @@ pub(crate) struct Commands<'a> {
     /// Expiries of fields; they come behind the command that is being collected.
     expiries: BytesMut,
     expiries_count: u64,
-    pub(super) claims: Claims,
+    pub(crate) stream: StreamWriter,
     /// The elements that were written.
     pub(crate) elements: u64,
 }
@@ -87,7 +87,7 @@ impl<'a> Commands<'a> {
             held: BytesMut::new(),
             expiries: BytesMut::new(),
             expiries_count: 0,
-            claims: Claims::default(),
+            stream: StreamWriter::new(key),
             elements: 0,
         }
     }
@@ -98,7 +98,7 @@ impl<'a> Commands<'a> {
     /// Nobody reads any more.
     pub(crate) async fn end(&mut self) -> Result<bool, Failure> {
         self.flush().await?;
-        self.claim();
+        self.stream.claim(self.form);
         if let Some(at) = self.expires.filter(|_| self.begun && self.kind != Kind::String) {
             let mut text = BytesMut::new();
             resp::decimal(&mut text, at);

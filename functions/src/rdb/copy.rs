@@ -6,7 +6,7 @@
 //! server wrote it; nothing that was left out is left out without being counted.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
@@ -24,7 +24,9 @@ use crate::redis::keys::filter::KeyFilter;
 use crate::redis::keys::reserved;
 use crate::redis::keys::tally::{Kind, PerType, thousands};
 use crate::redis::stream::form::Form;
+use crate::redis::wire::facts::version;
 use crate::redis::wire::resp::{self, show};
+use crate::shared::NOTE_EVERY;
 
 /// Values of up to so many bytes in the RDB are passed on whole: a server loads one at one go.
 pub(crate) const WHOLE: usize = 1 << 20;
@@ -43,9 +45,6 @@ const STEP: usize = 64 << 10;
 
 /// So many databases may have keys.
 const MOST_DATABASES: usize = 1 << 16;
-
-/// How often progress is noted.
-const NOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// How values are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,13 +81,13 @@ pub(crate) struct Copied {
     pub(crate) expires: u64,
     pub(crate) functions: u64,
     /// Keys that were not wanted.
-    pub(crate) filtered: u64,
+    pub(crate) left_out: u64,
     /// Keys that a restore keeps for itself, and that are left out.
     pub(crate) reserved: u64,
     /// Keys without elements, which a server drops when it loads them.
     pub(crate) empty: u64,
     /// Pending entries of streams that cannot be made again.
-    pub(crate) pending_lost: u64,
+    pub(crate) lost_pending: u64,
     /// Pending entries of which nobody knows whether they can.
     pub(crate) pending_unknown: u64,
 }
@@ -148,7 +147,7 @@ async fn key<S: Source>(
     let here = options.databases.as_ref().is_none_or(|databases| databases.contains(&entry.database));
     let reserved = here && reserved::is_reserved(&rdb.key);
     if reserved || !here || !options.keep.kind(kind) || !options.keep.name(&rdb.key) {
-        *(if reserved { &mut copied.reserved } else { &mut copied.filtered }) += 1;
+        *(if reserved { &mut copied.reserved } else { &mut copied.left_out }) += 1;
         return rdb.values.tell(entry.layout, &mut rdb.input, &mut Nobody).await;
     }
     if last.selected != Some(entry.database) {
@@ -220,10 +219,11 @@ async fn parts<S: Source>(
     let timed =
         matches!(entry.layout, Layout::HashExpiring { .. } | Layout::HashListpackExpiring { .. } | Layout::HashValkey);
     let mut commands = Commands::new(form, &rdb.key, kind, timed, entry.expires);
+    commands.stream.no_consumers = rdb.about.server.as_ref().is_some_and(|server| version(server) < (6, 2));
     rdb.values.tell(entry.layout, &mut rdb.input, &mut commands).await?;
     let written = commands.end().await?;
-    copied.pending_lost += commands.claims.lost;
-    copied.pending_unknown += commands.claims.unknown;
+    copied.lost_pending += commands.stream.lost;
+    copied.pending_unknown += commands.stream.unknown;
     Ok(written)
 }
 

@@ -58,7 +58,7 @@ pub(crate) async fn tell(payload: Bytes, to: &mut impl Visitor) -> Result<Layout
 }
 
 /// Writes the plain commands that make the value of a payload under a key; false where it has no elements. Gives also how
-/// many pending entries of a stream cannot be made again.
+/// many pending entries of a stream cannot be made again. `no_consumers`: the server that was read is older than 6.2.
 ///
 /// # Errors
 /// The payload is damaged, or a module's, or nobody reads any more.
@@ -67,16 +67,18 @@ pub(crate) async fn payload_to_logical(
     key: &[u8],
     payload: Bytes,
     expires: Option<u64>,
+    no_consumers: bool,
 ) -> Result<(bool, u64), Failure> {
     let layout = layout(&payload)?;
     let timed =
         matches!(layout, Layout::HashExpiring { .. } | Layout::HashListpackExpiring { .. } | Layout::HashValkey);
     let mut commands = Commands::new(form, key, layout.kind(), timed, expires);
+    commands.stream.no_consumers = no_consumers;
     tell(payload, &mut commands)
         .await
         .map_err(|failure| failure.during(format_args!("taking apart the value of the key {}", show(key))))?;
     let written = commands.end().await?;
-    Ok((written, commands.claims.lost))
+    Ok((written, commands.stream.lost))
 }
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
 //! What has to be remembered of a stream until its consumers are told: which entries are there, and what a group has
 //! pending.
 //!
-//! Always holds: at most some 40 MiB are held, and rarely more than ten, whatever the stream has. Above that, nobody is told whether an entry that is
+//! Always holds: at most some 60 MiB are held, and rarely more than ten, whatever the stream has. Above that, nobody is told whether an entry that is
 //! pending is still there; and a group with more pending entries than [`MOST_PENDING`] is refused.
 
 use super::visit::Id;
 
-/// Nodes of a stream, and deleted entries in them, that are remembered at most.
+/// Runs of entries, and deleted entries in them, that are remembered at most.
 const MOST_PLACES: usize = 1 << 18;
+
+/// Bytes of the ids in runs that are remembered at most: of some three million entries.
+const MOST_IDS: usize = 8 << 20;
+
+/// Bytes of the names of consumers that are held at most.
+const MOST_NAMES: usize = 8 << 20;
 
 /// Entries that one group may have pending.
 pub(crate) const MOST_PENDING: u64 = 1 << 20;
@@ -15,10 +21,22 @@ pub(crate) const MOST_PENDING: u64 = 1 << 20;
 /// Entries in one block.
 const BLOCK: usize = 128;
 
-/// Which entries a stream has: the nodes from which none is missing but those that are marked as deleted.
+/// Entries of one node, or some of them.
+#[derive(Debug)]
+struct Run {
+    first: Id,
+    last: Id,
+    /// Where the ids behind the first one stand, as differences each to the one before; nothing where there was no room: then all
+    /// that lie between the first and the last count as there.
+    ids: Option<(usize, usize)>,
+    count: usize,
+}
+
+/// Which entries a stream has.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    nodes: Vec<(Id, Id)>,
+    runs: Vec<Run>,
+    ids: Vec<u8>,
     deleted: Vec<Id>,
     too_many: bool,
 }
@@ -26,26 +44,73 @@ pub(super) struct Present {
 impl Present {
     /// Another entry of a node; `first` where it begins one.
     pub(super) fn add(&mut self, id: Id, first: bool, deleted: bool) {
-        if self.nodes.len() + self.deleted.len() >= MOST_PLACES {
+        if self.runs.len() + self.deleted.len() >= MOST_PLACES {
             self.too_many = true;
             return;
         }
-        match self.nodes.last_mut() {
-            Some(node) if !first => node.1 = id,
-            _ => self.nodes.push((id, id)),
+        let from = self.ids.len();
+        let room = from < MOST_IDS;
+        match self.runs.last_mut() {
+            Some(run) if !first && (run.count < BLOCK || !room) => {
+                if let Some((_, end)) = run.ids.as_mut().filter(|_| room) {
+                    write(&mut self.ids, id.0.wrapping_sub(run.last.0));
+                    write(&mut self.ids, id.1.wrapping_sub(if id.0 == run.last.0 { run.last.1 } else { 0 }));
+                    *end = self.ids.len();
+                } else {
+                    run.ids = None;
+                }
+                (run.last, run.count) = (id, run.count + 1);
+            }
+            _ => self.runs.push(Run { first: id, last: id, ids: room.then_some((from, from)), count: 1 }),
         }
         if deleted {
             self.deleted.push(id);
         }
     }
 
-    /// Whether an entry that once was there still is; nothing where there were too many to remember.
+    /// Whether an entry is there; nothing where there were too many to remember.
     pub(super) fn has(&self, id: Id) -> Option<bool> {
         if self.too_many {
             return None;
         }
-        let node = self.nodes.partition_point(|node| node.0 <= id).checked_sub(1).and_then(|at| self.nodes.get(at));
-        Some(node.is_some_and(|node| id <= node.1) && self.deleted.binary_search(&id).is_err())
+        let run = self.runs.partition_point(|run| run.first <= id).checked_sub(1).and_then(|at| self.runs.get(at));
+        Some(run.is_some_and(|run| id <= run.last && self.stands(run, id)) && self.deleted.binary_search(&id).is_err())
+    }
+
+    /// Whether a run has an entry of this id, deleted or not. Somebody may have claimed one that never was (`FORCE`, before 7.0).
+    fn stands(&self, run: &Run, id: Id) -> bool {
+        let Some(mut rest) = run.ids.and_then(|(from, end)| self.ids.get(from..end)) else { return true };
+        let mut at = run.first;
+        while at < id {
+            let (Some(further), Some(second)) = (read(&mut rest), read(&mut rest)) else { return false };
+            at = (at.0.wrapping_add(further), second.wrapping_add(if further == 0 { at.1 } else { 0 }));
+        }
+        at == id
+    }
+}
+
+/// The names of a group's consumers that have something pending.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    names: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Consumers {
+    /// Another name; gives its number, or nothing where there is no more room.
+    pub(super) fn hold(&mut self, name: &[u8]) -> Option<u32> {
+        if self.names.len() + name.len() > MOST_NAMES {
+            return None;
+        }
+        self.names.extend_from_slice(name);
+        self.ends.push(self.names.len());
+        u32::try_from(self.ends.len() - 1).ok()
+    }
+
+    pub(super) fn name(&self, number: u32) -> Option<&[u8]> {
+        let at = number as usize;
+        let from = at.checked_sub(1).map_or(0, |before| self.ends.get(before).copied().unwrap_or(0));
+        self.names.get(from..*self.ends.get(at)?)
     }
 }
 
@@ -67,7 +132,12 @@ pub(super) struct Pending {
     /// The block that is being filled: its first entry, its last one, how many it has, and the differences.
     first: Option<(Delivered, Delivered, usize)>,
     rest: Vec<u8>,
+    /// Who has each of them, by its place; where nobody has been told, [`NOBODY`], or nothing yet.
+    owners: Vec<u32>,
 }
+
+/// Nobody has an entry pending.
+const NOBODY: u32 = u32::MAX;
 
 impl Pending {
     /// Another one; false where it does not come behind the one before.
@@ -94,30 +164,54 @@ impl Pending {
         true
     }
 
-    /// The one of this id.
-    pub(super) fn find(&self, id: Id) -> Option<Delivered> {
-        let (mut delivered, mut rest) = match &self.first {
-            Some((first, _, _)) if first.id <= id => (*first, &self.rest[..]),
-            _ => {
-                let at = self.blocks.partition_point(|block| block.0.id <= id).checked_sub(1)?;
-                self.blocks.get(at).map(|block| (block.0, &block.1[..]))?
-            }
+    /// The one of this id, and its place.
+    pub(super) fn find(&self, id: Id) -> Option<(usize, Delivered)> {
+        let block = match &self.first {
+            Some((first, _, _)) if first.id <= id => self.blocks.len(),
+            _ => self.blocks.partition_point(|block| block.0.id <= id).checked_sub(1)?,
         };
-        while delivered.id < id {
-            let further = read(&mut rest)?;
-            let second = read(&mut rest)?;
-            let time = read(&mut rest)?;
-            delivered = Delivered {
-                id: (
-                    delivered.id.0.wrapping_add(further),
-                    second.wrapping_add(if further == 0 { delivered.id.1 } else { 0 }),
-                ),
-                at: delivered.at.wrapping_add((time >> 1) as i64 ^ -((time & 1) as i64)),
-                times: read(&mut rest)?,
-            };
-        }
-        Some(delivered).filter(|delivered| delivered.id == id)
+        self.block(block).find(|(_, delivered)| delivered.id >= id).filter(|(_, delivered)| delivered.id == id)
     }
+
+    /// All of them, in order, with their places.
+    pub(super) fn all(&self) -> impl Iterator<Item = (usize, Delivered)> {
+        (0..=self.blocks.len()).flat_map(|block| self.block(block))
+    }
+
+    fn block(&self, block: usize) -> impl Iterator<Item = (usize, Delivered)> {
+        let begun = self.first.as_ref().map(|(first, _, _)| (*first, &self.rest[..]));
+        let found = self.blocks.get(block).map(|(first, rest)| (*first, &rest[..])).or(begun);
+        let mut rest = found.map_or(&[][..], |(_, rest)| rest);
+        std::iter::successors(found.map(|(first, _)| first), move |before| next(before, &mut rest))
+            .enumerate()
+            .map(move |(place, delivered)| (block * BLOCK + place, delivered))
+    }
+
+    /// Says who has the one at this place.
+    pub(super) fn belongs(&mut self, place: usize, consumer: u32) {
+        if self.owners.len() <= place {
+            self.owners.resize(place + 1, NOBODY);
+        }
+        if let Some(owner) = self.owners.get_mut(place) {
+            *owner = consumer;
+        }
+    }
+
+    /// Who has the one at this place.
+    pub(super) fn owner(&self, place: usize) -> Option<u32> {
+        self.owners.get(place).copied().filter(|owner| *owner != NOBODY)
+    }
+}
+
+/// The one behind another, by the differences that follow.
+fn next(before: &Delivered, rest: &mut &[u8]) -> Option<Delivered> {
+    let (further, second, time) = (read(rest)?, read(rest)?, read(rest)?);
+    let second = second.wrapping_add(if further == 0 { before.id.1 } else { 0 });
+    Some(Delivered {
+        id: (before.id.0.wrapping_add(further), second),
+        at: before.at.wrapping_add((time >> 1) as i64 ^ -((time & 1) as i64)),
+        times: read(rest)?,
+    })
 }
 
 /// Writes a number in seven bits for each byte.
@@ -157,21 +251,48 @@ mod tests {
         assert!(!pending.push(delivered(9_999)) && !pending.push(delivered(3)));
         for n in [0, 1, 127, 128, 129, 4095, 9_983, 9_984, 9_999] {
             let (first, second) = delivered(n).id;
-            assert_eq!(pending.find((first, second)), Some(delivered(n)));
+            assert_eq!(pending.find((first, second)), Some((n as usize, delivered(n))));
             assert_eq!(pending.find((first, second + 1)), None);
             assert_eq!(pending.find((first + 1, second)), None);
         }
         assert_eq!(Pending::default().find((0, 0)), None);
+        assert_eq!(Pending::default().all().next(), None);
+        let all: Vec<(usize, Delivered)> = pending.all().collect();
+        assert!(all.len() == 10_000 && all.iter().enumerate().all(|(n, one)| *one == (n, delivered(n as u64))));
+        let mut consumers = Consumers::default();
+        for (n, name) in [(300, "alice"), (7, ""), (9_999, "bob")] {
+            pending.belongs(n, consumers.hold(name.as_bytes()).expect("room"));
+            let owner = |n| pending.owner(n).and_then(|owner| consumers.name(owner));
+            assert_eq!((owner(n), owner(n + 1)), (Some(name.as_bytes()), None));
+        }
+        assert_eq!(consumers.hold(&vec![0; MOST_NAMES]), None);
     }
 
     #[test]
     fn an_entry_is_there_or_not() {
         let mut present = Present::default();
-        for (id, first, deleted) in [(1, true, false), (2, false, true), (3, false, false), (9, true, false)] {
+        // Those between them never were: somebody has claimed them by force.
+        for (id, first, deleted) in [(1, true, false), (4, false, true), (5, false, false), (9, true, false)] {
             present.add((id, 0), first, deleted);
         }
+        for second in [2, 3, 900] {
+            present.add((9, second), false, false);
+        }
         let there: Vec<u64> = (0..12).filter(|id| present.has((*id, 0)) == Some(true)).collect();
-        assert_eq!(there, [1, 3, 9]);
+        assert_eq!(there, [1, 5, 9]);
+        let there: Vec<u64> = (1..1000).filter(|id| present.has((9, *id)) == Some(true)).collect();
+        assert_eq!(there, [2, 3, 900]);
+        // A node of any length, looked through in pieces.
+        let mut long = Present::default();
+        (0..100_000).for_each(|id| long.add((2 * id, id), id == 0, false));
+        assert!(
+            (0..100_000).all(|id| long.has((2 * id, id)) == Some(true) && long.has((2 * id + 1, id)) == Some(false))
+        );
+        // Where there are too many, what lies between counts as there.
+        let mut many = Present::default();
+        (0..10_000_000).for_each(|id| many.add((2 * id, 0), id % 100 == 0, false));
+        assert!(many.ids.len() <= MOST_IDS + 20, "{}", many.ids.len());
+        assert_eq!([3, 19_999_981].map(|id| many.has((id, 0))), [Some(false), Some(true)]);
         for id in 10..10 + MOST_PLACES as u64 {
             present.add((id, 0), true, false);
         }

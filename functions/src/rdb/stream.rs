@@ -10,7 +10,7 @@ use aquifer_engine::failure::Failure;
 
 use super::input::{Input, Source};
 use super::packed::{Form, Packed};
-use super::pending::{Delivered, MOST_PENDING, Pending, Present};
+use super::pending::{Consumers, Delivered, MOST_PENDING, Pending, Present};
 use super::text::Text;
 use super::value::Values;
 use super::visit::{Id, MoreState, Role, State, Stream, Visitor};
@@ -143,22 +143,37 @@ impl Values {
                 return Err(input.wrong("the pending entries of a group are not in order"));
             }
         }
+        let mut consumers = Consumers::default();
         for _ in 0..input.number().await? {
             name(&mut self.text, input, &mut self.name).await?;
             let seen = i64::from_le_bytes(input.array().await?);
             let active = if version >= 3 { Some(i64::from_le_bytes(input.array().await?)) } else { None };
             to.stream(Stream::Consumer { name: &self.name, seen, active }).await?;
-            for _ in 0..input.number().await? {
+            let owned = input.number().await?;
+            let held = if owned > 0 { consumers.hold(&self.name) } else { None };
+            for _ in 0..owned {
                 let id = raw_id(input.array().await?);
-                let Some(delivered) = pending.find(id) else {
+                let Some((place, delivered)) = pending.find(id) else {
                     return Err(input.wrong("a consumer has pending what its group has not"));
                 };
-                let (delivered, times, there) = (delivered.at, delivered.times, present.has(id));
-                to.stream(Stream::Pending { id, delivered, times, there }).await?;
+                match held {
+                    Some(consumer) => pending.belongs(place, consumer),
+                    None => to.stream(told(&delivered, &self.name, present)).await?,
+                }
+            }
+        }
+        for (place, delivered) in pending.all() {
+            if let Some(name) = pending.owner(place).and_then(|consumer| consumers.name(consumer)) {
+                to.stream(told(&delivered, name, present)).await?;
             }
         }
         Ok(())
     }
+}
+
+fn told<'n>(delivered: &Delivered, consumer: &'n [u8], present: &Present) -> Stream<'n> {
+    let Delivered { id, at, times } = *delivered;
+    Stream::Pending { id, consumer, delivered: at, times, there: present.has(id) }
 }
 
 /// Tells the fields and values of an entry; the fields are those that the node has, or stand before each value.

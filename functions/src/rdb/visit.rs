@@ -28,7 +28,8 @@ pub(crate) enum Role {
 pub(crate) type Id = (u64, u64);
 
 /// What a stream is told as: its entries, each followed by its fields and values as texts; then its state; then each
-/// group, followed by its consumers, each followed by what it has pending.
+/// group, followed by its consumers, and then what these have pending, in the order of the ids as far as there is room to bring it
+/// into that order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream<'a> {
     /// An entry with so many fields.
@@ -51,6 +52,8 @@ pub(crate) enum Stream<'a> {
     },
     Pending {
         id: Id,
+        /// With whom; one that was told before.
+        consumer: &'a [u8],
         delivered: i64,
         times: u64,
         /// The entry is still in the stream; nothing where that was too much to remember.

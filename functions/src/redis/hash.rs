@@ -5,5 +5,6 @@ pub(crate) mod contents;
 pub(crate) mod diff;
 pub(crate) mod elements;
 pub(crate) mod hashes;
+pub(crate) mod recent;
 pub(crate) mod small;
 pub(crate) mod streams;

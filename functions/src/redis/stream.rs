@@ -9,5 +9,6 @@ pub(crate) mod long;
 pub(crate) mod parser;
 pub(crate) mod reader;
 pub(crate) mod statement;
+pub(crate) mod streams;
 pub(crate) mod trailer;
 pub(crate) mod wrong;

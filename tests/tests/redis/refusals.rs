@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use aquifer_engine::alone::{Input, run_alone, run_alone_until};
 use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::function::Function;
+use aquifer_functions::rdb_read::RdbRead;
+use aquifer_functions::redis_diff::RedisDiff;
 use aquifer_functions::redis_digest::RedisDigest;
 use aquifer_functions::redis_dump::RedisDump;
 use aquifer_functions::redis_restore::RedisRestore;
@@ -321,6 +324,12 @@ async fn a_database_in_the_url_leaves_the_others_out_aloud() {
     assert_eq!(dump_with(params).await.expect("a dump")["databases"], json!([0, 3, 9]));
 }
 
+/// Holds a param to be refused when the plan is made, by its name and with a next step.
+fn refused<F: Function>(params: Json, param: &str) {
+    let error = F::check(&serde_json::from_value(params).expect("params")).expect_err(param);
+    assert!(error.path == param && error.help.is_some(), "{param}: {error:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn params_that_contradict_are_refused_before_anything_runs() {
     let dump_wrong = [
@@ -338,6 +347,27 @@ async fn params_that_contradict_are_refused_before_anything_runs() {
     for params in dump_wrong {
         assert_eq!(dump_with(params.clone()).await.expect_err("wrong").kind, FailureKind::Config, "{params}");
     }
+    let c = "redis+cluster://h";
+    for (param, params) in [
+        ("serverDisk", json!({"url": "redis://h", "source": "scan", "serverDisk": true})),
+        ("serverDisk", json!({"url": c, "source": "auto", "serverDisk": true})),
+        ("serverDisk", json!({"url": "redis://h", "source": "auto", "serverDisk": true, "shard": 1})),
+        ("impact", json!({"url": "redis://h", "source": "replication", "impact": "normal"})),
+        ("source", json!({"url": "redis://h", "source": "replication", "shard": 1})),
+        ("source", json!({"url": c, "source": "replication"})),
+    ] {
+        refused::<RedisDump>(params, param);
+    }
+    let [left, right] = ["redis://l", "redis://r"].map(|url| json!({"url": url}));
+    for (param, params) in [
+        ("tolerance", json!({"right": right, "expiry": "presence", "tolerance": "1s"})),
+        ("tolerance", json!({"right": right, "expiry": "ignore", "tolerance": "1s"})),
+        ("requireTrailer", json!({"left": left, "right": right, "requireTrailer": false})),
+    ] {
+        refused::<RedisDiff>(params, param);
+    }
+    refused::<RdbRead>(json!({"form": "logical", "hints": true}), "hints");
+    refused::<RedisRestore>(json!({"url": "redis://h", "mergeDatabases": true}), "mergeDatabases");
     for params in [
         json!({"url": "redis://h", "before": "flush-all"}),
         json!({"url": "redis://h", "confirmFlush": true}),

@@ -14,7 +14,7 @@ use super::concurrent::writer;
 use super::rig::{by_scan, digest, fill, in_ms, many, many_strings, portrait, restore, run, scan, scan_with};
 
 /// The commands of a stream, without head and trailer.
-fn commands(mut stream: &[u8]) -> Vec<Vec<Vec<u8>>> {
+pub(crate) fn commands(mut stream: &[u8]) -> Vec<Vec<Vec<u8>>> {
     fn number(stream: &mut &[u8]) -> usize {
         let end = stream.iter().position(|byte| *byte == b'\n').expect("a line");
         let line = std::str::from_utf8(&stream[1..end - 1]).expect("a number");
@@ -277,6 +277,18 @@ async fn the_digest_sees_the_expiries_of_fields() {
     assert_ne!(exact, with(&older.url(), "exact").await);
     assert_ne!(exact, presence);
     assert_eq!(exact, with(&url, "exact").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_a_scan_shows_twice_counts_once_in_the_digest() {
+    let mut found = Vec::new();
+    for url in [newer_server::start(), newer_server::start_showing(2)] {
+        let outcome = run_alone(aquifer_functions::redis_digest::RedisDigest, json!({"url": url}), Input::None).await;
+        let outputs = outcome.result.expect("a digest");
+        assert_eq!(outputs["keys"], 1);
+        found.push(outputs["digest"].clone());
+    }
+    assert_eq!(found[0], found[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

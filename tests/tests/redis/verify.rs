@@ -233,3 +233,36 @@ async fn parts_that_a_dump_shows_twice_count_once() {
     let params = json!({"requireTrailer": false, "filter": {"match": ["old"]}});
     diff(&stream, &server, params).await.expect("it is not there, and need not be");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_of_any_number_keep_their_expiries() {
+    // More fields than are remembered of a value.
+    let from = RedisServer::valkey(&["--save", ""]);
+    let client = &mut from.client();
+    many(client, "HSET", "hash", 300_000, |n| vec![format!("field {n}"), format!("{n}")]);
+    for first in (0..300_000).step_by(9_000) {
+        let fields: Vec<String> = (first..first + 3000).step_by(3).map(|n| format!("field {n}")).collect();
+        let mut command = redis::cmd("HPEXPIREAT");
+        command.arg("hash").arg(4_102_444_800_123u64 + first).arg("FIELDS").arg(fields.len()).arg(fields);
+        command.exec(client).expect("room");
+    }
+    let digest = digest_outputs(&from).await["digest"].clone();
+    for source in ["scan", "replication"] {
+        let params = json!({"url": from.socket_url(), "source": source});
+        let outcome = run_alone(RedisDump, params, Input::None).await;
+        outcome.result.expect("a dump");
+        let told = verify(&outcome.stdout, json!({})).await.expect("it can be told");
+        assert_eq!(told["digest"], digest, "{source}");
+    }
+    // Told long after their fields, they are refused by name.
+    let mut late = Vec::new();
+    for first in (0..300_000).step_by(1000) {
+        let words: Vec<String> = (first..first + 1000).map(|n| format!("f{n} v")).collect();
+        late.extend(commands(&[&format!("HSET hash {}", words.join(" "))]));
+    }
+    late.extend(commands(&["HPEXPIREAT hash 4102444800123 FIELDS 1 f1"]));
+    verify(&late, json!({"requireTrailer": false})).await.expect("one of the first");
+    late.extend(commands(&["HPEXPIREAT hash 4102444800123 FIELDS 1 f250000"]));
+    let failure = verify(&late, json!({"requireTrailer": false})).await.expect_err("nobody remembers it");
+    assert!(failure.message.contains("`f250000`") && failure.help.is_some(), "{failure:?}");
+}

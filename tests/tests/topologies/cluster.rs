@@ -228,7 +228,7 @@ async fn the_rights_that_are_documented_are_enough_for_a_cluster() {
     let (single, cluster) = (filled(), RedisCluster::start(3, true, &[]));
     let stream = rig::dumped(&single).await;
     let reader = "+scan +type +memory|usage +strlen +getrange +get +dump +pexpiretime +multi +exec +info +select +ping +function|list \
-        +watch +hscan +hlen +sscan +scard +zscan +zcard +lrange +llen +xrange +xinfo|stream +xinfo|groups +xinfo|consumers \
+        +watch +unwatch +hscan +hlen +sscan +scard +zscan +zcard +lrange +llen +xrange +xinfo|stream +xinfo|groups +xinfo|consumers \
         +xpending +time +cluster|nodes +readonly";
     let writer = "+echo +set +restore +del +rpush +hset +sadd +zadd +xadd +xsetid +xgroup|create +xgroup|createconsumer +xclaim +append +xlen +strlen +pexpireat +function|load +time +unlink +exists \
         +client|getname +client|setname +srem +llen +hlen +scard +zcard +renamenx +cluster|nodes +asking +info";

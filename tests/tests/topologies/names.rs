@@ -8,7 +8,7 @@ use super::cluster::{digest, dump, dumped, restore};
 use super::rig::{self, fill, fill_database};
 
 /// Commands that are used, and by which of the three functions does not matter.
-const RENAMED: [&str; 40] = [
+const RENAMED: [&str; 41] = [
     "SCAN",
     "DUMP",
     "RESTORE",
@@ -34,6 +34,7 @@ const RENAMED: [&str; 40] = [
     "HSCAN",
     "SSCAN",
     "ZSCAN",
+    "ZRANGE",
     "LRANGE",
     "LLEN",
     "LINDEX",

@@ -17,6 +17,7 @@ use crate::redis::keys::tally::{Kind, PerType};
 use crate::redis::wire::expiry::Expiry;
 
 pub(crate) mod servers;
+pub(crate) mod side;
 pub(crate) mod stream;
 
 /// How much of a key's name an example shows.

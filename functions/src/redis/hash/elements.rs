@@ -1,7 +1,8 @@
 //! The hash of a value that is told part by part: the same as [`small`](crate::redis::hash::small) makes of a server's answers.
 //!
 //! Takes parts as a [`Visitor`]. Gives the value's hash. Always holds: no part is held whole; where parts may be told twice
-//! (a dump by scan may show a member twice), the last one counts, as it does for a server, up to [`MOST_PARTS`] of them.
+//! (a dump by scan may show a member twice), the last one counts, as it does for a server, among the first [`MOST_PARTS`] of them and
+//! the last [`RECENT`](crate::redis::hash::recent::RECENT).
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::rdb::visit::{Id, Role, State, Stream, Visitor};
+use crate::redis::hash::recent::{RECENT, Recent};
 use crate::redis::hash::streams::{self, Counters, Entries, Group};
 use crate::redis::keys::digest::{self, ExpiryIn, Hasher, Sum};
 use crate::redis::keys::tally::Kind;
@@ -42,6 +44,8 @@ pub(crate) struct Elements {
     /// The name of the part that is being told, and the parts that were told, by their names.
     name: Box<Xxh3>,
     told: Option<HashMap<u64, u128>>,
+    /// Those that were told since there is no more room.
+    recent: Recent,
     stream: Told,
 }
 
@@ -74,6 +78,7 @@ impl Elements {
             sum: Sum::default(),
             name: Box::default(),
             told: (twice && unordered).then(HashMap::new),
+            recent: Recent::default(),
             stream: Told::default(),
         }
     }
@@ -137,12 +142,14 @@ impl Elements {
         if self.measure.expiry == ExpiryIn::Ignore {
             return Ok(());
         }
-        let Some(before) = self.told.as_mut().and_then(|told| told.get_mut(&xxh3_64(name))) else {
+        let place = xxh3_64(name);
+        let known = self.told.as_mut().and_then(|told| told.get_mut(&place)).or_else(|| self.recent.get_mut(place));
+        let Some(before) = known else {
             return Err(Failure::rejected(format!(
-                "an expiry of the field {}, which was not told before or is one of more than {MOST_PARTS} fields",
+                "an expiry of the field {}, which was not told before, or too long ago: of the fields of a hash the first {MOST_PARTS} and the last {RECENT} are remembered",
                 show(name)
             ))
-            .with_help("look at expiries with `expiry: ignore`"));
+            .with_help("look at expiries with `expiry: ignore`; a dump of `redis-dump` tells them right behind their fields"));
         };
         let hash = digest::with_expiry(*before, Expiry::At(at), self.measure.expiry);
         self.sum.sum = self.sum.sum.wrapping_sub(*before).wrapping_add(hash);
@@ -154,11 +161,12 @@ impl Elements {
         let name = self.name.digest();
         self.name.reset();
         if let Some(told) = &mut self.told {
-            let full = told.len() >= MOST_PARTS;
-            let before = if full {
-                told.get_mut(&name).map(|before| std::mem::replace(before, hash))
-            } else {
+            let before = if told.len() < MOST_PARTS {
                 told.insert(name, hash)
+            } else if let Some(before) = told.get_mut(&name) {
+                Some(std::mem::replace(before, hash))
+            } else {
+                self.recent.insert(name, hash)
             };
             if let Some(before) = before {
                 self.sum.sum = self.sum.sum.wrapping_sub(before).wrapping_add(hash);
@@ -178,7 +186,7 @@ impl Elements {
         }
         self.stream.end_group();
         if !self.stream.past.insert(xxh3_64(name)) {
-            return Err(Failure::rejected("the commands of a stream's groups are mixed"));
+            return Err(mixed(name));
         }
         let state = [Bytes::from(text(last)), read.map_or_else(Bytes::new, |read| read.to_string().into())];
         let most = self.measure.counters.of(2);
@@ -193,7 +201,7 @@ impl Elements {
     pub(crate) fn go_on(&mut self, name: &[u8]) -> Result<(), Failure> {
         match &self.stream.group {
             Some((current, ..)) if current == name => Ok(()),
-            _ => Err(Failure::rejected("the commands of a stream's groups are mixed")),
+            _ => Err(mixed(name)),
         }
     }
 
@@ -294,6 +302,15 @@ impl Told {
     }
 }
 
+/// A group that was told before another one is told on.
+fn mixed(name: &[u8]) -> Failure {
+    Failure::rejected(format!(
+        "commands of the group {} of a stream, which do not stand together with those that made it",
+        show(name)
+    ))
+    .with_help("make the dump again with `redis-dump`, which writes one group after the other")
+}
+
 /// An id as servers write it.
 fn text(id: Id) -> String {
     format!("{}-{}", id.0, id.1)
@@ -340,7 +357,10 @@ impl Visitor for Teller<'_> {
                 self.to.group(name, last, read.and_then(|read| u64::try_from(read).ok()))?;
             }
             Stream::Consumer { name, .. } => self.to.consumer(name),
-            Stream::Pending { id, times, .. } => self.to.pending(id, times),
+            Stream::Pending { id, consumer, times, .. } => {
+                self.to.consumer(consumer);
+                self.to.pending(id, times);
+            }
         }
         Ok(())
     }

@@ -1,33 +1,33 @@
 //! Keys that are read one by one: those that come in parts, and those that were something else than was thought.
 //!
 //! Takes a key. Gives `DEL`, then the commands of its parts, then `PEXPIREAT` where it has an expiry; or one command, where the
-//! value is small or nobody can take it apart. Consistency of hashes, sets and sorted sets is that of `HSCAN` and its like: what
-//! was there all the time is there once, what was added or removed meanwhile may or may not be. Always holds: nothing is
-//! written with another value's expiry; a key that changes while it is read, so that what was read is no value that it had, is
-//! read again from the start behind another `DEL`, and after [`ATTEMPTS`] of these at one go.
+//! value is small or nobody can take it apart. Always holds: nothing is written with another value's expiry; a key that changes
+//! while it is read, so that what was read is no value that it had, is read again from the start behind another `DEL`, and after
+//! [`ATTEMPTS`] of these at one go. Not so hashes, sets and sorted sets that somebody writes to again and again: they are
+//! [watched](crate::redis::read::guard), read again [`GUARDED`] times, and then taken as `HSCAN` and its like give them: what was there
+//! all the time is there once, what was added or removed meanwhile may or may not be.
 
 use aquifer_engine::failure::Failure;
-use aquifer_engine::function::Call;
 use bytes::Bytes;
 
 use crate::rdb::copy::ValueForm;
 use crate::redis::keys::tally::Kind;
 use crate::redis::read::chunks::{self, Parts};
-use crate::redis::read::scan::{Dump, LONG, Written};
+use crate::redis::read::scan::{Dump, LONG};
 use crate::redis::read::values::{self, Batch, Expiries, How, Wanted, Way};
+use crate::redis::read::written::NAMED;
 use crate::redis::wire::expiry::Expiry;
 use crate::redis::wire::refusal::reading;
 use crate::redis::wire::reply::Reply;
-use crate::redis::wire::resp::show;
 
 /// How often a key is begun before it is read at one go.
 pub(super) const ATTEMPTS: u32 = 3;
 
+/// How often a hash, set or sorted set that changed while it was read is begun again, until it is taken as it comes.
+pub(super) const GUARDED: u32 = 2;
+
 /// How often a key may turn out to be something else.
 const TURNS: u32 = 10;
-
-/// How many keys that were read at one go are named.
-const NAMED: usize = 10;
 
 /// How reading a key in parts ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(super) enum Attempt {
     Done(Expiry),
     Gone,
     Changed,
+    /// It was written to, and is worth another attempt.
+    Touched,
 }
 
 impl Dump<'_> {
@@ -100,10 +102,18 @@ impl Dump<'_> {
                 return Ok(false);
             }
         }
-        for _ in 0..ATTEMPTS {
+        let scanned = matches!(kind, Kind::Hash | Kind::Set | Kind::SortedSet);
+        let (mut changed, mut touched) = (0, 0);
+        // Once: one that changes all the time is scanned, which changes do not disturb.
+        let mut ranked = kind == Kind::SortedSet;
+        while changed < ATTEMPTS {
             self.form.command(&[b"DEL", key]);
+            let ranked = std::mem::take(&mut ranked);
+            let guarded = scanned && !ranked && self.guard(key).await?;
+            self.again_if_touched = guarded && touched < GUARDED;
             let attempt = match (&parts, kind) {
                 (Some(parts), Kind::List) => self.list(parts).await?,
+                (Some(parts), Kind::SortedSet) if ranked => self.ranked(parts).await?,
                 (Some(parts), Kind::Hash) if self.facts.field_expiry => self.fields(parts).await?,
                 (Some(parts), _) => self.scanned(parts).await?,
                 (None, Kind::Stream) => self.stream(key, size).await?,
@@ -111,6 +121,13 @@ impl Dump<'_> {
             };
             match attempt {
                 Attempt::Done(expiry) => {
+                    if scanned && !ranked && !(guarded && self.held(key).await?) {
+                        if self.again_if_touched {
+                            touched += 1;
+                            continue;
+                        }
+                        self.unsteady(key, guarded);
+                    }
                     self.ended(key, kind, expiry);
                     return Ok(true);
                 }
@@ -119,7 +136,9 @@ impl Dump<'_> {
                     self.written.vanished += 1;
                     return Ok(true);
                 }
-                Attempt::Changed => {}
+                Attempt::Changed if ranked => touched += 1,
+                Attempt::Changed => changed += 1,
+                Attempt::Touched => touched += 1,
             }
         }
         self.form.command(&[b"DEL", key]);
@@ -131,6 +150,7 @@ impl Dump<'_> {
             let how = if kind == Kind::String { How::Get } else { How::Dump { known: true } };
             return self.at_one_go(key, how, size).await;
         };
+        self.again_if_touched = false;
         // All in one reply rather than by `DUMP`, whose payload may be longer than a command can be.
         let parts = Parts { count: parts.length.saturating_mul(2).saturating_add(1 << 20), ..parts };
         match self.scanned(&parts).await? {
@@ -138,7 +158,19 @@ impl Dump<'_> {
                 self.ended(key, kind, expiry);
                 Ok(true)
             }
-            Attempt::Gone | Attempt::Changed => Ok(false),
+            Attempt::Gone | Attempt::Changed | Attempt::Touched => Ok(false),
+        }
+    }
+
+    /// Counts a key that may have parts of several moments.
+    fn unsteady(&mut self, key: &Bytes, guarded: bool) {
+        let written = &mut self.written;
+        if !guarded {
+            written.unguarded = self.guards.refused.clone();
+        }
+        written.unsteady += 1;
+        if written.unsteady_keys.len() < NAMED {
+            written.unsteady_keys.push(key.clone());
         }
     }
 
@@ -164,11 +196,16 @@ impl Dump<'_> {
             }
             let Some(head) = parts.head(&mut self.connection, &at).await? else { return Ok(Attempt::Changed) };
             let changed = !head.expiry.is_as(*first.get_or_insert(head.expiry), parts.clock);
-            if changed || head.expiry == Expiry::Gone {
+            let touched = self.touched().await?;
+            if changed || touched || head.expiry == Expiry::Gone {
                 for _ in 0..head.replies {
                     self.connection.skip_reply().await?;
                 }
-                return Ok(if changed { Attempt::Changed } else { Attempt::Gone });
+                return Ok(match head.expiry {
+                    Expiry::Gone if !changed => Attempt::Gone,
+                    _ if touched => Attempt::Touched,
+                    _ => Attempt::Changed,
+                });
             }
             // The server looks for the next chunk while this one is worked on.
             is_asked = false;
@@ -210,29 +247,6 @@ impl Dump<'_> {
             return Ok(None);
         }
         crate::redis::wire::expiry::read_timed(&mut self.connection, clock, key).await.map(Some)
-    }
-}
-
-impl Written {
-    /// Says what somebody should know of what was written.
-    pub(crate) fn say(&self, call: &Call) {
-        let written = self;
-        if written.reserved > 0 {
-            call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
-        }
-        if written.lost_pending > 0 {
-            call.warn(format!(
-                "{} pending entries of big streams are left out: the entries themselves were deleted, and no command makes such a one again",
-                written.lost_pending
-            ));
-        }
-        if !written.at_once.is_empty() {
-            let keys: Vec<String> = written.at_once.iter().map(|key| show(key)).collect();
-            call.warn(format!(
-                "changed again and again while they were read in parts, so they were read at one go, for which the server answered nobody else: {}",
-                keys.join(", ")
-            ));
-        }
     }
 }
 

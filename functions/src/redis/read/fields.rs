@@ -146,6 +146,12 @@ impl Dump<'_> {
                     }
                     return Ok(if changed { Attempt::Changed } else { Attempt::Gone });
                 }
+                if self.touched().await? {
+                    for _ in &found.names {
+                        self.connection.skip_reply().await?;
+                    }
+                    return Ok(Attempt::Touched);
+                }
                 fields += self.write_fields(key, &found.names, &expiries).await?;
                 self.note();
             }

@@ -66,6 +66,12 @@ pub(crate) fn unreadable(error: &str) -> Failure {
     }
 }
 
+/// The masters of a cluster have not the same.
+pub(crate) fn mixed() -> Failure {
+    Failure::rejected("the masters of the cluster have different functions")
+        .with_help("load the same libraries into all of them, or leave the functions out: `functions: false`")
+}
+
 /// The functions' libraries: the hash of each one's name, engine and code, by name.
 ///
 /// # Errors

@@ -7,15 +7,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::target::Target;
@@ -143,7 +143,7 @@ impl Pace {
         if let (Some(look), Some(budget)) = (&self.look, self.impact.budget()) {
             if let Some(waited) = look.take() {
                 self.learn(waited, budget);
-            } else if look.task.is_finished() {
+            } else if look.is_over() {
                 // Nobody looks any more, so what was learned last must not last for ever.
                 (self.request, self.every, self.look) = (self.impact.first(), self.impact.every(), None);
             }
@@ -187,46 +187,56 @@ impl Pace {
     }
 }
 
-/// A second connection that looks how long the server takes to answer others.
+/// A second connection that looks how long the server takes to answer others, on a thread of its own: among the threads that
+/// read the dump it would find an answer only when one of them has a moment, and take that for the server's time.
 #[derive(Debug)]
 struct Look {
     /// The longest wait since it was taken, in microseconds and one more; 0 where there was no answer since.
     longest: Arc<AtomicU64>,
-    task: JoinHandle<()>,
+    /// `None` where there is no thread to be had.
+    thread: Option<JoinHandle<()>>,
+    /// Ends it.
+    _end: DropGuard,
 }
 
 impl Look {
     fn start(target: Target, call: Call) -> Self {
-        let longest = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&longest);
-        let task = tokio::spawn(async move {
+        let (longest, end) = (Arc::new(AtomicU64::new(0)), call.cancellation().child_token());
+        let (told, ended) = (Arc::clone(&longest), end.clone());
+        let looking = move || {
             // A server that grants no second connection is read all the same.
-            let Ok(mut connection) = Connection::open(&target, &call).await else { return };
-            let mut shortest = Duration::MAX;
-            loop {
-                let begun = std::time::Instant::now();
-                // An error is an answer too.
-                if connection.ask(&[b"PING"]).await.is_err() {
-                    return;
-                }
-                let took = begun.elapsed();
-                shortest = shortest.min(took);
-                let waited = (took - shortest).as_micros() as u64;
-                told.fetch_max(waited + 1, Ordering::Relaxed);
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        });
-        Self { longest, task }
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            runtime.block_on(ended.run_until_cancelled(look(&target, &call, &told)));
+        };
+        let thread = std::thread::Builder::new().name("aquifer-look".into()).spawn(looking).ok();
+        Self { longest, thread, _end: end.drop_guard() }
     }
 
     fn take(&self) -> Option<u64> {
         self.longest.swap(0, Ordering::Relaxed).checked_sub(1)
     }
+
+    /// Nobody looks any more.
+    fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
 }
 
-impl Drop for Look {
-    fn drop(&mut self) {
-        self.task.abort();
+/// Looks until the connection is lost.
+async fn look(target: &Target, call: &Call, longest: &AtomicU64) {
+    let Ok(mut connection) = Connection::open(target, call).await else { return };
+    let mut shortest = Duration::MAX;
+    loop {
+        let begun = std::time::Instant::now();
+        // An error is an answer too.
+        if connection.ask(&[b"PING"]).await.is_err() {
+            return;
+        }
+        let took = begun.elapsed();
+        shortest = shortest.min(took);
+        let waited = (took - shortest).as_micros() as u64;
+        longest.fetch_max(waited + 1, Ordering::Relaxed);
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -279,11 +289,12 @@ mod tests {
     async fn without_a_second_connection_estimates_alone_bound_the_work() {
         let mut pace = Pace::alone(Impact::Normal);
         (pace.request, pace.every) = (LEAST, RAREST);
-        let task = tokio::spawn(async {});
-        while !task.is_finished() {
-            tokio::task::yield_now().await;
+        let thread = std::thread::spawn(|| {});
+        while !thread.is_finished() {
+            std::thread::yield_now();
         }
-        pace.look = Some(Look { longest: Arc::default(), task });
+        let end = CancellationToken::new().drop_guard();
+        pace.look = Some(Look { longest: Arc::default(), thread: Some(thread), _end: end });
         pace.asked(1);
         assert_eq!((pace.request(), pace.every), (Impact::Normal.first(), Impact::Normal.every()));
     }

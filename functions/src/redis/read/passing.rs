@@ -33,8 +33,8 @@ pub(crate) async fn pass(connection: &mut Connection, form: &mut Form, key: &[u8
     resp::length(form.out(), length);
     let mut left = length;
     while left > 0 {
-        let piece = connection.piece(&mut left).await?;
-        form.piece(piece).await?;
+        connection.copy(&mut left, form.out()).await?;
+        form.flush_some().await?;
     }
     connection.bulk_end().await?;
     form.out().extend_from_slice(b"\r\n");
@@ -92,8 +92,8 @@ pub(super) async fn payload(
     resp::length(out, length);
     form.piece(first).await?;
     while left > 0 {
-        let piece = connection.piece(&mut left).await?;
-        form.piece(piece).await?;
+        connection.copy(&mut left, form.out()).await?;
+        form.flush_some().await?;
     }
     connection.bulk_end().await?;
     let out = form.out();

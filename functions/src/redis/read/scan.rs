@@ -10,25 +10,26 @@
 //! counted and left out; any other refusal fails the dump with the key's name; the order of what is written depends neither
 //! on time nor on pace ([`groups`](crate::redis::read::groups)).
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::rdb::copy::ValueForm;
 use crate::redis::keys::filter::KeyFilter;
 use crate::redis::keys::reserved;
-use crate::redis::keys::tally::{Kind, PerType, thousands};
+use crate::redis::keys::tally::{Kind, thousands};
 use crate::redis::read::asking::MOST_KEYS;
 use crate::redis::read::big::no_commands;
 use crate::redis::read::groups::{Groups, Sized, Turn};
+use crate::redis::read::guard::Guards;
 use crate::redis::read::pace::{Impact, Pace};
+use crate::redis::read::seen::Seen;
 use crate::redis::read::shapes::Shapes;
 use crate::redis::read::values::{Batch, Expiries, How as Read, Way};
+use crate::redis::read::written::Written;
 use crate::redis::stream::form::Form;
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::facts::Facts;
@@ -37,52 +38,13 @@ use crate::redis::wire::refusal;
 use crate::redis::wire::refusal::reading;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::target::Target;
+use crate::shared::NOTE_EVERY;
 
 /// Above so many bytes of the server's memory, a value with parts is read in chunks.
 pub(crate) const BIG: u64 = 512 << 10;
 
 /// Above so many bytes a string is read in pieces.
 pub(crate) const LONG: u64 = 4 << 20;
-
-/// Keys of a database that are remembered: the most that fit into a table of 2^19 places of 16 bytes.
-const MOST_REMEMBERED: usize = 450_000;
-
-/// How often progress is noted.
-pub(crate) const NOTE_EVERY: Duration = Duration::from_millis(250);
-
-/// What was written so far.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Written {
-    pub(crate) types: PerType,
-    /// Keys with an expiry.
-    pub(crate) expires: u64,
-    /// Keys that were found, and had gone when they were to be read.
-    pub(crate) vanished: u64,
-    /// Keys that a restore keeps for itself, and that are left out.
-    pub(crate) reserved: u64,
-    /// Keys that the filter leaves out.
-    pub(crate) left_out: u64,
-    /// Pending entries of streams that no command can make again.
-    pub(crate) lost_pending: u64,
-    /// Keys that were read at one go, because they changed again and again while they were read in parts.
-    pub(crate) at_once: Vec<Bytes>,
-}
-
-impl Written {
-    /// This and that.
-    pub(crate) fn plus(mut self, other: Self) -> Self {
-        self.at_once.extend(other.at_once);
-        Self {
-            types: self.types.plus(&other.types),
-            expires: self.expires + other.expires,
-            vanished: self.vanished + other.vanished,
-            reserved: self.reserved + other.reserved,
-            left_out: self.left_out + other.left_out,
-            lost_pending: self.lost_pending + other.lost_pending,
-            at_once: self.at_once,
-        }
-    }
-}
 
 pub(super) enum Asked {
     Page,
@@ -112,6 +74,11 @@ pub(crate) struct Dump<'a> {
     pub(crate) call: &'a Call,
     pub(crate) written: Written,
     pub(crate) noted: Instant,
+    /// The database that is read.
+    pub(super) index: u32,
+    pub(super) guards: Guards,
+    /// Whether a key that changes while it is watched is read again.
+    pub(super) again_if_touched: bool,
 }
 
 /// What is known of one database's keys.
@@ -133,9 +100,7 @@ pub(super) struct Pass {
     pub(super) again: VecDeque<Asked>,
     /// Keys that were something else than was thought: read one by one.
     pub(super) odd: VecDeque<Bytes>,
-    pub(super) seen: HashSet<u128>,
-    /// Nobody outside knows it, so nobody makes names that are taken for each other.
-    pub(super) seed: u64,
+    pub(super) seen: Seen,
 }
 
 impl<'a> Dump<'a> {
@@ -153,8 +118,11 @@ impl<'a> Dump<'a> {
     ) -> Result<Self, Failure> {
         let hints = if how.hints { Some(Hints::of(&mut connection).await?) } else { None };
         let (pace, filter) = (Pace::new(how.impact, target, call), how.filter.clone());
-        let (way, written, noted) = (Way { form: how.form, hints }, Written::default(), Instant::now());
-        Ok(Self { connection, form, facts, pace, filter, way, call, written, noted })
+        let no_consumers = !facts.at_least((6, 2));
+        let way = Way { form: how.form, hints, no_consumers };
+        let (written, noted) = (Written::default(), Instant::now());
+        let (index, guards, again_if_touched) = (0, Guards::new(target), false);
+        Ok(Self { connection, form, facts, pace, filter, way, call, written, noted, index, guards, again_if_touched })
     }
 }
 
@@ -164,6 +132,7 @@ impl Dump<'_> {
     /// # Errors
     /// The connection is lost, the server refuses something, or nobody reads any more.
     pub(crate) async fn database(&mut self, index: u32) -> Result<(), Failure> {
+        self.index = index;
         let known = self.facts.databases.iter().find(|database| database.index == index).copied();
         let without = known.is_some_and(|database| database.expires == 0);
         let mut pass = Pass {
@@ -180,8 +149,7 @@ impl Dump<'_> {
             expiries: if without && !self.facts.cluster { Expiries::NoneHere(index) } else { self.facts.clock.into() },
             again: VecDeque::new(),
             odd: VecDeque::new(),
-            seen: HashSet::new(),
-            seed: RandomState::new().build_hasher().finish(),
+            seen: Seen::new(),
         };
         loop {
             pass.groups.advance();
@@ -242,12 +210,8 @@ impl Dump<'_> {
             let Reply::Bulk(key) = key else { return Err(self.connection.unexpected("`SCAN`", &key)) };
             bytes += key.len() as u64 + 16;
             // A table that shrinks meanwhile shows keys twice.
-            let hash = xxh3_128_with_seed(&key, pass.seed);
-            if pass.seen.contains(&hash) {
+            if !pass.seen.is_new(&key) {
                 continue;
-            }
-            if pass.seen.len() < MOST_REMEMBERED {
-                pass.seen.insert(hash);
             }
             pass.shown += 1;
             if reserved::is_reserved(&key) {
@@ -352,7 +316,6 @@ impl Dump<'_> {
             });
             return Ok(());
         }
-        again.short.iter().for_each(|key| pass.shapes.learn(key, true));
         for key in again.strings {
             pass.shapes.learn(&key, true);
             pass.odd.push_back(key);

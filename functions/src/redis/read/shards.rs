@@ -15,15 +15,18 @@ use tokio::task::JoinSet;
 use crate::redis::keys::digest::Sum;
 use crate::redis::keys::tally::thousands;
 use crate::redis::read::libraries;
-use crate::redis::read::scan::{Dump, How, NOTE_EVERY, Written};
+use crate::redis::read::scan::{Dump, How};
 use crate::redis::read::turns::Lane;
+use crate::redis::read::written::Written;
 use crate::redis::stream::form::Form;
 use crate::redis::topology::cluster::Cluster;
 use crate::redis::topology::servers;
+use crate::redis::topology::slots::slot;
 use crate::redis::topology::view::{Entry, View};
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::facts::{self, Facts, Standing};
 use crate::redis::wire::target::{Role, Target};
+use crate::shared::NOTE_EVERY;
 
 /// Shards that are read at once.
 const SIDE_BY_SIDE: usize = 4;
@@ -113,6 +116,13 @@ impl Reading {
         Ok(connection)
     }
 
+    /// The place of the shard that has a key; nothing where it is not read.
+    pub(crate) fn owner(&self, key: &[u8]) -> Option<usize> {
+        let slot = slot(key);
+        let has = |shard: &Entry| shard.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot));
+        self.shards.iter().position(has)
+    }
+
     /// Holds the cluster to be as it was.
     ///
     /// # Errors
@@ -178,9 +188,7 @@ pub(crate) async fn dump(
             let gone = |_| Failure::internal("the reading of a shard ended without a result");
             let shard = turn.result.await.map_err(gone)??;
             if shard.functions.is_some() && shard.functions != functions {
-                return Err(Failure::rejected("the masters of the cluster have different functions").with_help(
-                    "load the same libraries into all of them, or leave the functions out: `functions: false`",
-                ));
+                return Err(libraries::mixed());
             }
             written = written.plus(shard.written);
         }

@@ -53,13 +53,6 @@ pub(crate) struct Pending {
     pub(crate) times: u64,
 }
 
-impl Pending {
-    /// True where both can be claimed by one command.
-    pub(crate) fn is_with(&self, other: &Self) -> bool {
-        (&self.consumer, self.delivered, self.times) == (&other.consumer, other.delivered, other.times)
-    }
-}
-
 impl Info {
     /// True where this may be the same stream a little later.
     pub(crate) fn goes_on_from(&self, before: &Self) -> bool {

@@ -15,10 +15,11 @@ use crate::redis::read::scan::Dump;
 use crate::redis::read::stream_info::{self, Id, Info, after, parse};
 use crate::redis::read::values;
 use crate::redis::read::work;
+use crate::redis::stream::streams::StreamWriter;
 use crate::redis::wire::expiry::{self, Expiry};
 use crate::redis::wire::refusal;
 use crate::redis::wire::refusal::reading;
-use crate::redis::wire::resp::{self, Head};
+use crate::redis::wire::resp::Head;
 
 /// Entries that are asked for at once.
 const MOST: u64 = 100;
@@ -30,23 +31,17 @@ impl Dump<'_> {
         if first == Expiry::Gone {
             return Ok(Attempt::Gone);
         }
-        let entries = match self.entries(key, first, &before, chunks::at_once(size, before.length, MOST)).await? {
-            Ok(entries) => entries,
-            Err(attempt) => return Ok(attempt),
-        };
-        if entries == 0 {
-            // A stream that is there and has no entries: one that goes at once, as the server's own AOF does it.
-            let id = if before.last == (0, 0) { "0-1".into() } else { before.last_text.clone() };
-            self.form.command(&[b"XADD", key, b"MAXLEN", b"0", &id, b"x", b"y"]);
+        let mut to = StreamWriter::new(key);
+        to.no_consumers = self.way.no_consumers;
+        let at_once = chunks::at_once(size, before.length, MOST);
+        if let Some(attempt) = self.entries(key, first, &before, at_once, &mut to).await? {
+            return Ok(attempt);
         }
-        match &before.counters {
-            Some((added, deleted)) => {
-                let words = [&b"ENTRIESADDED"[..], added, b"MAXDELETEDID", deleted];
-                self.form.command(&[&[b"XSETID", &key[..], &before.last_text], &words[..]].concat());
-            }
-            None => self.form.command(&[b"XSETID", key, &before.last_text]),
-        }
-        self.groups(key, &before).await?;
+        let more = before.counters.as_ref().and_then(|(added, deleted)| Some((count(added)?, parse(deleted)?)));
+        to.state(&mut self.form, before.last, more);
+        self.groups(key, &before, &mut to).await?;
+        to.claim(&mut self.form);
+        self.written.lost_pending += to.lost;
         // A stream that was deleted and made again begins to count again.
         Ok(match self.state(key).await? {
             (Expiry::Gone, _) => Attempt::Gone,
@@ -70,16 +65,17 @@ impl Dump<'_> {
         Ok((expiry, stream_info::read(&mut self.connection, key).await?))
     }
 
-    /// Writes the entries up to the last one; gives how many, or how the attempt ended.
+    /// Writes the entries up to the last one; gives how the attempt ended, if it did.
     async fn entries(
         &mut self,
         key: &Bytes,
         first: Expiry,
         before: &Info,
         count: u64,
-    ) -> Result<Result<u64, Attempt>, Failure> {
+        to: &mut StreamWriter,
+    ) -> Result<Option<Attempt>, Failure> {
         let clock = self.facts.clock;
-        let (mut from, mut entries) = (Some(Bytes::from_static(b"-")), 0);
+        let mut from = Some(Bytes::from_static(b"-"));
         let text = count.to_string();
         while let Some(start) = from {
             self.pace.rest().await?;
@@ -93,40 +89,38 @@ impl Dump<'_> {
             let expiry = expiry::read_timed(&mut self.connection, clock, key).await?;
             let found = match self.connection.head().await? {
                 Head::Array(found) => found,
-                Head::Error(error) if error.starts_with("WRONGTYPE") => return Ok(Err(Attempt::Changed)),
+                Head::Error(error) if error.starts_with("WRONGTYPE") => return Ok(Some(Attempt::Changed)),
                 Head::Error(error) => return Err(refusal::failure(&error, reading(key))),
                 head => return Err(self.connection.unexpected("`XRANGE`", &head)),
             };
             let mut last = None;
             for _ in 0..found {
-                last = Some(self.entry(key).await?);
+                last = Some(self.entry(key, to).await?);
             }
             if expiry == Expiry::Gone {
-                return Ok(Err(Attempt::Gone));
+                return Ok(Some(Attempt::Gone));
             }
             if !expiry.is_as(first, clock) {
-                return Ok(Err(Attempt::Changed));
+                return Ok(Some(Attempt::Changed));
             }
-            entries += found;
             from = last.filter(|_| found >= count).and_then(|id| after(&id));
             self.note();
         }
-        Ok(Ok(entries))
+        Ok(None)
     }
 
     /// Writes one entry as it comes; gives its id.
-    async fn entry(&mut self, key: &Bytes) -> Result<Bytes, Failure> {
+    async fn entry(&mut self, key: &Bytes, to: &mut StreamWriter) -> Result<Bytes, Failure> {
         let (Head::Array(2), Head::Bulk(length)) = (self.connection.head().await?, self.connection.head().await?)
         else {
             return Err(self.connection.unexpected("`XRANGE`", &"no entry"));
         };
         let id = self.connection.text(length).await?;
         let fields = match self.connection.head().await? {
-            Head::Array(fields) if fields > 0 => fields,
+            Head::Array(fields) if fields > 0 && fields % 2 == 0 => fields,
             head => return Err(self.connection.unexpected("`XRANGE`", &head)),
         };
-        let out = self.form.begin_command(3 + fields);
-        resp::all(out, &[&b"XADD"[..], key, &id]);
+        to.entry(&mut self.form, &id, fields / 2);
         for _ in 0..fields {
             match self.connection.head().await? {
                 Head::Bulk(length) => passing::pass(&mut self.connection, &mut self.form, key, length).await?,
@@ -136,31 +130,29 @@ impl Dump<'_> {
         Ok(id)
     }
 
-    async fn groups(&mut self, key: &Bytes, before: &Info) -> Result<(), Failure> {
+    async fn groups(&mut self, key: &Bytes, before: &Info, to: &mut StreamWriter) -> Result<(), Failure> {
         for group in stream_info::groups(&mut self.connection, key).await? {
-            let further = parse(&group.last).is_some_and(|last| last > before.last);
-            let (last, read) = if further {
-                // It has read all that is written here.
-                (before.last_text.clone(), before.counters.as_ref().map(|(added, _)| added.clone()))
-            } else {
-                (group.last, group.read)
+            let Some(last) = parse(&group.last) else {
+                return Err(self.connection.unexpected("`XINFO GROUPS`", &group));
             };
-            match &read {
-                Some(read) => self.form.command(&[b"XGROUP", b"CREATE", key, &group.name, &last, b"ENTRIESREAD", read]),
-                None => self.form.command(&[b"XGROUP", b"CREATE", key, &group.name, &last]),
-            }
-            // Older servers know no such command; there a consumer without pending entries comes back when it reads.
-            if self.facts.at_least((6, 2)) {
+            let (last, read) = if last > before.last {
+                // It has read all that is written here.
+                (before.last, before.counters.as_ref().and_then(|(added, _)| count(added)))
+            } else {
+                (last, group.read.as_deref().and_then(count))
+            };
+            to.group(&mut self.form, &group.name, last, read);
+            if !to.no_consumers {
                 for consumer in stream_info::consumers(&mut self.connection, key, &group.name).await? {
-                    self.form.command(&[b"XGROUP", b"CREATECONSUMER", key, &group.name, &consumer]);
+                    to.consumer(&mut self.form, &consumer);
                 }
             }
-            self.pending(key, &group.name, before.last).await?;
+            self.pending(key, &group.name, before.last, to).await?;
         }
         Ok(())
     }
 
-    async fn pending(&mut self, key: &Bytes, group: &Bytes, last: Id) -> Result<(), Failure> {
+    async fn pending(&mut self, key: &Bytes, group: &Bytes, last: Id, to: &mut StreamWriter) -> Result<(), Failure> {
         let mut from = Some(Bytes::from_static(b"-"));
         while let Some(start) = from {
             self.pace.rest().await?;
@@ -168,39 +160,34 @@ impl Dump<'_> {
             let page = stream_info::pending(&mut self.connection, key, group, &start).await?;
             from = page.last().filter(|_| page.len() as u64 >= stream_info::PAGE).and_then(|entry| after(&entry.id));
             let found = page.len();
-            let page: Vec<_> = page.into_iter().filter(|entry| parse(&entry.id).is_some_and(|id| id <= last)).collect();
+            let known = page.into_iter().filter_map(|entry| Some((parse(&entry.id)?, entry)));
+            let page: Vec<_> = known.filter(|(id, _)| *id <= last).collect();
             if page.len() < found {
                 from = None;
             }
-            for entry in &page {
+            for (_, entry) in &page {
                 self.connection.push(&[b"XRANGE", key, &entry.id, &entry.id, b"COUNT", b"1"]);
             }
             self.connection.flush().await?;
-            let mut there = Vec::with_capacity(page.len());
-            for entry in page {
-                match self.connection.head().await? {
-                    Head::Array(0) => self.written.lost_pending += 1,
+            for (id, entry) in page {
+                let there = match self.connection.head().await? {
+                    Head::Array(0) => false,
                     Head::Array(1) => {
                         self.connection.skip_reply().await?;
-                        there.push(entry);
+                        true
                     }
                     Head::Error(error) => return Err(refusal::failure(&error, reading(key))),
                     head => return Err(self.connection.unexpected("`XRANGE`", &head)),
-                }
-            }
-            for same in there.chunk_by(|one, other| one.is_with(other)) {
-                let out = self.form.begin_command(11 + same.len() as u64);
-                resp::all(out, &[&b"XCLAIM"[..], key, group, &same[0].consumer, b"0"]);
-                same.iter().for_each(|entry| resp::argument(out, &entry.id));
-                resp::argument(out, b"TIME");
-                resp::number_argument(out, same[0].delivered);
-                resp::argument(out, b"RETRYCOUNT");
-                resp::number_argument(out, same[0].times);
-                resp::argument(out, b"FORCE");
-                resp::argument(out, b"JUSTID");
+                };
+                to.pending(&mut self.form, &entry.consumer, id, (entry.delivered, entry.times), Some(there));
             }
             self.form.flush_some().await?;
         }
         Ok(())
     }
+}
+
+/// A number that a server wrote as text.
+fn count(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }

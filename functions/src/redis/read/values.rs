@@ -12,8 +12,8 @@ use crate::rdb::copy::ValueForm;
 use crate::rdb::payload::payload_to_logical;
 use crate::redis::keys::tally::Kind;
 use crate::redis::read::passing::{payload, skip, string};
-use crate::redis::read::scan::Written;
 use crate::redis::read::work;
+use crate::redis::read::written::Written;
 use crate::redis::stream::form::Form;
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::expiry::{Expiry, ask_expiry, read_expiry, time};
@@ -68,6 +68,8 @@ pub(crate) struct Way {
     pub(crate) form: ValueForm,
     /// `None` where they are not wanted.
     pub(crate) hints: Option<Hints>,
+    /// The server has no `XGROUP CREATECONSUMER` (before 6.2).
+    pub(crate) no_consumers: bool,
 }
 
 impl Way {
@@ -98,8 +100,6 @@ pub(crate) struct Again {
     pub(crate) other: Vec<(usize, Bytes)>,
     /// Keys of which nobody had asked the type, and that are strings.
     pub(crate) strings: Vec<Bytes>,
-    /// Short strings that were written.
-    pub(crate) short: Vec<Bytes>,
 }
 
 impl Batch {
@@ -226,16 +226,13 @@ impl Batch {
                 }
                 (Head::Bulk(length), How::Short | How::Get) => {
                     string(connection, form, key, length, expiry).await?;
-                    if wanted.how == How::Short {
-                        again.short.push(key.clone());
-                    }
                     Kind::String
                 }
                 (Head::Bulk(length), How::Dump { .. }) if self.way.form == ValueForm::Logical => {
                     let payload = connection.text(length).await?;
                     let kind = Kind::of_payload(payload.first().copied().unwrap_or(u8::MAX));
                     let at = if let Expiry::At(at) = expiry { Some(at) } else { None };
-                    let (_, lost) = payload_to_logical(form, key, payload, at).await?;
+                    let (_, lost) = payload_to_logical(form, key, payload, at, self.way.no_consumers).await?;
                     written.lost_pending += lost;
                     kind
                 }

@@ -3,6 +3,8 @@
 //! Takes commands. Gives a pipe their bytes, counted and hashed. Always holds: [`Form::finish`] writes the trailer over
 //! exactly the bytes that were written before it; a stream without one is not whole.
 
+use std::collections::VecDeque;
+
 use aquifer_engine::failure::Failure;
 use aquifer_engine::pipe::Writer;
 use aquifer_engine::stream::StreamType;
@@ -29,6 +31,12 @@ pub(crate) const TRAILER: &str = "aquifer-redis-dump-end v";
 
 /// How much is collected before it goes into the pipe.
 const COLLECT: usize = 256 << 10;
+
+/// Buffers that are free and kept, at most.
+const KEPT: usize = 4;
+
+/// Buffers that others have and that are waited for, at most: as many as a pipe holds, and a few.
+const IN_USE: usize = 40;
 
 /// The longest argument that a stream may have: what a server takes unless its `proto-max-bulk-len` was raised.
 pub(crate) const LONGEST_ARGUMENT: u64 = 512 << 20;
@@ -117,10 +125,48 @@ enum Out {
     Part(mpsc::Sender<Bytes>),
 }
 
+/// Buffers that were handed on, to be filled again once nobody has them any more: memory of this size comes fresh from the
+/// kernel each time, page by page, which takes longer than to fill it.
+#[derive(Debug, Default)]
+struct Used(VecDeque<Bytes>);
+
+impl Used {
+    /// A buffer in place of one that is handed on.
+    fn instead_of(&mut self, full: &Bytes) -> BytesMut {
+        let mut free = None;
+        // Those who read give them back in the order in which they got them.
+        while (free.is_none() || self.0.len() > KEPT)
+            && let Some(oldest) = self.0.pop_front()
+        {
+            match oldest.try_into_mut() {
+                Ok(buffer) => free = Some(buffer),
+                Err(oldest) => {
+                    if self.0.len() < IN_USE {
+                        self.0.push_front(oldest);
+                    }
+                    break;
+                }
+            }
+        }
+        // What held a long member is not kept.
+        if full.len() <= 2 * COLLECT {
+            self.0.push_back(full.clone());
+        }
+        match free {
+            Some(mut buffer) if (COLLECT..=4 * COLLECT).contains(&buffer.capacity()) => {
+                buffer.clear();
+                buffer
+            }
+            _ => BytesMut::with_capacity(COLLECT + COLLECT / 4),
+        }
+    }
+}
+
 /// A dump being written.
 pub(crate) struct Form {
     pipe: Out,
     out: BytesMut,
+    used: Used,
     hash: Box<Xxh3>,
     bytes: u64,
     commands: u64,
@@ -133,14 +179,16 @@ impl Form {
     /// The head is no JSON, which it always is.
     pub(crate) fn begin(pipe: Writer, head: &StreamHead) -> Result<Self, Failure> {
         let pipe = Out::Pipe(pipe);
-        let mut form = Self { pipe, out: BytesMut::new(), hash: Box::default(), bytes: 0, commands: 0 };
+        let (out, used) = (BytesMut::new(), Used::default());
+        let mut form = Self { pipe, out, used, hash: Box::default(), bytes: 0, commands: 0 };
         form.command(&[b"ECHO", text(HEAD, head)?.as_bytes()]);
         Ok(form)
     }
 
     /// Begins a part of a stream, without head and trailer.
     pub(crate) fn part(to: mpsc::Sender<Bytes>) -> Self {
-        Self { pipe: Out::Part(to), out: BytesMut::new(), hash: Box::default(), bytes: 0, commands: 0 }
+        let (out, used) = (BytesMut::new(), Used::default());
+        Self { pipe: Out::Part(to), out, used, hash: Box::default(), bytes: 0, commands: 0 }
     }
 
     /// True for a part of a stream.
@@ -208,7 +256,8 @@ impl Form {
     }
 
     async fn flush(&mut self) -> Result<(), Failure> {
-        let full = std::mem::replace(&mut self.out, BytesMut::with_capacity(COLLECT + COLLECT / 4)).freeze();
+        let full = std::mem::take(&mut self.out).freeze();
+        self.out = self.used.instead_of(&full);
         self.bytes += full.len() as u64;
         match &mut self.pipe {
             Out::Pipe(pipe) => {
@@ -237,5 +286,43 @@ impl Form {
         self.command(&[b"ECHO", text(TRAILER, &trailer)?.as_bytes()]);
         self.flush().await?;
         Ok(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_filled_again_once_nobody_has_it_and_few_are_kept() {
+        let mut used = Used::default();
+        let full = |out: &mut BytesMut, byte: u8| {
+            out.extend_from_slice(&vec![byte; COLLECT]);
+            std::mem::take(out).freeze()
+        };
+        let (mut out, mut held) = (BytesMut::with_capacity(COLLECT), VecDeque::new());
+        for byte in 0..100 {
+            let piece = full(&mut out, byte);
+            out = used.instead_of(&piece);
+            assert!(out.is_empty() && out.capacity() >= COLLECT);
+            held.push_back((byte, piece));
+            // Somebody reads more slowly, then faster.
+            let most = if byte < 60 { 50 } else { 2 };
+            while held.len() > most {
+                let (byte, piece) = held.pop_front().expect("one");
+                assert!(piece.iter().all(|found| *found == byte), "piece {byte} was overwritten");
+            }
+        }
+        let (first, mut places) = (held.len(), std::collections::BTreeSet::new());
+        held.clear();
+        for byte in 0..20 {
+            let piece = full(&mut out, byte);
+            places.insert(piece.as_ptr());
+            out = used.instead_of(&piece);
+        }
+        assert!(used.0.len() <= KEPT + 2 && places.len() <= KEPT + 2 + first, "{} of {}", used.0.len(), places.len());
+        let long = Bytes::from(vec![0; 2 * COLLECT + 1]);
+        used.instead_of(&long);
+        assert!(long.is_unique(), "what is long is not kept");
     }
 }

@@ -4,7 +4,7 @@
 //! server says unasked is passed over.
 
 use aquifer_engine::failure::Failure;
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::reply::Reply;
@@ -79,6 +79,22 @@ impl Connection {
         let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(self.input.len());
         *left -= taken as u64;
         Ok(self.input.split_to(taken).freeze())
+    }
+
+    /// Copies the bytes that a [`Head::Bulk`] announced behind those in `out`, as many of them as were read already, at
+    /// least one; `left` says how many are still to come.
+    ///
+    /// # Errors
+    /// As [`Connection::head`].
+    pub(crate) async fn copy(&mut self, left: &mut u64, out: &mut BytesMut) -> Result<(), Failure> {
+        if self.input.is_empty() {
+            self.fill().await?;
+        }
+        let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(self.input.len());
+        *left -= taken as u64;
+        out.extend_from_slice(&self.input[..taken]);
+        self.input.advance(taken);
+        Ok(())
     }
 
     /// The line end behind the bytes of a bulk.

@@ -5,7 +5,7 @@
 //! length is only a number here; nothing is allocated because of it; a map comes out as the flat array that version 2
 //! has in its place, a set as an array, a double or big number as its text.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// The longest line that a head may be; error replies are the longest there are.
 const LONGEST_LINE: usize = 64 << 10;
@@ -41,11 +41,11 @@ pub(crate) fn head(input: &mut BytesMut) -> Result<Option<Head>, String> {
     let Some(end) = input.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n') else {
         return if input.len() < LONGEST_LINE { Ok(None) } else { Err("a line of more than 64 KiB".to_owned()) };
     };
-    let line = input.split_to(end + 1).freeze();
-    let strange = || Err(format!("{}, which is no reply", show(&line)));
-    let [mark, rest @ .., b'\r', b'\n'] = &line[..] else { return strange() };
+    let line = &input[..=end];
+    let strange = || Err(format!("{}, which is no reply", show(line)));
+    let [mark, rest @ .., b'\r', b'\n'] = line else { return strange() };
     let head = match (mark, number(rest)) {
-        (b'+', _) => Head::Simple(line.slice(1..end - 1)),
+        (b'+', _) => Head::Simple(word(rest)),
         (b'-', _) => Head::Error(String::from_utf8_lossy(rest).into_owned()),
         (b':', Some(value)) => Head::Integer(value),
         (b'$' | b'*', Some(-1)) => Head::Nil,
@@ -54,14 +54,25 @@ pub(crate) fn head(input: &mut BytesMut) -> Result<Option<Head>, String> {
         (b'%', Some(pairs @ 0..)) => Head::Array(pairs.unsigned_abs().saturating_mul(2)),
         (b'_', _) if rest.is_empty() => Head::Nil,
         (b'#', _) if rest == b"t" || rest == b"f" => Head::Integer(i64::from(rest == b"t")),
-        (b',' | b'(', _) if !rest.is_empty() => Head::Simple(line.slice(1..end - 1)),
+        (b',' | b'(', _) if !rest.is_empty() => Head::Simple(Bytes::copy_from_slice(rest)),
         (b'=', Some(length @ 4..)) => Head::Verbatim(length.unsigned_abs()),
         (b'!', Some(length @ 0..)) => Head::LongError(length.unsigned_abs()),
         (b'>', Some(length @ 0..)) => Head::Aside(length.unsigned_abs()),
         (b'|', Some(pairs @ 0..)) => Head::Aside(pairs.unsigned_abs().saturating_mul(2)),
         _ => return strange(),
     };
+    input.advance(end + 1);
     Ok(Some(head))
+}
+
+/// A line's text. What servers answer a million times takes no memory.
+fn word(text: &[u8]) -> Bytes {
+    match text {
+        b"QUEUED" => Bytes::from_static(b"QUEUED"),
+        b"OK" => Bytes::from_static(b"OK"),
+        b"string" => Bytes::from_static(b"string"),
+        text => Bytes::copy_from_slice(text),
+    }
 }
 
 /// A decimal number, with a minus sign where it has one; nothing else.
@@ -80,25 +91,33 @@ pub(crate) fn number(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// Writes a number in decimal.
-pub(crate) fn decimal(out: &mut BytesMut, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
+/// A number in decimal at the end of `text`; gives where it begins. No number is longer than 20 digits.
+fn digits(text: &mut [u8], mut value: u64) -> usize {
+    let mut at = text.len();
     loop {
         at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
+        text[at] = b'0' + (value % 10) as u8;
         value /= 10;
         if value == 0 {
-            break;
+            return at;
         }
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
+/// Writes a number in decimal.
+pub(crate) fn decimal(out: &mut BytesMut, value: u64) {
+    let mut text = [0; 20];
+    let at = digits(&mut text, value);
+    out.extend_from_slice(&text[at..]);
+}
+
+/// Written at once, for there are several of these to each key.
 fn line(out: &mut BytesMut, mark: u8, value: u64) {
-    out.put_u8(mark);
-    decimal(out, value);
-    out.extend_from_slice(b"\r\n");
+    let mut text = *b".....................\r\n";
+    let end = text.len() - 2;
+    let at = digits(&mut text[..end], value) - 1;
+    text[at] = mark;
+    out.extend_from_slice(&text[at..]);
 }
 
 /// The head of a command of so many arguments, its name counted.
@@ -146,6 +165,8 @@ pub(crate) fn show(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BufMut;
+
     use super::*;
 
     #[test]

@@ -1,82 +1,20 @@
 //! Two servers compared: the left one is walked and the right one asked for the same keys; then the right one is walked for
 //! keys that the left one lacks.
 //!
-//! Takes a connection to each. Gives [`Found`]. Always holds: a key that seems to differ is looked at again on both sides
+//! Takes both [sides](Side), each a server or a cluster. Gives [`Found`]. Always holds: a key that seems to differ is looked at again on both sides
 //! before it counts, some time later, since the servers may be live; no more than [`MOST_SUSPECTS`] wait for that.
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use bytes::Bytes;
 
+use super::side::{Round, Side};
 use super::{Found, How, Rules};
-use crate::redis::hash::hashes::{Glance, Hashed, Walk, page};
-use crate::redis::hash::streams::Counters;
-use crate::redis::keys::digest::ExpiryIn;
-use crate::redis::keys::tally::{Kind, thousands};
-use crate::redis::read::pace::Pace;
-use crate::redis::wire::connection::Connection;
-use crate::redis::wire::expiry::Expiry;
-use crate::redis::wire::facts::Facts;
-use crate::redis::wire::reply::Reply;
-use crate::redis::wire::resp::show;
+use crate::redis::hash::hashes::Hashed;
+use crate::redis::keys::tally::thousands;
 
 /// Keys that wait for a second look at most.
 const MOST_SUSPECTS: usize = 512;
-
-/// A server that is compared.
-#[derive(Debug)]
-pub(crate) struct Side {
-    pub(crate) connection: Connection,
-    pub(crate) facts: Facts,
-    pub(crate) pace: Pace,
-}
-
-impl Side {
-    /// Selects a database.
-    ///
-    /// # Errors
-    /// The server refuses.
-    pub(crate) async fn select(&mut self, index: u32) -> Result<(), Failure> {
-        let reply = self.connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await?;
-        self.connection.accepted(reply, format_args!("selecting database {index}")).map(drop)
-    }
-
-    /// What stands under these keys.
-    pub(crate) async fn page(
-        &mut self,
-        counters: Counters,
-        expiry: ExpiryIn,
-        keys: &[Bytes],
-    ) -> Result<Vec<Option<Hashed>>, Failure> {
-        let (clock, field_expiry) = (self.facts.clock, self.facts.field_expiry);
-        page(&mut self.connection, Glance { clock, field_expiry, counters, expiry }, &mut self.pace, keys).await
-    }
-
-    /// What stands under a key, in a few words.
-    pub(crate) async fn describe(&mut self, key: &[u8], hashed: Option<&Hashed>) -> Result<Option<String>, Failure> {
-        let Some(hashed) = hashed else { return Ok(None) };
-        let name = hashed.kind.noun();
-        let (length, unit): (&[u8], &str) = match hashed.kind {
-            Kind::String => (b"STRLEN", "bytes"),
-            Kind::List => (b"LLEN", "elements"),
-            Kind::Hash => (b"HLEN", "fields"),
-            Kind::Set => (b"SCARD", "members"),
-            Kind::SortedSet => (b"ZCARD", "members"),
-            Kind::Stream => (b"XLEN", "entries"),
-            Kind::Other => (b"TYPE", ""),
-        };
-        let length = match self.connection.ask(&[length, key]).await? {
-            Reply::Integer(length) => format!(" of {length} {unit}"),
-            // It has changed or gone meanwhile, or may not be asked: an example says what it can.
-            _ => String::new(),
-        };
-        let expiry = match hashed.expiry {
-            Expiry::At(at) => format!(", expires at {at}"),
-            Expiry::Never | Expiry::Gone => String::new(),
-        };
-        Ok(Some(format!("{name}{length}{expiry}")))
-    }
-}
 
 /// A comparison under way.
 pub(crate) struct Servers<'a> {
@@ -103,8 +41,8 @@ impl<'a> Servers<'a> {
         self.left.select(left).await?;
         self.right.select(right).await?;
         let pattern = self.rules.filter.only_pattern();
-        let mut walk = Walk::new();
-        while let Some(keys) = walk.next(&mut self.left.connection, pattern, &mut self.left.pace).await? {
+        let mut round = Round::new();
+        while let Some(keys) = self.left.next(&mut round, pattern).await? {
             let keys = self.wanted(keys);
             let (here, there) = self.both(&keys).await?;
             for ((key, here), there) in keys.into_iter().zip(&here).zip(&there) {
@@ -115,18 +53,11 @@ impl<'a> Servers<'a> {
             }
             self.proceed(left, MOST_SUSPECTS).await?;
         }
-        let mut walk = Walk::new();
-        while let Some(keys) = walk.next(&mut self.right.connection, pattern, &mut self.right.pace).await? {
+        let mut round = Round::new();
+        while let Some(keys) = self.right.next(&mut round, pattern).await? {
             let keys = self.wanted(keys);
-            keys.iter().for_each(|key| self.left.connection.push(&[b"EXISTS", key]));
-            self.left.connection.flush().await?;
-            for key in keys {
-                let reply = self.left.connection.reply().await?;
-                let reply = self.left.connection.accepted(reply, format_args!("looking for the key {}", show(&key)))?;
-                if reply == Reply::Integer(0) {
-                    self.suspects.push(key);
-                }
-            }
+            let there = self.left.exist(&keys).await?;
+            self.suspects.extend(keys.into_iter().zip(there).filter(|(_, there)| !there).map(|(key, _)| key));
             self.proceed(left, MOST_SUSPECTS).await?;
         }
         self.proceed(left, 1).await

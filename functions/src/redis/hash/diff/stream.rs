@@ -12,16 +12,16 @@ use aquifer_engine::function::Call;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::servers::Side;
+use super::side::{Round, Side};
 use super::{Found, How, Rules};
 use crate::redis::hash::contents::{Contents, Item};
-use crate::redis::hash::hashes::{Hashed, Walk};
+use crate::redis::hash::hashes::Hashed;
 use crate::redis::hash::streams::Counters;
 use crate::redis::keys::bloom::Bloom;
 use crate::redis::keys::databases::Databases;
 use crate::redis::keys::tally::thousands;
 use crate::redis::stream::wrong::refuse_reserved;
-use crate::redis::wire::expiry::{self, Expiry};
+use crate::redis::wire::expiry::Expiry;
 
 /// Keys that are asked for at once.
 const BATCH: usize = 512;
@@ -66,9 +66,7 @@ impl<'a> Streamed<'a> {
         databases: Databases,
         call: &'a Call,
     ) -> Result<Self, Failure> {
-        right.connection.push(&[b"TIME"]);
-        right.connection.flush().await?;
-        let now = expiry::time(&mut right.connection).await?;
+        let now = right.time().await?;
         Ok(Self {
             right,
             rules,
@@ -93,16 +91,22 @@ impl<'a> Streamed<'a> {
     /// # Errors
     /// The stream is damaged, the server refuses, or the connection is lost.
     pub(crate) async fn read(&mut self, contents: &mut Contents) -> Result<(), Failure> {
+        // Where a stream of no head begins.
         self.at = (0, self.databases.place(0));
-        self.right.select(self.at.1).await?;
+        if self.databases.takes(0) {
+            self.right.select(self.at.1).await?;
+        }
         while let Some(item) = contents.next().await? {
             self.counters = contents.measure.counters;
             match item {
                 Item::Database(index) => {
                     self.flush().await?;
-                    let place = if self.databases.takes(index) { self.databases.begin(index)? } else { index };
-                    self.at = (index, place);
-                    self.right.select(place).await?;
+                    if self.databases.takes(index) {
+                        self.at = (index, self.databases.begin(index)?);
+                        self.right.select(self.at.1).await?;
+                    } else {
+                        self.at = (index, index);
+                    }
                 }
                 Item::Library(name, hash) => {
                     self.libraries.insert(name, hash);
@@ -179,16 +183,13 @@ impl<'a> Streamed<'a> {
                 missed * 100.0
             ));
         }
-        let there: Vec<u32> = self.right.facts.databases.iter().map(|database| database.index).collect();
-        for place in there {
+        for place in self.right.databases() {
             let Some(index) = self.databases.source(place).filter(|index| self.databases.takes(*index)) else {
                 continue;
             };
             self.right.select(place).await?;
-            let mut walk = Walk::new();
-            while let Some(mut keys) =
-                walk.next(&mut self.right.connection, self.rules.filter.only_pattern(), &mut self.right.pace).await?
-            {
+            let mut round = Round::new();
+            while let Some(mut keys) = self.right.next(&mut round, self.rules.filter.only_pattern()).await? {
                 keys.retain(|key| self.rules.filter.name(key) && !self.keys.may_have(hash(key, place)));
                 let there = if keys.is_empty() {
                     Vec::new()
