@@ -317,12 +317,12 @@ impl Restore {
                     self.loader.has_databases(&self.rewriter.expect(&head.databases)?)?;
                     self.loader.begin().await?;
                 }
-                Said::Statement { statement, begins } => {
-                    let passed = self.rewriter.take(statement, begins).await?;
+                Said::Statement(statement) => {
+                    let passed = self.rewriter.take(statement).await?;
                     self.carry_out(passed).await?;
                 }
-                Said::Long { long, begins } => {
-                    let passed = self.rewriter.take_long(long, begins, &mut self.stream.parser).await?;
+                Said::Long(long) => {
+                    let passed = self.rewriter.take_long(long, &mut self.stream.parser).await?;
                     self.carry_out(passed).await?;
                 }
                 Said::End => break,
@@ -332,6 +332,7 @@ impl Restore {
         // Only now: of a stream that was cut off nobody can tell whether the key that was being written is complete.
         self.rewriter.close();
         self.loader.close_key().await?;
+        self.look_at_keys().await?;
         self.loader.settle().await?;
         self.loader.finish().await?;
         if let Some(look) = &mut self.look {
@@ -341,20 +342,27 @@ impl Restore {
     }
 
     async fn carry_out(&mut self, passed: Passed) -> Result<(), Failure> {
-        let expired = self.loader.done.expired;
         for statement in passed.statements {
-            if let (Some(look), Act::Select(index)) = (&mut self.look, &statement.act) {
-                look.select(*index).await?;
-            }
+            let selected = if let Act::Select(index) = statement.act { Some(index) } else { None };
             self.loader.carry_out(statement).await?;
+            self.look_at_keys().await?;
+            if let (Some(look), Some(index)) = (&mut self.look, selected) {
+                look.select(index).await?;
+            }
         }
         if let Some(long) = passed.long {
             self.loader.carry_out_long(long, &mut self.stream.parser).await?;
+            self.look_at_keys().await?;
         }
-        if let (Some(look), Some((key, kind))) = (&mut self.look, passed.begins)
-            && self.loader.done.expired == expired
-        {
-            look.key(key, kind).await?;
+        Ok(())
+    }
+
+    /// Looks which of the keys that a dry run would have written are there.
+    async fn look_at_keys(&mut self) -> Result<(), Failure> {
+        for (key, kind) in self.loader.would_write.drain(..) {
+            if let Some(look) = &mut self.look {
+                look.key(key, kind).await?;
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use aquifer_tests::redis_server::RedisServer;
 use bytes::BytesMut;
 use serde_json::{Value as Json, json};
 
-use super::rig::{digest, dumped, fill, fill_database, functions, in_ms, portrait, restore, run};
+use super::rig::{digest, dumped, fill, fill_database, functions, in_ms, merged, portrait, restore, run};
 
 /// The names of a database's keys.
 fn keys(server: &RedisServer, database: u32) -> BTreeSet<String> {
@@ -283,4 +283,36 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
             restore(&to, &stream[..cut], json!({"dryRun": true, "onConflict": "replace"})).await.expect_err("cut off");
         assert_eq!((failure.kind, portrait(&to)), (FailureKind::Corrupt, before.clone()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_looks_at_what_would_be_written_and_at_nothing_else() {
+    let to = RedisServer::start();
+    run(&mut to.client(), "MSET b there gone there");
+    let lines =
+        ["DEL a", "RPUSH a 1", "PEXPIREAT a 1", "SET b v", "DEL gone", "SET c v", "SET c again", "DEL d", "RPUSH d 1"];
+    let stream = commands(&lines.map(str::to_owned));
+    let dry = |params: Json| merged(params, json!({"dryRun": true, "requireTrailer": false}));
+    let failure = restore(&to, &stream, dry(json!({}))).await.expect_err("`b` is there");
+    assert!(failure.message.contains("1 of the keys; the first is `b`"), "{}", failure.message);
+    let skip = json!({"onConflict": "skip", "requireTrailer": false});
+    let looked = restore(&to, &stream, dry(json!({"onConflict": "skip"}))).await.expect("a dry run");
+    assert_eq!(looked["existing"], json!(1), "{looked}");
+    let done = restore(&to, &stream, skip).await.expect("a restore");
+    for count in ["keys", "perType", "skipped", "expired", "repeated"] {
+        assert_eq!(looked[count], done[count], "{count}");
+    }
+    // A key that had gone when it was dumped meets nothing.
+    let to = RedisServer::start();
+    run(&mut to.client(), "SET gone there");
+    let vanished = commands(&["DEL gone", "SET other v"].map(str::to_owned));
+    restore(&to, &vanished, json!({"requireTrailer": false})).await.expect("no conflict");
+    // And what has expired is none either, however long it is.
+    let long = format!("SET gone {} PXAT 1", "l".repeat(2 << 20));
+    for line in [long.as_str(), "SET gone short PXAT 1"] {
+        let outputs =
+            restore(&to, &commands(&[line.to_owned()]), json!({"requireTrailer": false})).await.expect("expired");
+        assert_eq!((&outputs["keys"], &outputs["expired"]), (&json!(0), &json!(1)), "{outputs}");
+    }
+    assert_eq!(to.cli(&["GET", "gone"]).trim(), "there");
 }

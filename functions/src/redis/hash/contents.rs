@@ -18,7 +18,7 @@ use crate::redis::keys::tally::Kind;
 use crate::redis::stream::long::{Long, LongAct};
 use crate::redis::stream::reader::{Said, StreamReader};
 use crate::redis::stream::statement::{Act, Statement};
-use crate::redis::stream::wrong::wrong;
+use crate::redis::stream::wrong::{refuse_reserved, wrong};
 use crate::redis::wire::expiry::Expiry;
 use crate::redis::wire::facts;
 use crate::redis::wire::resp::show;
@@ -94,8 +94,8 @@ impl Contents {
                         self.measure.counters = Counters::Old;
                     }
                 }
-                Said::Statement { statement, .. } => self.statement(statement).await?,
-                Said::Long { long, .. } => self.long(long).await?,
+                Said::Statement(statement) => self.statement(statement).await?,
+                Said::Long(long) => self.long(long).await?,
                 Said::End => {
                     self.give();
                     self.ended = true;
@@ -113,6 +113,7 @@ impl Contents {
 
     async fn statement(&mut self, statement: Statement) -> Result<(), Failure> {
         let Statement { offset, act } = statement;
+        act.key().map_or(Ok(()), |key| refuse_reserved(key, offset))?;
         match act {
             Act::Select(index) => {
                 self.give();
@@ -158,6 +159,7 @@ impl Contents {
 
     async fn long(&mut self, long: Long) -> Result<(), Failure> {
         let offset = long.offset;
+        refuse_reserved(&long.key, offset)?;
         match &long.act {
             LongAct::Restore { expiry, .. } => {
                 self.give();
@@ -179,7 +181,9 @@ impl Contents {
                 self.elements(&long.key, *kind, offset)?;
                 let Some(Open { value: Some((_, elements)), .. }) = &mut self.open else { return Ok(()) };
                 if let Some((_, id)) = entry {
-                    elements.entry(*id, (arguments - 3) / 2);
+                    elements
+                        .next_entry(*id, (arguments - 3) / 2)
+                        .map_err(|failure| failure.during(taking(&long.key, offset)))?;
                 }
                 values::texts(&mut self.stream.parser, elements, *kind).await?;
             }

@@ -283,9 +283,28 @@ impl Elements {
         self.stream.entries.entry(text(id).as_bytes(), 2 * fields);
     }
 
+    /// Begins an entry, which has to stand before the stream's state.
+    ///
+    /// # Errors
+    /// It stands behind it, where it would change it.
+    pub(crate) fn next_entry(&mut self, id: Id, fields: u64) -> Result<(), Failure> {
+        if self.stream.state.is_some() {
+            return Err(Failure::rejected("an entry stands behind the state of its stream (`XSETID`)"));
+        }
+        self.entry(id, fields);
+        Ok(())
+    }
+
     /// An entry that was added and trimmed at once: its id is all that is left of it.
-    pub(crate) fn trimmed(&mut self, id: Id) {
+    ///
+    /// # Errors
+    /// There are others, which it would trim too.
+    pub(crate) fn trimmed(&mut self, id: Id) -> Result<(), Failure> {
+        if self.stream.entries.count > 0 {
+            return Err(Failure::rejected("entries are trimmed again (`MAXLEN`)"));
+        }
         self.stream.last = id;
+        Ok(())
     }
 
     /// The state of a stream.

@@ -23,15 +23,13 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    /// Counts a command; true where a key begins with it.
-    pub(super) fn count(&mut self, act: &Act) -> bool {
+    /// Counts a command.
+    pub(super) fn count(&mut self, act: &Act) {
         self.commands += 1;
         match act {
-            Act::Set { .. } | Act::Restore { .. } => return self.value(act.value()),
-            Act::Begin { key } => {
-                self.enter(key, None);
-            }
-            Act::Part(Part { key, kind, .. }) => return self.enter(key, Some(*kind)),
+            Act::Set { .. } | Act::Restore { .. } => self.value(act.value()),
+            Act::Begin { key } => self.enter(key, None),
+            Act::Part(Part { key, kind, .. }) => self.enter(key, Some(*kind)),
             Act::Functions { all, .. } => {
                 self.close();
                 self.libraries += u64::from(!all);
@@ -39,11 +37,10 @@ impl Census {
             Act::Select(_) => self.close(),
             Act::Expire { .. } | Act::ExpireFields { .. } => {}
         }
-        false
     }
 
-    /// Counts a long command; true where a key begins with it.
-    pub(super) fn count_long(&mut self, long: &Long) -> bool {
+    /// Counts a long command.
+    pub(super) fn count_long(&mut self, long: &Long) {
         self.commands += 1;
         match &long.act {
             LongAct::Part { kind, .. } => self.enter(&long.key, Some(*kind)),
@@ -51,20 +48,16 @@ impl Census {
         }
     }
 
-    fn value(&mut self, kind: Option<Kind>) -> bool {
+    fn value(&mut self, kind: Option<Kind>) {
         self.close();
         kind.into_iter().for_each(|kind| self.keys.add(kind));
-        true
     }
 
-    fn enter(&mut self, key: &Bytes, kind: Option<Kind>) -> bool {
-        let same = self.open.as_ref().filter(|(open, _)| open == key);
-        let first = same.is_none_or(|(_, known)| known.is_none());
-        if same.is_none() {
+    fn enter(&mut self, key: &Bytes, kind: Option<Kind>) {
+        if self.open.as_ref().is_none_or(|(open, _)| open != key) {
             self.close();
         }
         self.open = Some((key.clone(), kind));
-        first && kind.is_some()
     }
 
     /// Counts the key that was being written by several commands.

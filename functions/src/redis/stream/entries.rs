@@ -103,10 +103,11 @@ fn group(command: &Command) -> Option<StreamChange> {
 
 fn claim(command: &Command) -> Option<StreamChange> {
     let ids: Vec<_> = (5..command.len()).map_while(|at| id(command.arg(at))).collect();
-    let (mut times, mut moves, mut at) = (None, false, 5 + ids.len());
+    let (mut times, mut forced, mut moves, mut at) = (None, false, false, 5 + ids.len());
     while at < command.len() {
         match &command.arg(at).to_ascii_uppercase()[..] {
-            b"FORCE" | b"JUSTID" => at += 1,
+            b"FORCE" => (forced, at) = (true, at + 1),
+            b"JUSTID" => at += 1,
             b"RETRYCOUNT" => {
                 times = Some(count(command.arg(at + 1))?);
                 at += 2;
@@ -122,6 +123,6 @@ fn claim(command: &Command) -> Option<StreamChange> {
             _ => return None,
         }
     }
-    let times = times.filter(|_| !ids.is_empty() && count(command.arg(4)).is_some())?;
+    let times = times.filter(|_| forced && !ids.is_empty() && count(command.arg(4)).is_some())?;
     Some(StreamChange::Claim { ids, times, moves })
 }

@@ -1,8 +1,8 @@
 //! What a long command means, of which no more is held than what stands before its long texts.
 //!
 //! Takes a command's beginning and the [`Parser`] that has the rest. Gives a [`Long`], then its texts one by one, then what
-//! stands behind them. Always holds: the same forms are taken as of [short commands](super::statement), but for those that
-//! depend on what stands behind the text: an expiry has to be a moment.
+//! stands behind them. Always holds: what is taken has the same meaning as the [short command](super::statement) of the same
+//! form. Fewer forms are: an expiry has to be a moment, `RESTORE` needs `REPLACE` and `ABSTTL`, and of streams there are entries only.
 
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;

@@ -26,6 +26,9 @@ pub(super) const LONGEST: u64 = LONGEST_ARGUMENT + (1 << 20);
 /// The most arguments that a server takes in one command.
 const MOST_ARGUMENTS: i64 = 1 << 20;
 
+/// No command has a longer name.
+const LONGEST_NAME: u64 = 64;
+
 /// The longest that the head of a command or of an argument may be: a mark, ten digits, a line end, and some zeros.
 const LONGEST_HEAD: usize = 32;
 
@@ -166,6 +169,9 @@ impl Parser {
         while (self.args.len() as u64) < count {
             let most = LONGEST as i64;
             let Some((length, next)) = self.head(self.at, b'$', 0, most)? else { return Ok(None) };
+            if self.args.is_empty() && length > LONGEST_NAME {
+                return Err(self.wrong(self.at, format_args!("no command has a name of {length} bytes")));
+            }
             let end = next + length as usize;
             if self.buffer.len() < end + 2 {
                 return Ok(None);

@@ -21,10 +21,10 @@ use crate::redis::stream::wrong::wrong;
 pub(crate) enum Said {
     /// Its head, before anything else; only where it has one.
     Head(StreamHead),
-    /// What a command does; `begins`: a key, which was not written just before.
-    Statement { statement: Statement, begins: bool },
+    /// What a command does.
+    Statement(Statement),
     /// A long command; the parser has the rest of it.
-    Long { long: Long, begins: bool },
+    Long(Long),
     /// The stream was whole.
     End,
 }
@@ -79,12 +79,12 @@ impl StreamReader {
                         return Ok(Said::Head(head));
                     }
                 }
-                Next::Command(command) => return self.statement(Statement::read(command)?),
+                Next::Command(command) => return Ok(self.statement(Statement::read(command)?)),
                 Next::Large(large) => match self.parser.long(large).await? {
-                    Begun::Whole(statement) => return self.statement(statement),
+                    Begun::Whole(statement) => return Ok(self.statement(statement)),
                     Begun::Long(long) => {
-                        let begins = self.census.count_long(&long);
-                        return Ok(Said::Long { long, begins });
+                        self.census.count_long(&long);
+                        return Ok(Said::Long(long));
                     }
                 },
                 Next::End => {}
@@ -92,9 +92,9 @@ impl StreamReader {
         }
     }
 
-    fn statement(&mut self, statement: Statement) -> Result<Said, Failure> {
-        let begins = self.census.count(&statement.act);
-        Ok(Said::Statement { statement, begins })
+    fn statement(&mut self, statement: Statement) -> Said {
+        self.census.count(&statement.act);
+        Said::Statement(statement)
     }
 
     /// Holds the stream to its trailer, where this is it.

@@ -209,11 +209,11 @@ fn restore(command: &Command) -> Result<Act, Failure> {
 /// # Errors
 /// One that there is not.
 pub(super) fn options(words: impl Iterator<Item = Bytes>) -> Result<(bool, Option<Hint>), Bytes> {
-    let (mut absolute, mut hint, mut words) = (false, None, words);
+    let (mut absolute, mut replace, mut hint, mut words) = (false, false, None, words);
     while let Some(word) = words.next() {
         match &word.to_ascii_uppercase()[..] {
-            b"REPLACE" => {}
-            b"ABSTTL" => absolute = true,
+            b"REPLACE" if !replace => replace = true,
+            b"ABSTTL" if !absolute => absolute = true,
             name @ (b"IDLETIME" | b"FREQ") if hint.is_none() => {
                 let number = words.next().filter(|number| count(number).is_some()).ok_or(word.clone())?;
                 hint = Some(Hint { word: if name == b"FREQ" { "FREQ" } else { "IDLETIME" }, number });

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::redis::keys::remembered::Remembered;
-use crate::redis::keys::tally::PerType;
+use crate::redis::keys::tally::{Kind, PerType};
 use crate::redis::stream::statement::{Act, Statement};
 use crate::redis::wire::expiry;
 use crate::redis::wire::facts;
@@ -94,6 +94,8 @@ pub(crate) struct Loader {
     pub(super) group: Option<Group>,
     pub(super) temporary: Temporary,
     pub(super) together: Together,
+    /// In a dry run, keys that would have been written, to be looked at.
+    pub(crate) would_write: Vec<(Bytes, Kind)>,
     /// How many elements the key that is being built must have by the server's answers; `None` where that cannot be told.
     pub(super) built: Option<u64>,
     /// A part of the key that is being built was refused.
@@ -151,6 +153,7 @@ impl Loader {
             group: None,
             temporary: Temporary::new(),
             together: Together::new(),
+            would_write: Vec::new(),
             built: None,
             spoiled: false,
             sending: None,

@@ -167,6 +167,7 @@ impl Loader {
         key: &Bytes,
         offset: u64,
     ) -> Result<Option<&mut BytesMut>, Failure> {
+        self.let_pass(key, offset).await?;
         let mut at = 0;
         if self.fleet.as_ref().is_some_and(Fleet::is_cluster) {
             self.settle().await?;
@@ -192,7 +193,7 @@ impl Loader {
     }
 
     async fn sent_long(&mut self, long: &Long, what: What) -> Result<(), Failure> {
-        let Some(at) = self.sending.take() else { return self.count(what) };
+        let Some(at) = self.sending.take() else { return self.carried_out_dry(long.key.clone(), what) };
         let pending =
             Pending { key: long.key.clone(), offset: long.offset, size: 0, again: None, what, held: Vec::new() };
         self.sent(at, pending).await?;

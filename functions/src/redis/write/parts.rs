@@ -103,9 +103,6 @@ impl Loader {
                     "all commands of a key have to stand together; `redis-cli --pipe` carries out any stream",
                 ));
             }
-            if skipping && !before && self.on_conflict == OnConflict::Fail && self.refusals.is_none() {
-                return Err(self.conflict(&key, offset));
-            }
         }
         self.last = Some((key.clone(), skipping));
         let (kind, target, timed, expired, timed_fields) = (None, None, false, false, 0);
@@ -129,6 +126,14 @@ impl Loader {
                 group.target = Some(target);
             }
         }
+        // Only now: a key that had gone when it was dumped is a `DEL` without parts, and meets nothing.
+        if let Some(group) = &self.group
+            && (group.skipping && !group.repeated && !group.refused && group.kind.is_none())
+            && self.on_conflict == OnConflict::Fail
+            && self.refusals.is_none()
+        {
+            return Err(self.conflict(&group.key, group.offset));
+        }
         Ok(self.group.as_mut().and_then(|group| {
             group.kind = Some(kind);
             group.target.clone().filter(|_| !group.skipping)
@@ -147,7 +152,13 @@ impl Loader {
         };
         let outcome = if group.skipping { Outcome::Exists } else { self.complete(&group).await? };
         match outcome {
-            Outcome::Written => self.done.written.add(kind),
+            Outcome::Written if self.fleet.is_none() && group.repeated => self.counted_again(),
+            Outcome::Written => {
+                if self.fleet.is_none() {
+                    self.would_write.push((group.key, kind));
+                }
+                self.done.written.add(kind);
+            }
             Outcome::Expired => self.done.expired += 1,
             Outcome::Refused => {}
             Outcome::Exists if group.refused => {}
@@ -169,7 +180,6 @@ impl Loader {
             Some(target) if *target != group.key => target,
             _ => return Ok(whole),
         };
-        self.settle().await?;
         if !self.spoiled {
             self.hold_together(group, target).await?;
         }

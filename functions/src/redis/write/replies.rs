@@ -72,6 +72,24 @@ impl Loader {
         Ok(())
     }
 
+    /// Counts a command of a dry run.
+    pub(super) fn carried_out_dry(&mut self, key: Bytes, what: What) -> Result<(), Failure> {
+        match what {
+            What::Value { repeated: true, expired: false, .. } => self.counted_again(),
+            What::Value { kind, expired: false, .. } => self.would_write.push((key, kind)),
+            _ => {}
+        }
+        if matches!(what, What::Value { repeated: true, expired: false, .. }) { Ok(()) } else { self.count(what) }
+    }
+
+    /// Counts a key that the stream had before, which stands.
+    pub(super) fn counted_again(&mut self) {
+        match self.on_conflict {
+            OnConflict::Fail => self.done.repeated += 1,
+            OnConflict::Skip | OnConflict::Replace => self.done.skipped += 1,
+        }
+    }
+
     /// Keeps in mind that an answer is to come, and waits for some of them where there are many.
     pub(super) async fn sent(&mut self, at: usize, pending: Pending) -> Result<(), Failure> {
         let Some(fleet) = &mut self.fleet else { return Ok(()) };
@@ -192,6 +210,7 @@ impl Loader {
                 self.built = self.built.zip(added).map(|(built, added)| built + added);
                 Ok(())
             }
+            (What::Value { expired: true, .. }, Reply::Nil) => self.count(pending.what),
             (What::Value { repeated, .. }, Reply::Nil) => self.there(&pending, repeated),
             (What::Value { repeated, .. }, Reply::Error(error)) if error.starts_with("BUSYKEY") => {
                 self.there(&pending, repeated)

@@ -16,7 +16,7 @@ use crate::redis::keys::reserved;
 use crate::redis::keys::tally::{Kind, PerType};
 use crate::redis::stream::long::{Long, LongAct};
 use crate::redis::stream::parser::Parser;
-use crate::redis::stream::statement::{Act, Part, Statement};
+use crate::redis::stream::statement::{Act, Statement};
 use crate::redis::stream::wrong::refuse_reserved;
 use crate::redis::wire::resp::show;
 use crate::redis::write::load::OnConflict;
@@ -63,8 +63,6 @@ pub(crate) struct Passed {
     pub(crate) statements: Vec<Statement>,
     /// Comes last; the parser has the rest of it.
     pub(crate) long: Option<Long>,
-    /// The name and type of a key that begins with it.
-    pub(crate) begins: Option<(Bytes, Kind)>,
 }
 
 impl Passed {
@@ -125,17 +123,13 @@ impl Rewriter {
         Ok(databases.iter().filter(|index| rules.takes(**index)).map(|index| rules.place(*index)).collect())
     }
 
-    /// Takes a command; `begins`: a key begins with it.
+    /// Takes a command.
     ///
     /// # Errors
     /// Two keys get one name, or the stream holds something that cannot be changed as told.
-    pub(crate) async fn take(&mut self, statement: Statement, begins: bool) -> Result<Passed, Failure> {
+    pub(crate) async fn take(&mut self, statement: Statement) -> Result<Passed, Failure> {
         if self.idle {
-            let begins = match &statement.act {
-                Act::Part(Part { key, kind, .. }) if begins => Some((key.clone(), *kind)),
-                act => act.key().cloned().zip(act.value()),
-            };
-            return Ok(Passed { begins, ..Passed::one(statement) });
+            return Ok(Passed::one(statement));
         }
         let mut passed = self.change(statement)?;
         let taken_apart = match passed.statements.last() {
@@ -153,27 +147,15 @@ impl Rewriter {
     ///
     /// # Errors
     /// As [`Rewriter::take`]; also where the stream is cut off.
-    pub(crate) async fn take_long(
-        &mut self,
-        mut long: Long,
-        begins: bool,
-        parser: &mut Parser,
-    ) -> Result<Passed, Failure> {
+    pub(crate) async fn take_long(&mut self, mut long: Long, parser: &mut Parser) -> Result<Passed, Failure> {
         long.lifetimes = self.changes.lifetimes;
         if self.idle {
-            let begins = match &long.act {
-                LongAct::Part { kind, .. } => begins.then(|| (long.key.clone(), *kind)),
-                act => act.value().map(|kind| (long.key.clone(), kind)),
-            };
-            return Ok(Passed { begins, long: Some(long), ..Passed::default() });
+            return Ok(Passed { statements: Vec::new(), long: Some(long) });
         }
-        let (statements, name, begins) = if let LongAct::Part { kind, .. } = long.act {
-            let (before, name, began) = self.part(&long.key, kind, long.offset)?;
-            let begins = name.clone().filter(|_| began).map(|name| (name, kind));
-            (before, name, begins)
+        let (statements, name) = if let LongAct::Part { kind, .. } = long.act {
+            self.part(&long.key, kind, long.offset)?
         } else {
-            let (before, begins) = self.value(&long.key, long.act.value(), long.offset)?;
-            (before, begins.as_ref().map(|(name, _)| name.clone()), begins)
+            self.value(&long.key, long.act.value(), long.offset)?
         };
         let Some(name) = name else {
             parser.skip().await?;
@@ -184,7 +166,7 @@ impl Rewriter {
             *expiry = expiry.and_then(|expiry| self.changes.lifetimes.moment(expiry));
         }
         long.key = name;
-        Ok(Passed { statements, begins, long: Some(long) })
+        Ok(Passed { statements, long: Some(long) })
     }
 
     /// Ends the stream, or what stands before its trailer.
@@ -211,8 +193,8 @@ impl Rewriter {
             Act::Set { .. } | Act::Restore { .. } => {
                 let kind = act.value();
                 let key = act.key().cloned().unwrap_or_default();
-                let (mut statements, begins) = self.value(&key, kind, offset)?;
-                let Some((key, _)) = begins.clone() else { return Ok(Passed::default()) };
+                let (mut statements, name) = self.value(&key, kind, offset)?;
+                let Some(key) = name else { return Ok(Passed::default()) };
                 let act = match act {
                     Act::Set { value, expiry, .. } => {
                         Act::Set { key, value, expiry: expiry.and_then(|when| lifetimes.when(when)) }
@@ -223,17 +205,16 @@ impl Rewriter {
                     act => act,
                 };
                 statements.push(Statement { offset, act });
-                Ok(Passed { statements, begins, long: None })
+                Ok(Passed { statements, long: None })
             }
             Act::Begin { key } => self.begin(key, offset),
             Act::Part(mut part) => {
                 let kind = part.kind;
-                let (mut statements, name, began) = self.part(&part.key, kind, offset)?;
+                let (mut statements, name) = self.part(&part.key, kind, offset)?;
                 let Some(name) = name else { return Ok(Passed::default()) };
-                let begins = began.then(|| (name.clone(), kind));
                 part.key = name;
                 statements.push(Statement { offset, act: Act::Part(part) });
-                Ok(Passed { statements, begins, long: None })
+                Ok(Passed { statements, long: None })
             }
             Act::Expire { key, when } => {
                 let name = self.name_of(&key, offset)?;
@@ -248,26 +229,22 @@ impl Rewriter {
         }
     }
 
-    /// Decides about a whole value: what comes before it, and its name and type where it is wanted.
+    /// Decides about a whole value: what comes before it, and its name where it is wanted.
     fn value(
         &mut self,
         key: &Bytes,
         kind: Option<Kind>,
         offset: u64,
-    ) -> Result<(Vec<Statement>, Option<(Bytes, Kind)>), Failure> {
+    ) -> Result<(Vec<Statement>, Option<Bytes>), Failure> {
         self.close();
         let fate = self.decide(key, kind, offset)?;
         self.last = Some(fate.clone());
-        match (fate.name, kind) {
-            (Some(name), Some(kind)) => {
-                self.renamed += u64::from(*key != name);
-                Ok((self.at_home(offset)?, Some((name, kind))))
-            }
-            (_, kind) => {
-                kind.into_iter().for_each(|kind| self.left_out.add(kind));
-                Ok((Vec::new(), None))
-            }
+        if let Some(name) = fate.name {
+            self.renamed += u64::from(*key != name);
+            return Ok((self.at_home(offset)?, Some(name)));
         }
+        kind.into_iter().for_each(|kind| self.left_out.add(kind));
+        Ok((Vec::new(), None))
     }
 
     fn select(&mut self, index: u32, offset: u64) -> Result<Passed, Failure> {

@@ -2,11 +2,15 @@
 //!
 //! Takes keys with their values. Gives the server `MSETNX`, or `MSET` where keys are replaced. Always holds: `MSETNX` writes
 //! all of its keys or none, so where a key is there already, or the server refuses, its keys go one by one behind it, each on
-//! its own terms: what becomes of a key and what is said about it does not depend on its neighbours; nothing is sent into the
-//! middle of a long command.
+//! its own terms: what becomes of a key and what is said about it does not depend on its neighbours; no other command of a key
+//! is sent before the answer to such a command of it was read and followed; nothing is sent into the middle of a long
+//! command.
+
+use std::collections::HashSet;
 
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::redis::keys::tally::Kind;
 use crate::redis::wire::reply::Reply;
@@ -19,6 +23,10 @@ const MOST_KEYS: usize = 16;
 
 /// Bytes in one command, about; a longer value goes by itself.
 const MOST_BYTES: usize = 4 << 10;
+
+/// How far behind the first of the keys that wait a command may stand in the stream: they hold on to the buffers that they came
+/// in.
+const FARTHEST: u64 = 256 << 10;
 
 /// Keys that go one by one after a conflict, at least and at most.
 const RESTS: (u32, u32) = (16, 1 << 16);
@@ -36,6 +44,8 @@ pub(super) struct Held {
 pub(super) struct Together {
     waiting: Vec<Held>,
     bytes: usize,
+    /// The hashes of keys that wait or whose command is unanswered.
+    open: HashSet<u64>,
     /// Keys to go one by one because of conflicts.
     rest: u32,
     /// How many they are to be after the next conflict.
@@ -48,13 +58,21 @@ pub(super) struct Together {
 
 impl Together {
     pub(super) fn new() -> Self {
-        Self { waiting: Vec::new(), bytes: 0, rest: 0, next_rest: RESTS.0, refused: false, single: Vec::new() }
+        Self {
+            waiting: Vec::new(),
+            bytes: 0,
+            open: HashSet::new(),
+            rest: 0,
+            next_rest: RESTS.0,
+            refused: false,
+            single: Vec::new(),
+        }
     }
 }
 
 impl Loader {
-    /// True where a string of this size goes with others.
-    pub(super) fn goes_together(&mut self, bytes: usize) -> bool {
+    /// Whether the next string, of this size, goes with others. Counts it as one of those that go alone after a conflict.
+    pub(super) fn next_goes_together(&mut self, bytes: usize) -> bool {
         let one = self.fleet.as_ref().is_some_and(|fleet| !fleet.is_cluster());
         if !one || self.together.refused || bytes > MOST_BYTES {
             return false;
@@ -66,11 +84,24 @@ impl Loader {
         true
     }
 
+    /// Sees to it that nothing of a key is overtaken by a command that stands here in the stream.
+    pub(super) async fn let_pass(&mut self, key: &[u8], offset: u64) -> Result<(), Failure> {
+        if self.together.open.is_empty() {
+            return Ok(());
+        }
+        if self.together.open.contains(&xxh3_64(key)) {
+            return self.settle().await;
+        }
+        match self.together.waiting.first() {
+            Some(first) if first.offset + FARTHEST < offset => self.send_together().await,
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a string together with others.
     pub(super) async fn set_together(&mut self, key: Bytes, value: Bytes, offset: u64) -> Result<(), Failure> {
-        if self.together.waiting.iter().any(|held| held.key == key) {
-            self.send_together().await?;
-        }
+        self.let_pass(&key, offset).await?;
+        self.together.open.insert(xxh3_64(&key));
         self.together.bytes += key.len() + value.len();
         self.together.waiting.push(Held { key, value, offset });
         if self.together.waiting.len() >= MOST_KEYS || self.together.bytes >= MOST_BYTES {
@@ -96,6 +127,9 @@ impl Loader {
 
     /// What the answer to such a command means.
     pub(super) fn answered_together(&mut self, held: Vec<Held>, reply: &Reply) {
+        for held in &held {
+            self.together.open.remove(&xxh3_64(&held.key));
+        }
         if matches!(reply, Reply::Integer(1) | Reply::Simple(_)) {
             held.iter().for_each(|_| self.done.written.add(Kind::String));
             self.together.next_rest = (self.together.next_rest / 2).max(RESTS.0);

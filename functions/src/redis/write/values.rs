@@ -27,10 +27,8 @@ impl Loader {
         let Some(what) = self.begin_value(&key, Kind::String, expiry, offset).await? else { return Ok(()) };
         let replace = self.on_conflict == OnConflict::Replace;
         let Some(expiry) = expiry else {
-            // A key that came before is met on its own: the first one stands.
-            if matches!(what, What::Value { repeated: true, .. }) {
-                self.settle().await?;
-            } else if self.goes_together(key.len() + value.len()) {
+            let again = matches!(what, What::Value { repeated: true, .. });
+            if !again && self.next_goes_together(key.len() + value.len()) {
                 return self.set_together(key, value, offset).await;
             }
             let args = [&b"SET"[..], &key, &value].into_iter().chain((!replace).then_some(&b"NX"[..]));
@@ -152,7 +150,8 @@ impl Loader {
         offset: u64,
         what: What,
     ) -> Result<(), Failure> {
-        let Some(fleet) = &mut self.fleet else { return self.count(what) };
+        self.let_pass(&key, offset).await?;
+        let Some(fleet) = &mut self.fleet else { return self.carried_out_dry(key, what) };
         let at = fleet.route(&key);
         let (size, again) = fleet.write(at, count, args);
         self.sent(at, Pending { key, offset, size, again, what, held: Vec::new() }).await

@@ -35,10 +35,10 @@ pub(super) fn part(to: &mut Elements, part: &Part) -> Result<(), Failure> {
             }
         }
         Change::Stream(StreamChange::Entry(id)) => {
-            to.entry(*id, (part.len() as u64 - 3) / 2);
+            to.next_entry(*id, (part.len() as u64 - 3) / 2)?;
             texts(to, 3);
         }
-        Change::Stream(StreamChange::Trimmed(id)) => to.trimmed(*id),
+        Change::Stream(StreamChange::Trimmed(id)) => to.trimmed(*id)?,
         Change::Stream(StreamChange::State(state)) => to.state(*state),
         Change::Stream(StreamChange::Group { last, read }) => to.group(part.arg(3), *last, *read)?,
         Change::Stream(StreamChange::Consumer) => {

@@ -5,7 +5,8 @@
 //! only a [`Bloom`] filter is kept, whatever their number: a key that only the server has is never told wrongly, and may be
 //! overlooked where there are many millions, which is said.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
@@ -20,7 +21,6 @@ use crate::redis::hash::streams::Counters;
 use crate::redis::keys::bloom::Bloom;
 use crate::redis::keys::databases::Databases;
 use crate::redis::keys::tally::thousands;
-use crate::redis::stream::wrong::refuse_reserved;
 use crate::redis::wire::expiry::Expiry;
 
 /// Keys that are asked for at once.
@@ -45,10 +45,10 @@ pub(crate) struct Streamed<'a> {
     looked_at: u64,
     /// The stream's database and the server's.
     at: (u32, u32),
-    came: BTreeSet<u32>,
     batch: Vec<(Bytes, Hashed)>,
     bytes: usize,
-    now: u64,
+    /// The server's clock in milliseconds at an instant of ours.
+    clock: (u64, Instant),
 }
 
 fn hash(key: &[u8], database: u32) -> u128 {
@@ -66,7 +66,7 @@ impl<'a> Streamed<'a> {
         databases: Databases,
         call: &'a Call,
     ) -> Result<Self, Failure> {
-        let now = right.time().await?;
+        let clock = (right.time().await?, Instant::now());
         Ok(Self {
             right,
             rules,
@@ -79,10 +79,9 @@ impl<'a> Streamed<'a> {
             counters: rules.counters,
             looked_at: 0,
             at: (0, 0),
-            came: BTreeSet::new(),
             batch: Vec::new(),
             bytes: 0,
-            now,
+            clock,
         })
     }
 
@@ -112,13 +111,11 @@ impl<'a> Streamed<'a> {
                     self.libraries.insert(name, hash);
                 }
                 Item::Key(key, hashed) => {
-                    refuse_reserved(&key, contents.stream.parser.offset())?;
                     if !self.databases.takes(self.at.0) || !self.rules.filter.name(&key) {
                         continue;
                     }
-                    self.came.insert(self.at.1);
                     self.keys.add(hash(&key, self.at.1));
-                    if matches!(hashed.expiry, Expiry::At(at) if at <= self.now) {
+                    if matches!(hashed.expiry, Expiry::At(at) if at <= self.now()) {
                         self.expired += 1;
                         continue;
                     }
@@ -131,6 +128,11 @@ impl<'a> Streamed<'a> {
             }
         }
         self.flush().await
+    }
+
+    /// The server's clock, in milliseconds.
+    fn now(&self) -> u64 {
+        self.clock.0 + self.clock.1.elapsed().as_millis() as u64
     }
 
     /// Asks the server for the keys that wait.
@@ -151,7 +153,13 @@ impl<'a> Streamed<'a> {
         let names: Vec<Bytes> = batch.iter().map(|(key, _)| key.clone()).collect();
         let there = self.right.page(self.counters, self.rules.expiry, &names).await?;
         let mut differ = Vec::new();
+        let now = self.now();
         for ((key, here), there) in batch.into_iter().zip(&there) {
+            // It had not passed when the key came.
+            if there.is_none() && matches!(here.expiry, Expiry::At(at) if at <= now) {
+                self.expired += 1;
+                continue;
+            }
             let how = self.rules.compare(Some(&here), there.as_ref());
             if (count || how.is_none()) && there.is_some() && self.rules.wants(Some(here.kind), None) {
                 self.found.both.add(here.kind);

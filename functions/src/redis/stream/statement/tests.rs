@@ -62,7 +62,7 @@ fn every_form_of_a_command_means_one_thing() {
             "Stream +Some(0) Stream(Claim { ids: [(5, 1), (5, 2)], times: 2, moves: false })",
         ),
         (
-            "XCLAIM k g c 0 5-1 RETRYCOUNT 2 LASTID 6-0",
+            "XCLAIM k g c 0 5-1 RETRYCOUNT 2 FORCE LASTID 6-0",
             "Stream +Some(0) Stream(Claim { ids: [(5, 1)], times: 2, moves: true })",
         ),
     ] {
@@ -88,6 +88,7 @@ fn what_no_dump_holds_is_refused_with_its_place() {
         "RESTORE k 0 p FREQ x",
         "RESTORE k 0 p FREQ 1 IDLETIME 2",
         "RESTORE k 0 p KEEPTTL",
+        "RESTORE k 0 p ABSTTL ABSTTL",
         "HSET k f",
         "HSET k f v g",
         "APPEND k a b",
@@ -115,8 +116,9 @@ fn what_no_dump_holds_is_refused_with_its_place() {
         "XGROUP SETID k g 0",
         "XGROUP CREATECONSUMER k g",
         "XCLAIM k g c 0 5-1 FORCE",
+        "XCLAIM k g c 0 5-1 RETRYCOUNT 1",
         "XCLAIM k g c 0 RETRYCOUNT 1",
-        "XCLAIM k g c 0 5-1 RETRYCOUNT 1 LASTID x",
+        "XCLAIM k g c 0 5-1 RETRYCOUNT 1 FORCE LASTID x",
     ] {
         let failure = read(line).map(drop).expect_err(line);
         assert!(failure.message.contains("at byte 7"), "{line}: {}", failure.message);

@@ -50,13 +50,13 @@ impl Rewriter {
         Ok(Passed { statements, ..Passed::default() })
     }
 
-    /// Goes on with a key: what comes before it, its name if it is wanted, and whether this is its first part.
+    /// Goes on with a key: what comes before it, and its name if it is wanted.
     pub(super) fn part(
         &mut self,
         key: &Bytes,
         kind: Kind,
         offset: u64,
-    ) -> Result<(Vec<Statement>, Option<Bytes>, bool), Failure> {
+    ) -> Result<(Vec<Statement>, Option<Bytes>), Failure> {
         if self.open.as_ref().is_none_or(|open| open.key != *key) {
             self.close();
             self.open = Some(Open { key: key.clone(), kind: None, fate: None, held: None, passed: false });
@@ -66,8 +66,7 @@ impl Rewriter {
             _ => self.decide(key, Some(kind), offset)?,
         };
         let mut before = if decided.name.is_some() { self.at_home(offset)? } else { Vec::new() };
-        let Some(open) = &mut self.open else { return Ok((before, None, false)) };
-        let first = open.kind.is_none();
+        let Some(open) = &mut self.open else { return Ok((before, None)) };
         open.kind = Some(kind);
         if let (Some(name), Some(held)) = (&decided.name, open.held.take()) {
             before.push(Statement { offset: held, act: Act::Begin { key: name.clone() } });
@@ -76,7 +75,7 @@ impl Rewriter {
         let known = self.changes.filter.by_kind().then_some(kind);
         open.fate = Some((known, decided.clone()));
         self.last = Some(decided.clone());
-        Ok((before, decided.name, first))
+        Ok((before, decided.name))
     }
 
     /// The name under which a key is written that an expiry belongs to; `None` where it is left out.
