@@ -119,3 +119,29 @@ fn altered_streams_are_verified_without_panic_however_they_are_cut() {
         agree(&bytes);
     }
 }
+
+/// What runs of the fuzzer have left: all that they reached, reached again.
+#[test]
+fn the_inputs_that_runs_have_left_are_read() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    type Target = fn(&[u8]);
+    let targets: [(&str, &[Target]); 5] = [
+        ("rdb", &[rdb, written]),
+        ("payload", &[payload]),
+        ("resp", &[resp]),
+        ("psync", &[psync]),
+        ("streams", &[contents, agree]),
+    ];
+    for (name, targets) in targets {
+        let files: Vec<_> = std::fs::read_dir(corpus.join(name)).expect("the folder is there").collect();
+        assert!(files.len() >= 10, "{name} has {} inputs", files.len());
+        for file in files {
+            let path = file.expect("readable").path();
+            let bytes = std::fs::read(&path).expect("readable");
+            for target in targets {
+                let read = std::panic::catch_unwind(|| target(&bytes));
+                assert!(read.is_ok(), "{}", path.display());
+            }
+        }
+    }
+}
