@@ -18,6 +18,10 @@ use crate::redis::stream::form::{Form, StreamHead};
 use crate::redis::stream::parser::{Next, Parser};
 use crate::redis::wire::resp;
 
+mod streams;
+
+pub use streams::{agree, contents, written};
+
 /// Bytes in pieces of one size.
 struct Pieces(Bytes, usize);
 
@@ -129,79 +133,4 @@ pub fn psync(data: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    /// So many altered files are read, unless `AQUIFER_FUZZ_ROUNDS` says how many.
-    const ROUNDS: u64 = 3000;
-
-    /// Alters some bytes: another value, one bit, a piece left out, or a piece of the same file put in.
-    fn alter(bytes: &mut Vec<u8>, mut random: impl FnMut(usize) -> usize) {
-        for _ in 0..=random(4) {
-            let (at, length) = (random(bytes.len().max(1)), random(16));
-            match random(4) {
-                _ if bytes.is_empty() => return,
-                0 => bytes[at] = [0, 1, 0x3f, 0x7f, 0x80, 0x81, 0xc3, 0xf0, 0xfe, 0xff][random(10)],
-                1 => bytes[at] ^= 1 << random(8),
-                2 => drop(bytes.drain(at..(at + length).min(bytes.len()))),
-                _ => {
-                    let from = random(bytes.len());
-                    let piece = bytes[from..(from + length).min(bytes.len())].to_vec();
-                    bytes.splice(at..at, piece);
-                }
-            }
-        }
-    }
-
-    /// What a fuzzer finds at once, on every run of the tests.
-    #[test]
-    fn altered_files_and_streams_are_read_without_panic() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/rdb");
-        let mut files: Vec<Vec<u8>> = std::fs::read_dir(folder)
-            .expect("the folder is there")
-            .map(|entry| std::fs::read(entry.expect("readable").path()).expect("readable"))
-            .filter(|bytes| bytes.len() < 6000)
-            .collect();
-        files.sort();
-        files.push(
-            b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nvv\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n:12\r\n+OK\r\n-ERR\r\n"
-                .to_vec(),
-        );
-        #[allow(clippy::disallowed_methods, reason = "how long a test runs is no param of a function")]
-        let rounds = std::env::var("AQUIFER_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state % below as u64) as usize
-        };
-        for round in 0..rounds {
-            let mut bytes = files[random(files.len())].clone();
-            alter(&mut bytes, &mut random);
-            bytes.insert(0, random(256) as u8);
-            match round % 5 {
-                0 => resp(&bytes),
-                2 => {
-                    let mut framed = bytes.clone();
-                    let line =
-                        if round % 2 == 0 { "\n$300\r\n".to_owned() } else { format!("$EOF:{}\r\n", "ab".repeat(20)) };
-                    framed.splice(1..1, line.into_bytes());
-                    framed.extend(b"ab".repeat(random(22)));
-                    psync(&framed);
-                }
-                1 => {
-                    // A payload begins at a type; most of what stands at any place is none.
-                    let at = random(bytes.len());
-                    let mut part = bytes.split_off(at);
-                    part.insert(0, random(26) as u8);
-                    part.extend([11, 0]);
-                    payload(&part);
-                }
-                _ => rdb(&bytes),
-            }
-        }
-    }
-}
+mod tests;

@@ -214,10 +214,16 @@ impl Function for RedisRestore {
             stream: StreamReader::new(ports.stdin, params.require_trailer),
             rewriter: Rewriter::new(changes),
             loader,
-            call,
-            noted: Instant::now(),
         };
-        let mut read = restore.read().await;
+        let mut noted = Instant::now();
+        let mut read = restore
+            .read(|keys| {
+                if noted.elapsed() >= NOTE_EVERY {
+                    noted = Instant::now();
+                    call.note(format!("{} keys", thousands(keys)));
+                }
+            })
+            .await;
         if let (Ok(()), Some(watch)) = (&read, watch.filter(|_| !params.dry_run)) {
             read = watch.still(call).await;
         }
@@ -288,18 +294,23 @@ async fn look(params: &RedisRestoreParams, target: &Target, call: &Call) -> Resu
 }
 
 /// A restore under way.
-struct Restore<'c> {
+struct Restore {
     stream: StreamReader,
     rewriter: Rewriter,
     loader: Loader,
     look: Option<Look>,
-    call: &'c Call,
-    noted: Instant,
 }
 
-impl Restore<'_> {
-    /// Reads the stream to its end.
-    async fn read(&mut self) -> Result<(), Failure> {
+/// Restores a stream into no server, with all params as they are unless said.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) async fn without_server(stream: StreamReader) -> Result<(), Failure> {
+    let (rewriter, loader) = (Rewriter::new(Changes::default()), Loader::without_server());
+    Restore { stream, rewriter, loader, look: None }.read(|_| {}).await
+}
+
+impl Restore {
+    /// Reads the stream to its end; tells from time to time how many keys were written.
+    async fn read(&mut self, mut progress: impl FnMut(u64)) -> Result<(), Failure> {
         loop {
             match self.stream.next().await? {
                 Said::Head(head) => {
@@ -316,10 +327,7 @@ impl Restore<'_> {
                 }
                 Said::End => break,
             }
-            if self.noted.elapsed() >= NOTE_EVERY {
-                self.noted = Instant::now();
-                self.call.note(format!("{} keys", thousands(self.loader.done.written.total())));
-            }
+            progress(self.loader.done.written.total());
         }
         // Only now: of a stream that was cut off nobody can tell whether the key that was being written is complete.
         self.rewriter.close();

@@ -88,49 +88,79 @@ impl Function for RedisVerify {
         // The same as `redis-digest` counts, which is the same on servers of all versions.
         let measure = Measure { counters: Counters::Old, expiry: params.expiry };
         let mut contents = Contents::new(ports.stdin, measure, params.require_trailer);
-        let (mut database, mut sums, mut functions) = (0, BTreeMap::<u32, Sum>::new(), Sum::default());
-        let (mut per_type, mut repeated, mut seen) = (PerType::default(), 0, Remembered::default());
         let mut noted = Instant::now();
-        while let Some(item) = contents.next().await? {
-            match item {
-                Item::Database(index) => database = index,
-                Item::Library(_, hash) => functions.add(hash),
-                Item::Key(key, found) => {
-                    if seen.again(&key, database) {
-                        repeated += 1;
-                        continue;
-                    }
-                    per_type.add(found.kind);
-                    let hash = digest::key(&key, found.kind, found.value, found.expiry, params.expiry);
-                    sums.entry(database).or_default().add(hash);
-                }
-            }
+        let found = Found::in_all(&mut contents, params.expiry, |keys| {
             if noted.elapsed() >= NOTE_EVERY {
                 noted = Instant::now();
-                call.note(format!("{} keys", thousands(per_type.total())));
+                call.note(format!("{} keys", thousands(keys)));
             }
-        }
-        call.note(format!("{} keys", thousands(per_type.total())));
-        if seen.is_full() && contents.repeats {
+        })
+        .await?;
+        call.note(format!("{} keys", thousands(found.per_type.total())));
+        if found.seen.is_full() && contents.repeats {
             call.warn(format!(
                 "a dump by scan may hold a key twice, and only the first {} keys are remembered: where the digest differs from a server's, compare them with `redis-diff`",
                 thousands(MOST_REMEMBERED as u64)
             ));
         }
-        let counted = if params.functions { functions } else { Sum::default() };
-        let all: Vec<(u32, Sum)> = sums.into_iter().collect();
         Ok(RedisVerifyOutputs {
-            digest: digest::hex(digest::all(&all, counted)),
-            databases: all
+            digest: found.digest(params.functions),
+            databases: found
+                .sums
                 .iter()
                 .map(|(index, sum)| (*index, digest::hex(digest::Hasher::default().sum(*sum).finish())))
                 .collect(),
-            keys: per_type.total(),
-            per_type,
-            repeated,
-            functions: functions.count,
+            keys: found.per_type.total(),
+            per_type: found.per_type,
+            repeated: found.repeated,
+            functions: found.functions.count,
             commands: contents.stream.census.commands,
             bytes: contents.stream.parser.offset(),
         })
+    }
+}
+
+/// What a stream was found to hold.
+#[derive(Default)]
+pub(crate) struct Found {
+    sums: BTreeMap<u32, Sum>,
+    functions: Sum,
+    pub(crate) per_type: PerType,
+    repeated: u64,
+    seen: Remembered,
+}
+
+impl Found {
+    /// Reads a stream to its end; tells from time to time how many keys there were.
+    ///
+    /// # Errors
+    /// The stream is damaged, cut off, or holds what cannot be told.
+    pub(crate) async fn in_all(
+        contents: &mut Contents,
+        expiry: ExpiryIn,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Self, Failure> {
+        let (mut all, mut database) = (Self::default(), 0);
+        while let Some(item) = contents.next().await? {
+            match item {
+                Item::Database(index) => database = index,
+                Item::Library(_, hash) => all.functions.add(hash),
+                Item::Key(key, _) if all.seen.again(&key, database) => all.repeated += 1,
+                Item::Key(key, found) => {
+                    all.per_type.add(found.kind);
+                    let hash = digest::key(&key, found.kind, found.value, found.expiry, expiry);
+                    all.sums.entry(database).or_default().add(hash);
+                }
+            }
+            progress(all.per_type.total());
+        }
+        Ok(all)
+    }
+
+    /// The digest of all of it, in hexadecimal digits.
+    pub(crate) fn digest(&self, functions: bool) -> String {
+        let counted = if functions { self.functions } else { Sum::default() };
+        let all: Vec<(u32, Sum)> = self.sums.iter().map(|(index, sum)| (*index, *sum)).collect();
+        digest::hex(digest::all(&all, counted))
     }
 }

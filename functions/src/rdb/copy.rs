@@ -103,7 +103,7 @@ pub(crate) async fn copy<S: Source>(
     call: Option<&Call>,
 ) -> Result<Copied, Failure> {
     let mut copied = Copied::default();
-    let mut selected = None;
+    let mut last = Last::default();
     let mut noted = Instant::now();
     loop {
         match rdb.next().await? {
@@ -112,9 +112,10 @@ pub(crate) async fn copy<S: Source>(
                 if !options.no_functions {
                     form.command(&[b"FUNCTION", b"LOAD", b"REPLACE", &rdb.key]);
                     copied.functions += 1;
+                    last.in_parts = false;
                 }
             }
-            Next::Key(entry) => key(rdb, form, options, entry, &mut selected, &mut copied).await?,
+            Next::Key(entry) => key(rdb, form, options, entry, &mut last, &mut copied).await?,
         }
         form.flush_some().await?;
         if let Some(call) = call.filter(|_| noted.elapsed() >= NOTE_EVERY) {
@@ -124,12 +125,22 @@ pub(crate) async fn copy<S: Source>(
     }
 }
 
+/// What was written last.
+#[derive(Default)]
+struct Last {
+    /// The database that is selected.
+    selected: Option<u32>,
+    /// A key in parts, with nothing behind it, and its name.
+    in_parts: bool,
+    key: Vec<u8>,
+}
+
 async fn key<S: Source>(
     rdb: &mut Rdb<S>,
     form: &mut Form,
     options: &Options,
     entry: Entry,
-    selected: &mut Option<u32>,
+    last: &mut Last,
     copied: &mut Copied,
 ) -> Result<(), Failure> {
     let kind = entry.layout.kind();
@@ -139,12 +150,13 @@ async fn key<S: Source>(
         *(if reserved { &mut copied.reserved } else { &mut copied.left_out }) += 1;
         return rdb.values.tell(entry.layout, &mut rdb.input, &mut Nobody).await;
     }
-    if *selected != Some(entry.database) {
-        *selected = Some(entry.database);
+    if last.selected != Some(entry.database) {
+        (last.selected, last.in_parts) = (Some(entry.database), false);
         form.command(&[b"SELECT", entry.database.to_string().as_bytes()]);
     }
     let written = if kind == Kind::String {
         // The head of most keys' commands, so nothing is done for it that is not needed.
+        last.in_parts = false;
         string(rdb, form, entry).await?
     } else {
         match whole(rdb, entry, options.form).await? {
@@ -154,9 +166,21 @@ async fn key<S: Source>(
             }
             Some(Skimmed { length, empty: false, .. }) => {
                 restore(rdb, form, entry, length, !options.no_hints).await?;
+                last.in_parts = false;
                 true
             }
-            None => parts(rdb, form, entry, copied).await?,
+            None => {
+                // In the stream a second `DEL` would take back the first one's parts, and its trailer count one too many.
+                if last.in_parts && last.key == rdb.key {
+                    return Err(twice(rdb));
+                }
+                let written = parts(rdb, form, entry, copied).await?;
+                if written {
+                    last.in_parts = true;
+                    last.key.clone_from(&rdb.key);
+                }
+                written
+            }
         }
     };
     if !written {
@@ -170,6 +194,12 @@ async fn key<S: Source>(
     }
     *copied.databases.entry(entry.database).or_default() += 1;
     Ok(())
+}
+
+fn twice<S: Source>(rdb: &Rdb<S>) -> Failure {
+    rdb.input
+        .wrong(format_args!("the key {} stands there twice", show(&rdb.key)))
+        .with_help("no server loads such a file: it is damaged, or was put together by another program")
 }
 
 async fn string<S: Source>(rdb: &mut Rdb<S>, form: &mut Form, entry: Entry) -> Result<bool, Failure> {

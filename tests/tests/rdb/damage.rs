@@ -96,3 +96,22 @@ async fn what_is_no_rdb_or_not_known_is_said() {
         }
     }
 }
+
+/// In a stream the second `DEL` would take back the first one's parts, and the trailer promise a key too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_parts_that_stands_twice_in_a_row_is_refused_by_name() {
+    let set = |key: &[u8], member: &[u8]| [b"\x02\x01", key, b"\x01\x01", member].concat();
+    let rdb = |keys: &[Vec<u8>]| [&b"REDIS0002"[..], &keys.concat(), b"\xff"].concat();
+    let logical = json!({"form": "logical"});
+    let twice = rdb(&[set(b"k", b"a"), set(b"k", b"b")]);
+    let failure = read(&twice, logical.clone()).await.result.expect_err("it stands there twice");
+    assert!(failure.to_string().contains("at byte 18 of the RDB: the key `k` stands there twice"), "{failure}");
+    // Whoever restores it finds out about these: they are two keys of the stream.
+    sound(&twice, json!({})).await;
+    let apart = rdb(&[set(b"k", b"a"), set(b"l", b"b"), set(b"k", b"a")]);
+    let databases = rdb(&[set(b"k", b"a"), b"\xfe\x01".to_vec(), set(b"k", b"a")]);
+    let string = rdb(&[set(b"k", b"a"), b"\x00\x01k\x01v".to_vec(), set(b"k", b"a")]);
+    for sound_file in [apart, databases, string] {
+        assert!(sound(&sound_file, logical.clone()).await.1["keys"].as_u64() > Some(1));
+    }
+}

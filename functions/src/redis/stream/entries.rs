@@ -64,7 +64,7 @@ impl StreamChange {
 }
 
 fn added(command: &Command) -> Option<StreamChange> {
-    let pairs = |from: usize| command.len() > from && (command.len() - from) % 2 == 0;
+    let pairs = |from: usize| command.len() > from && (command.len() - from).is_multiple_of(2);
     if command.arg(2).eq_ignore_ascii_case(b"MAXLEN") {
         let nothing = command.arg(3) == b"0" && pairs(5);
         return nothing.then(|| id(command.arg(4)).map(StreamChange::Trimmed)).flatten();

@@ -47,6 +47,8 @@ pub(crate) enum Next {
 /// A stream being taken apart.
 pub(crate) struct Parser {
     pipe: Reader,
+    /// As [`WHOLE`].
+    whole: usize,
     /// Begins where the current command does.
     pub(super) buffer: BytesMut,
     /// Where in the stream the buffer begins.
@@ -67,6 +69,7 @@ impl Parser {
     pub(crate) fn new(pipe: Reader) -> Self {
         Self {
             pipe,
+            whole: WHOLE,
             buffer: BytesMut::new(),
             base: 0,
             ended: false,
@@ -77,6 +80,12 @@ impl Parser {
             at: 0,
             left: 0,
         }
+    }
+
+    /// Gives commands in pieces of which more than so many bytes follow the first two arguments.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn keep_whole(&mut self, whole: usize) {
+        self.whole = whole;
     }
 
     /// How many bytes were taken.
@@ -210,7 +219,7 @@ impl Parser {
         // What stands behind a whole command is another one's.
         let seen = if self.count == Some(self.args.len() as u64) { self.at } else { self.buffer.len() };
         let of_names = OF_NAMES.iter().any(|known| self.buffer[name.clone()].eq_ignore_ascii_case(known));
-        if seen.saturating_sub(begun) <= if of_names { LONGEST_NAMES + WHOLE } else { WHOLE } {
+        if seen.saturating_sub(begun) <= if of_names { LONGEST_NAMES + WHOLE } else { self.whole } {
             return None;
         }
         let count = self.count.unwrap_or(0);

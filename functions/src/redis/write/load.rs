@@ -126,10 +126,22 @@ impl Loader {
         first.connection.flush().await?;
         let clock = (expiry::time(&mut first.connection).await?, Instant::now());
         let old = !dry_run && old::lacks_pxat(&mut fleet).await?;
-        Ok(Self {
-            old,
-            cluster: fleet.is_cluster(),
-            fleet: Some(fleet).filter(|_| !dry_run),
+        let cluster = fleet.is_cluster();
+        let fleet = Some(fleet).filter(|_| !dry_run);
+        Ok(Self { old, cluster, fleet, ..Self::begun(clock, on_conflict, before) })
+    }
+
+    /// A dry run that knows no server: none of its keys has expired.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn without_server() -> Self {
+        Self::begun((0, Instant::now()), OnConflict::default(), Before::default())
+    }
+
+    fn begun(clock: (u64, Instant), on_conflict: OnConflict, before: Before) -> Self {
+        Self {
+            old: false,
+            cluster: false,
+            fleet: None,
             on_conflict,
             on_functions: on_conflict,
             refusals: None,
@@ -149,7 +161,7 @@ impl Loader {
             remembered: Remembered::default(),
             last: None,
             done: Done::default(),
-        })
+        }
     }
 
     /// The server's clock, in milliseconds.
