@@ -73,7 +73,7 @@ async fn who_may_not_write_several_at_once_writes_them_one_by_one() {
 }
 
 /// A stream of commands.
-fn stream(commands: &[Vec<Vec<u8>>]) -> Vec<u8> {
+fn stream(commands: &[Words]) -> Vec<u8> {
     let mut out = Vec::new();
     for command in commands {
         out.extend(format!("*{}\r\n", command.len()).into_bytes());
@@ -85,9 +85,12 @@ fn stream(commands: &[Vec<Vec<u8>>]) -> Vec<u8> {
     out
 }
 
+/// A command's words.
+type Words = Vec<Vec<u8>>;
+
 /// Every way in which a stream may say something about the key `k`, and whether the key is there after it.
-fn forms(payload: &[u8]) -> Vec<(&'static str, Vec<Vec<Vec<u8>>>, bool)> {
-    let words = |line: &str| -> Vec<Vec<u8>> { line.split(' ').map(|word| word.as_bytes().to_vec()).collect() };
+fn forms(payload: &[u8]) -> Vec<(&'static str, Vec<Words>, bool)> {
+    let words = |line: &str| -> Words { line.split(' ').map(|word| word.as_bytes().to_vec()).collect() };
     let set = |value: Vec<u8>| vec![b"SET".to_vec(), b"k".to_vec(), value];
     let restore: [&[u8]; 6] = [b"RESTORE", b"k", b"0", payload, b"REPLACE", b"ABSTTL"];
     let restore = restore.map(<[u8]>::to_vec).to_vec();
@@ -160,7 +163,7 @@ async fn no_command_of_a_key_overtakes_another() {
 async fn a_refused_command_is_followed_before_the_next_one_of_its_key() {
     let to = RedisServer::start();
     run(&mut to.client(), "ACL SETUSER one on >secret ~* resetchannels +@all -mset -msetnx");
-    let words = |line: &str| -> Vec<Vec<u8>> { line.split(' ').map(|word| word.as_bytes().to_vec()).collect() };
+    let words = |line: &str| -> Words { line.split(' ').map(|word| word.as_bytes().to_vec()).collect() };
     let mut commands: Vec<_> = (0..16).map(|n| words(&format!("SET key:{n} old"))).collect();
     commands.push(words("SET key:5 new PXAT 9999999999999"));
     let params = json!({"requireTrailer": false, "onConflict": "replace", "username": "one", "password": "secret"});
