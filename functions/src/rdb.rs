@@ -14,6 +14,7 @@ pub(crate) mod packed;
 pub(crate) mod payload;
 pub(crate) mod pending;
 pub(crate) mod reader;
+pub(crate) mod said;
 pub(crate) mod skim;
 pub(crate) mod stream;
 pub(crate) mod stream_commands;

@@ -7,8 +7,9 @@
 //!
 //! [`Failure`]: aquifer_engine::failure::Failure
 
-pub(crate) mod keys;
 pub(crate) mod wire;
+
+pub(crate) mod keys;
 
 pub(crate) mod topology;
 

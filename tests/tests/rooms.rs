@@ -53,6 +53,11 @@ fn the_rooms_of_the_redis_functions_know_those_before_them_only() {
         assert!(files.len() > 4, "{room} was found");
         for file in files {
             let text = fs::read_to_string(&file).expect("readable");
+            assert!(
+                !text.contains("crate::redis_") && !text.contains("crate::rdb_read"),
+                "{} names a function",
+                file.display()
+            );
             for path in text.split("crate::redis::").skip(1) {
                 let other = path.split(|letter: char| !letter.is_ascii_lowercase()).next().unwrap_or_default();
                 assert!(other == room || known.contains(&other), "{} names {other}", file.display());

@@ -1,4 +1,4 @@
-//! What is said of keys whatever server they are of: types, names, databases, lifetimes. Knows of no stream and asks no server.
+//! What is said of keys whatever server they are of: types, names, databases, lifetimes. Knows of no stream and asks no server; what kind of server it is may matter.
 
 pub(crate) mod bloom;
 pub(crate) mod databases;

@@ -82,3 +82,30 @@ async fn both_ways_write_the_same_and_the_digest_is_that_of_what_is_restored() {
         assert!(scan == replication && scan.iter().map(Vec::len).sum::<usize>() > 60_000, "{form}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_any_length_that_are_dumped_are_restored() {
+    let from = RedisServer::start();
+    let client = &mut from.client();
+    let (key, name) = ("k".repeat(2 << 20), "n".repeat(2 << 20));
+    let add = "for n = 1, 4 do redis.call('XADD', KEYS[1], n .. '-1', 'f', string.rep('v', 200000)) end return 1";
+    redis::cmd("EVAL").arg(add).arg(1).arg(&key).exec(client).expect("room");
+    redis::cmd("XGROUP").arg(&["CREATE", &key, &name, "0"]).exec(client).expect("a group");
+    redis::cmd("XREADGROUP")
+        .arg(&["GROUP", &name, &name, "COUNT", "3", "STREAMS", &key, ">"])
+        .exec(client)
+        .expect("read");
+    let more = json!({"url": from.socket_url(), "source": "scan"});
+    let dump = run_alone(RedisDump, more, Input::None).await;
+    dump.result.expect("a dump");
+    let to = RedisServer::start();
+    restore(&to, &dump.stdout, json!({})).await.expect("a restore");
+    assert_eq!(digest(&to).await, digest(&from).await);
+    let pieces = dump.stdout.chunks(100_003).map(Bytes::copy_from_slice).collect();
+    run_alone(RedisVerify, json!({}), Input::Finished(pieces)).await.result.expect("it is taken");
+    // More than a reader would hold is not written.
+    redis::cmd("XGROUP").arg("CREATE").arg(&key).arg("g".repeat(15 << 20)).arg("0").exec(client).expect("a group");
+    let more = json!({"url": from.socket_url(), "source": "scan"});
+    let failure = run_alone(RedisDump, more, Input::None).await.result.expect_err("too long");
+    assert!(failure.message.contains("names of"), "{}", failure.message);
+}

@@ -11,6 +11,7 @@ use crate::redis::read::big::Attempt;
 use crate::redis::read::chunks::Parts;
 use crate::redis::read::passing;
 use crate::redis::read::scan::Dump;
+use crate::redis::read::streams::bounded;
 use crate::redis::read::values;
 use crate::redis::read::work;
 use crate::redis::wire::connection::Connection;
@@ -120,6 +121,9 @@ pub(crate) async fn head(
     }
 }
 
+/// Expiries of fields whose names have more bytes than this go into commands of their own.
+const TOGETHER: usize = 1 << 10;
+
 impl Dump<'_> {
     /// Reads a hash.
     pub(super) async fn fields(&mut self, parts: &Parts) -> Result<Attempt, Failure> {
@@ -189,7 +193,10 @@ impl Dump<'_> {
             Expiry::At(at) => Some((*at, name)),
             _ => None,
         }));
-        for same in timed.chunk_by(|one, other| one.0 == other.0) {
+        for (_, name) in &timed {
+            bounded(key, key.len() + name.len())?;
+        }
+        for same in timed.chunk_by(|one, other| one.0 == other.0 && one.1.len() + other.1.len() < TOGETHER) {
             let out = self.form.begin_command(5 + same.len() as u64);
             resp::all(out, &[&b"HPEXPIREAT"[..], key]);
             resp::number_argument(out, same[0].0);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::rdb::copy::{Copied, Options, copy};
 use crate::rdb::input::Source;
 use crate::rdb::reader::Rdb;
-use crate::rdb_read::say;
+use crate::rdb::said::say;
 use crate::redis::read::replication::{Moment, Replication};
 use crate::redis::stream::form::{Form, StreamHead};
 use crate::redis::wire::connection::Connection;

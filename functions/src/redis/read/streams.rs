@@ -15,6 +15,7 @@ use crate::redis::read::scan::Dump;
 use crate::redis::read::stream_info::{self, Id, Info, after, parse};
 use crate::redis::read::values;
 use crate::redis::read::work;
+use crate::redis::stream::form::LONGEST_NAMES;
 use crate::redis::stream::streams::StreamWriter;
 use crate::redis::wire::expiry::{self, Expiry};
 use crate::redis::wire::refusal;
@@ -41,11 +42,11 @@ impl Dump<'_> {
         to.state(&mut self.form, before.last, more);
         self.groups(key, &before, &mut to).await?;
         to.claim(&mut self.form);
-        self.written.lost_pending += to.lost;
         // A stream that was deleted and made again begins to count again.
         Ok(match self.state(key).await? {
             (Expiry::Gone, _) => Attempt::Gone,
             (expiry, Some(now)) if expiry.is_as(first, self.facts.clock) && now.goes_on_from(&before) => {
+                self.written.lost_pending += to.lost;
                 Attempt::Done(first)
             }
             _ => Attempt::Changed,
@@ -141,9 +142,11 @@ impl Dump<'_> {
             } else {
                 (last, group.read.as_deref().and_then(count))
             };
+            bounded(key, key.len() + group.name.len())?;
             to.group(&mut self.form, &group.name, last, read);
             if !to.no_consumers {
                 for consumer in stream_info::consumers(&mut self.connection, key, &group.name).await? {
+                    bounded(key, key.len() + group.name.len() + consumer.len())?;
                     to.consumer(&mut self.form, &consumer);
                 }
             }
@@ -185,6 +188,18 @@ impl Dump<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses names that nobody would read back.
+pub(super) fn bounded(key: &[u8], names: usize) -> Result<(), Failure> {
+    if names <= LONGEST_NAMES {
+        return Ok(());
+    }
+    Err(Failure::rejected(format!(
+        "{}: it has names of {names} bytes together, and a dump has room for {LONGEST_NAMES} in one command",
+        reading(key)
+    ))
+    .with_help("leave the key out (`filter: {exclude: […]}`), or shorten its names"))
 }
 
 /// A number that a server wrote as text.

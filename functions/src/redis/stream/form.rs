@@ -44,6 +44,10 @@ pub(crate) const LONGEST_ARGUMENT: u64 = 512 << 20;
 /// A library of functions is code and is held whole; nobody writes as much of it.
 pub(crate) const LONGEST_LIBRARY: u64 = 16 << 20;
 
+/// The most bytes of names that a command made of names may have (`XGROUP`, `XCLAIM`, expiries of fields): whoever reads a
+/// stream holds it whole.
+pub(crate) const LONGEST_NAMES: usize = 16 << 20;
+
 /// The stream's type.
 pub(crate) fn stream_type() -> StreamType {
     // The text is a constant that parses; unknown would only lose the check of the pipe.

@@ -1,7 +1,7 @@
 //! A stream of RESP commands, taken apart while it arrives.
 //!
 //! Takes a pipe. Gives commands: whole ones, or, where more than [`WHOLE`] follows their first two arguments, these two and
-//! the rest in pieces. Always holds: which of the two a command is depends on the command alone, not on how it arrives;
+//! the rest in pieces; commands that are made of names are whole up to [`LONGEST_NAMES`]. Always holds: which of the two a command is depends on the command alone, not on how it arrives;
 //! parsing goes on where it stopped, so no byte is looked at twice however small the pieces are; a length that is announced
 //! allocates nothing; each error says at which byte of the stream it stands; every byte that was taken is in the running
 //! checksum.
@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::redis::stream::command::{Command, Large};
-use crate::redis::stream::form::LONGEST_ARGUMENT;
+use crate::redis::stream::form::{LONGEST_ARGUMENT, LONGEST_NAMES};
 use crate::redis::wire::resp::{self, show};
 
 /// Commands of which more bytes follow the first two arguments are given in pieces.
@@ -25,6 +25,9 @@ pub(super) const LONGEST: u64 = LONGEST_ARGUMENT + (1 << 20);
 
 /// The most arguments that a server takes in one command.
 const MOST_ARGUMENTS: i64 = 1 << 20;
+
+/// Commands that are made of names, and therefore held whole.
+const OF_NAMES: [&[u8]; 6] = [b"XGROUP", b"XCLAIM", b"HPEXPIREAT", b"HEXPIREAT", b"HPEXPIRE", b"HEXPIRE"];
 
 /// No command has a longer name.
 const LONGEST_NAME: u64 = 64;
@@ -215,7 +218,8 @@ impl Parser {
         let begun = first.end + 2;
         // What stands behind a whole command is another one's.
         let seen = if self.count == Some(self.args.len() as u64) { self.at } else { self.buffer.len() };
-        if seen.saturating_sub(begun) <= self.whole {
+        let of_names = OF_NAMES.iter().any(|known| self.buffer[name.clone()].eq_ignore_ascii_case(known));
+        if seen.saturating_sub(begun) <= if of_names { LONGEST_NAMES + self.whole } else { self.whole } {
             return None;
         }
         let count = self.count.unwrap_or(0);

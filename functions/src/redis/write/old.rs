@@ -7,6 +7,7 @@
 use aquifer_engine::failure::Failure;
 use crc_fast::{CrcAlgorithm, checksum};
 
+use crate::redis::wire::facts;
 use crate::redis::wire::reply::Reply;
 use crate::redis::write::fleet::Fleet;
 
@@ -23,7 +24,17 @@ const VERSION: u16 = 6;
 pub(super) async fn lacks_pxat(fleet: &mut Fleet) -> Result<bool, Failure> {
     // Only a key that is there would be written.
     let reply = fleet.ask(PROBE, &[b"SET", PROBE, b"", b"XX", b"PXAT", b"1"]).await?;
-    Ok(matches!(reply, Reply::Error(error) if error.starts_with("ERR syntax error")))
+    let Reply::Error(error) = reply else { return Ok(false) };
+    if error.starts_with("ERR syntax error") {
+        return Ok(true);
+    }
+    // Not among this user's keys, say. A server of that version, which may be told without any right to a key.
+    let Some(node) = fleet.nodes.first_mut() else { return Ok(false) };
+    match node.connection.ask(&[b"INFO", b"server"]).await? {
+        Reply::Bulk(text) => Ok(facts::field(&String::from_utf8_lossy(&text), "redis_version")
+            .is_some_and(|version| facts::version(version) < (6, 2))),
+        _ => Ok(false),
+    }
 }
 
 /// The payload of a string.
