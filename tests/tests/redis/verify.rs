@@ -266,3 +266,32 @@ async fn fields_of_any_number_keep_their_expiries() {
     let failure = verify(&late, json!({"requireTrailer": false})).await.expect_err("nobody remembers it");
     assert!(failure.message.contains("`f250000`") && failure.help.is_some(), "{failure:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_come_out_otherwise_on_a_server_is_not_told() {
+    for (lines, said) in [
+        (&["XADD s 1-1 f v", "XSETID s 5-0", "XADD s 6-0 f v"][..], "behind the state"),
+        (&["XADD s 1-1 f v", "XADD s MAXLEN 0 2-0 x y"], "trimmed"),
+        (&["XADD s 1-1 f v", "XGROUP CREATE s g 0", "XCLAIM s g c 0 1-1 RETRYCOUNT 1 FORCE LASTID 9-0"], "LASTID"),
+        (&["XADD s 1-1 f v", "XGROUP CREATE s g 0", "XCLAIM s g c 0 1-1 RETRYCOUNT 1"], "XCLAIM"),
+        (&["SET aquifer:restore:open v"], "reserved"),
+    ] {
+        let failure = verify(&commands(lines), json!({"requireTrailer": false})).await.expect_err(said);
+        assert!(failure.message.contains(said) && failure.message.contains("at byte"), "{}", failure.message);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_expires_while_a_stream_is_compared_differs_in_nothing() {
+    let right = RedisServer::start();
+    let mut lines: Vec<String> = (0..40_000).map(|n| format!("SET key:{n} value:{n}")).collect();
+    let all: Vec<&str> = lines.iter().map(String::as_str).collect();
+    right.pipe(&commands(&all));
+    let soon = in_ms(300);
+    run(&mut right.client(), &format!("SET soon v PXAT {soon}"));
+    // It comes last. Whether its time has passed by then is up to the machine; either way nothing differs.
+    lines.push(format!("SET soon v PXAT {soon}"));
+    let all: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let outputs = diff(&commands(&all), &right, json!({"requireTrailer": false})).await.expect("nothing differs");
+    assert_eq!(outputs["equal"], json!(true), "{outputs}");
+}

@@ -1,33 +1,41 @@
-//! Keys that came already, as hashes.
+//! Keys that came already, as hashes of 8 bytes.
 //!
 //! Takes keys of databases. Gives whether a key was there before. Always holds: no more than [`MOST_REMEMBERED`] are
-//! remembered, so a key that came later may be taken for a new one; [`Remembered::is_full`] tells that it may.
+//! remembered, so a key that came later may be taken for a new one; [`Remembered::is_full`] tells that it may. A key is taken
+//! for another one once in some fifty million runs; where a key would be lost by it, [`seen`](crate::redis::read::seen) has
+//! 16 bytes for each.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The most keys that are remembered: as many as fit into the 9 MiB of a table of 2^20 places.
 pub(crate) const MOST_REMEMBERED: usize = 900_000;
 
-/// The hash by which a key of a database is remembered.
-pub(crate) fn hash(key: &[u8], database: u32) -> u64 {
-    xxh3_64_with_seed(key, u64::from(database))
+/// Keys that came already.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    hashes: HashSet<u64>,
+    /// Nobody outside knows it, so nobody makes keys that are taken for each other.
+    seed: u64,
 }
 
-/// Keys that came already.
-#[derive(Debug, Default)]
-pub(crate) struct Remembered(HashSet<u64>);
+impl Default for Remembered {
+    fn default() -> Self {
+        Self { hashes: HashSet::new(), seed: RandomState::new().build_hasher().finish() }
+    }
+}
 
 impl Remembered {
     /// Remembers a key; true where it was there before.
     pub(crate) fn again(&mut self, key: &[u8], database: u32) -> bool {
-        let hash = hash(key, database);
-        if self.is_full() { self.0.contains(&hash) } else { !self.0.insert(hash) }
+        let hash = xxh3_64_with_seed(key, self.seed ^ u64::from(database));
+        if self.is_full() { self.hashes.contains(&hash) } else { !self.hashes.insert(hash) }
     }
 
     /// True where no further key is remembered.
     pub(crate) fn is_full(&self) -> bool {
-        self.0.len() >= MOST_REMEMBERED
+        self.hashes.len() >= MOST_REMEMBERED
     }
 }

@@ -1,7 +1,7 @@
 //! Big sorted sets, read by rank in pieces that together are the value of one moment.
 //!
 //! Takes a key. Gives `ZADD` for each piece, members in the order of their scores: whoever takes them back in this order needs
-//! a third of the time that any other order takes, in which each member's place has to be looked for all over the memory.
+//! a third of the time that the order of a scan takes, in which each member's place has to be looked for all over the memory.
 //! Always holds: the key is watched from before the first piece to behind the last one, so that what was read is what the
 //! key held all that time, or counts as changed; each piece begins with the member that the one before ended with, so a
 //! set that changes all the time is mostly found out by its first pieces, not after all of it was read.

@@ -54,9 +54,7 @@ impl Written {
             unguarded: self.unguarded.or(other.unguarded),
         }
     }
-}
 
-impl Written {
     /// Says what somebody should know of what was written.
     pub(crate) fn say(&self, call: &Call) {
         let written = self;

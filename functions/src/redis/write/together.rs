@@ -53,7 +53,7 @@ pub(super) struct Together {
     /// The server does not take such commands.
     refused: bool,
     /// Keys whose command wrote nothing.
-    pub(super) single: Vec<Held>,
+    single: Vec<Held>,
 }
 
 impl Together {
