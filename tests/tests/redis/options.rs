@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use aquifer_engine::failure::FailureKind;
 use aquifer_tests::redis_server::RedisServer;
-use bytes::BytesMut;
 use serde_json::{Value as Json, json};
 
-use super::rig::{digest, dumped, fill, fill_database, functions, in_ms, merged, portrait, restore, run};
+use super::rig::{
+    digest, dumped, fill, fill_database, functions, in_ms, lines as made, merged, portrait, restore, run,
+};
 
 /// The names of a database's keys.
 fn keys(server: &RedisServer, database: u32) -> BTreeSet<String> {
@@ -16,19 +17,6 @@ fn keys(server: &RedisServer, database: u32) -> BTreeSet<String> {
     run(client, &format!("SELECT {database}"));
     let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(client).expect("keys");
     keys.into_iter().map(|key| key.escape_ascii().to_string()).collect()
-}
-
-/// A stream of commands, words separated by spaces.
-fn commands(lines: &[String]) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    for line in lines {
-        let words: Vec<&str> = line.split(' ').collect();
-        out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-        for word in words {
-            out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
-        }
-    }
-    out.to_vec()
 }
 
 /// What is to be the same however often a restore is done.
@@ -195,7 +183,7 @@ async fn expiries_are_kept_dropped_or_moved() {
 
     // As long as they had at the moment of the dump, an hour and a half ago.
     let then = in_ms(-5_400_000);
-    let old = commands(&[
+    let old = made(&[
         format!("SET soon v PXAT {}", then + 60_000),
         format!("SET passed v PXAT {}", then - 1),
         "DEL h".into(),
@@ -291,7 +279,7 @@ async fn a_dry_run_looks_at_what_would_be_written_and_at_nothing_else() {
     run(&mut to.client(), "MSET b there gone there");
     let lines =
         ["DEL a", "RPUSH a 1", "PEXPIREAT a 1", "SET b v", "DEL gone", "SET c v", "SET c again", "DEL d", "RPUSH d 1"];
-    let stream = commands(&lines.map(str::to_owned));
+    let stream = made(&lines);
     let dry = |params: Json| merged(params, json!({"dryRun": true, "requireTrailer": false}));
     let failure = restore(&to, &stream, dry(json!({}))).await.expect_err("`b` is there");
     assert!(failure.message.contains("1 of the keys; the first is `b`"), "{}", failure.message);
@@ -305,13 +293,12 @@ async fn a_dry_run_looks_at_what_would_be_written_and_at_nothing_else() {
     // A key that had gone when it was dumped meets nothing.
     let to = RedisServer::start();
     run(&mut to.client(), "SET gone there");
-    let vanished = commands(&["DEL gone", "SET other v"].map(str::to_owned));
+    let vanished = made(&["DEL gone", "SET other v"]);
     restore(&to, &vanished, json!({"requireTrailer": false})).await.expect("no conflict");
     // And what has expired is none either, however long it is.
     let long = format!("SET gone {} PXAT 1", "l".repeat(2 << 20));
     for line in [long.as_str(), "SET gone short PXAT 1"] {
-        let outputs =
-            restore(&to, &commands(&[line.to_owned()]), json!({"requireTrailer": false})).await.expect("expired");
+        let outputs = restore(&to, &made(&[line]), json!({"requireTrailer": false})).await.expect("expired");
         assert_eq!((&outputs["keys"], &outputs["expired"]), (&json!(0), &json!(1)), "{outputs}");
     }
     assert_eq!(to.cli(&["GET", "gone"]).trim(), "there");

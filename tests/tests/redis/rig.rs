@@ -263,3 +263,22 @@ fn steady(value: Value) -> Value {
     }
     Value::Array(kept)
 }
+
+/// A stream of commands.
+pub(crate) fn stream<Word: AsRef<[u8]>>(commands: &[Vec<Word>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for command in commands {
+        out.extend(format!("*{}\r\n", command.len()).into_bytes());
+        for word in command.iter().map(AsRef::as_ref) {
+            out.extend(format!("${}\r\n", word.len()).into_bytes());
+            out.extend([word, &b"\r\n"[..]].concat());
+        }
+    }
+    out
+}
+
+/// A stream of commands, each on a line, words separated by spaces.
+pub(crate) fn lines<Line: AsRef<str>>(lines: &[Line]) -> Vec<u8> {
+    let commands: Vec<Vec<&str>> = lines.iter().map(|line| line.as_ref().split(' ').collect()).collect();
+    stream(&commands)
+}

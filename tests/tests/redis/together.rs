@@ -5,17 +5,13 @@ use std::collections::BTreeMap;
 use aquifer_tests::redis_server::RedisServer;
 use serde_json::json;
 
-use super::rig::{portrait, restore, run};
+use super::rig::{lines, portrait, restore, run, stream};
 
 /// A stream of strings, one of which stands there twice.
 fn strings(count: u32) -> Vec<u8> {
-    let mut out = String::new();
-    for n in 0..count {
-        let (key, value) = (format!("key:{n}"), format!("new:{n}"));
-        out.push_str(&format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n{value}\r\n", key.len(), value.len()));
-    }
-    out.push_str("*3\r\n$3\r\nSET\r\n$5\r\nkey:3\r\n$5\r\ntwice\r\n");
-    out.into_bytes()
+    let mut all: Vec<String> = (0..count).map(|n| format!("SET key:{n} new:{n}")).collect();
+    all.push("SET key:3 twice".to_owned());
+    lines(&all)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,19 +66,6 @@ async fn who_may_not_write_several_at_once_writes_them_one_by_one() {
     assert!(failure.message.contains("`key:0`"), "{failure:?}");
     assert_eq!(to.cli(&["GET", "key:1"]).trim(), "new:1");
     assert_eq!(to.cli(&["EXISTS", "key:2"]).trim(), "0");
-}
-
-/// A stream of commands.
-fn stream(commands: &[Words]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for command in commands {
-        out.extend(format!("*{}\r\n", command.len()).into_bytes());
-        for word in command {
-            out.extend(format!("${}\r\n", word.len()).into_bytes());
-            out.extend([word, &b"\r\n"[..]].concat());
-        }
-    }
-    out
 }
 
 /// A command's words.

@@ -10,7 +10,7 @@ use aquifer_tests::redis_server::RedisServer;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
-use super::rig::{digest, digest_outputs, dumped, fill, fill_database, in_ms, many, restore, run};
+use super::rig::{digest, digest_outputs, dumped, fill, fill_database, in_ms, lines as made, many, restore, run};
 
 fn pieces(stream: &[u8]) -> Input {
     Input::Finished(stream.chunks(100_003).map(Bytes::copy_from_slice).collect())
@@ -24,16 +24,6 @@ async fn diff(stream: &[u8], right: &RedisServer, more: Json) -> Result<Json, Fa
     let mut params = json!({"right": {"url": right.socket_url()}});
     params.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
     run_alone(RedisDiff, params, pieces(stream)).await.result
-}
-
-fn commands(lines: &[&str]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for line in lines {
-        let words: Vec<&str> = line.split(' ').collect();
-        out.extend(format!("*{}\r\n", words.len()).into_bytes());
-        words.iter().for_each(|word| out.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes()));
-    }
-    out
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +67,7 @@ async fn a_dump_has_the_digest_of_its_server() {
 async fn plain_commands_have_the_digest_of_what_they_make() {
     let server = RedisServer::start();
     let long = "x".repeat(2 << 20);
-    let stream = commands(&[
+    let stream = made(&[
         "SET s v",
         "PEXPIREAT s 9999999999999",
         "SET t v PXAT 9999999999998",
@@ -133,7 +123,7 @@ async fn plain_commands_have_the_digest_of_what_they_make() {
     // What a restore does not take is not told either: options of long values other than a dump's.
     let long_set = format!("SET s {long} EX 10");
     for line in ["ZADD z NX 1 a", "XADD x * f v", "SPOP s", "SET s v EX 10", "PEXPIRE s 10", &long_set] {
-        let failure = verify(&commands(&["SET s v", line]), params.clone()).await.expect_err(line);
+        let failure = verify(&made(&["SET s v", line]), params.clone()).await.expect_err(line);
         assert!(failure.message.contains("of the stream"), "{line}: {}", failure.message);
     }
 }
@@ -225,11 +215,11 @@ async fn parts_that_a_dump_shows_twice_count_once() {
     many(client, "SADD", "set", 3000, |n| vec![format!("m{n}")]);
     let lines: Vec<String> = (0..3000).map(|n| format!("SADD set m{n} m{}", n / 2)).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let stream = commands(&lines);
+    let stream = made(&lines);
     let told = verify(&stream, json!({"requireTrailer": false})).await.expect("it can be told");
     assert_eq!(told["digest"].as_str(), Some(&digest(&server).await[..]));
     // What has expired since is not looked for.
-    let stream = commands(&["SADD set m1", &format!("SET old v PXAT {}", in_ms(-1000))]);
+    let stream = made(&["SADD set m1", &format!("SET old v PXAT {}", in_ms(-1000))]);
     let params = json!({"requireTrailer": false, "filter": {"match": ["old"]}});
     diff(&stream, &server, params).await.expect("it is not there, and need not be");
 }
@@ -258,11 +248,11 @@ async fn fields_of_any_number_keep_their_expiries() {
     let mut late = Vec::new();
     for first in (0..300_000).step_by(1000) {
         let words: Vec<String> = (first..first + 1000).map(|n| format!("f{n} v")).collect();
-        late.extend(commands(&[&format!("HSET hash {}", words.join(" "))]));
+        late.extend(made(&[&format!("HSET hash {}", words.join(" "))]));
     }
-    late.extend(commands(&["HPEXPIREAT hash 4102444800123 FIELDS 1 f1"]));
+    late.extend(made(&["HPEXPIREAT hash 4102444800123 FIELDS 1 f1"]));
     verify(&late, json!({"requireTrailer": false})).await.expect("one of the first");
-    late.extend(commands(&["HPEXPIREAT hash 4102444800123 FIELDS 1 f250000"]));
+    late.extend(made(&["HPEXPIREAT hash 4102444800123 FIELDS 1 f250000"]));
     let failure = verify(&late, json!({"requireTrailer": false})).await.expect_err("nobody remembers it");
     assert!(failure.message.contains("`f250000`") && failure.help.is_some(), "{failure:?}");
 }
@@ -276,7 +266,7 @@ async fn what_would_come_out_otherwise_on_a_server_is_not_told() {
         (&["XADD s 1-1 f v", "XGROUP CREATE s g 0", "XCLAIM s g c 0 1-1 RETRYCOUNT 1"], "XCLAIM"),
         (&["SET aquifer:restore:open v"], "reserved"),
     ] {
-        let failure = verify(&commands(lines), json!({"requireTrailer": false})).await.expect_err(said);
+        let failure = verify(&made(lines), json!({"requireTrailer": false})).await.expect_err(said);
         assert!(failure.message.contains(said) && failure.message.contains("at byte"), "{}", failure.message);
     }
 }
@@ -286,12 +276,12 @@ async fn a_key_that_expires_while_a_stream_is_compared_differs_in_nothing() {
     let right = RedisServer::start();
     let mut lines: Vec<String> = (0..40_000).map(|n| format!("SET key:{n} value:{n}")).collect();
     let all: Vec<&str> = lines.iter().map(String::as_str).collect();
-    right.pipe(&commands(&all));
+    right.pipe(&made(&all));
     let soon = in_ms(300);
     run(&mut right.client(), &format!("SET soon v PXAT {soon}"));
     // It comes last. Whether its time has passed by then is up to the machine; either way nothing differs.
     lines.push(format!("SET soon v PXAT {soon}"));
     let all: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let outputs = diff(&commands(&all), &right, json!({"requireTrailer": false})).await.expect("nothing differs");
+    let outputs = diff(&made(&all), &right, json!({"requireTrailer": false})).await.expect("nothing differs");
     assert_eq!(outputs["equal"], json!(true), "{outputs}");
 }
