@@ -2,8 +2,7 @@
 //!
 //! Takes keys of databases. Gives whether a key was there before. Always holds: no more than [`MOST_REMEMBERED`] are
 //! remembered, so a key that came later may be taken for a new one; [`Remembered::is_full`] tells that it may. A key is taken
-//! for another one once in some fifty million runs; where a key would be lost by it, [`seen`](crate::redis::read::seen) has
-//! 16 bytes for each.
+//! for another one once in some fifty million runs; a scan, where a key would be lost by it, remembers 16 bytes for each.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
