@@ -1,8 +1,9 @@
 //! What has to be remembered of a stream until its consumers are told: which entries are there, and what a group has
 //! pending.
 //!
-//! Always holds: at most some 60 MiB are held, and rarely more than ten, whatever the stream has. Above that, nobody is told whether an entry that is
-//! pending is still there; and a group with more pending entries than [`MOST_PENDING`] is refused.
+//! Always holds: at most some 45 MiB are held, and rarely more than ten, whatever the stream has. Above that, nobody is told
+//! whether an entry that is pending is still there; and a group with more pending entries than [`MOST_PENDING`], or with such
+//! that take more than [`MOST_BYTES`], is refused.
 
 use super::visit::Id;
 
@@ -13,7 +14,10 @@ const MOST_PLACES: usize = 1 << 18;
 const MOST_IDS: usize = 8 << 20;
 
 /// Bytes of the names of consumers that are held at most.
-const MOST_NAMES: usize = 8 << 20;
+const MOST_NAMES: usize = 4 << 20;
+
+/// Bytes that one group's pending entries may take: 16 for each of the most, which are 8 or so unless somebody made them up.
+const MOST_BYTES: usize = 16 << 20;
 
 /// Entries that one group may have pending.
 pub(crate) const MOST_PENDING: u64 = 1 << 20;
@@ -28,8 +32,8 @@ struct Run {
     last: Id,
     /// Where the ids behind the first one stand, as differences each to the one before; nothing where there was no room: then all
     /// that lie between the first and the last count as there.
-    ids: Option<(usize, usize)>,
-    count: usize,
+    ids: Option<(u32, u32)>,
+    count: u32,
 }
 
 /// Which entries a stream has.
@@ -48,18 +52,18 @@ impl Present {
             self.too_many = true;
             return;
         }
-        let from = self.ids.len();
-        let room = from < MOST_IDS;
+        let from = self.ids.len() as u32;
+        let room = self.ids.len() < MOST_IDS;
         match self.runs.last_mut() {
-            Some(run) if !first && (run.count < BLOCK || !room) => {
+            Some(run) if !first && (run.count < BLOCK as u32 || !room) => {
                 if let Some((_, end)) = run.ids.as_mut().filter(|_| room) {
                     write(&mut self.ids, id.0.wrapping_sub(run.last.0));
                     write(&mut self.ids, id.1.wrapping_sub(if id.0 == run.last.0 { run.last.1 } else { 0 }));
-                    *end = self.ids.len();
+                    *end = self.ids.len() as u32;
                 } else {
                     run.ids = None;
                 }
-                (run.last, run.count) = (id, run.count + 1);
+                (run.last, run.count) = (id, run.count.saturating_add(1));
             }
             _ => self.runs.push(Run { first: id, last: id, ids: room.then_some((from, from)), count: 1 }),
         }
@@ -79,7 +83,9 @@ impl Present {
 
     /// Whether a run has an entry of this id, deleted or not. Somebody may have claimed one that never was (`FORCE`, before 7.0).
     fn stands(&self, run: &Run, id: Id) -> bool {
-        let Some(mut rest) = run.ids.and_then(|(from, end)| self.ids.get(from..end)) else { return true };
+        let Some(mut rest) = run.ids.and_then(|(from, end)| self.ids.get(from as usize..end as usize)) else {
+            return true;
+        };
         let mut at = run.first;
         while at < id {
             let (Some(further), Some(second)) = (read(&mut rest), read(&mut rest)) else { return false };
@@ -129,6 +135,8 @@ pub(super) struct Delivered {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     blocks: Vec<(Delivered, Box<[u8]>)>,
+    /// What the full blocks take.
+    bytes: usize,
     /// The block that is being filled: its first entry, its last one, how many it has, and the differences.
     first: Option<(Delivered, Delivered, usize)>,
     rest: Vec<u8>,
@@ -156,12 +164,18 @@ impl Pending {
             }
             begun => {
                 if let Some((first, _, _)) = begun.replace((delivered, delivered, 1)) {
+                    self.bytes += size_of::<(Delivered, Box<[u8]>)>() + self.rest.len();
                     self.blocks.push((first, self.rest.as_slice().into()));
                     self.rest.clear();
                 }
             }
         }
         true
+    }
+
+    /// Whether they take more than can be held.
+    pub(super) fn too_many(&self) -> bool {
+        self.bytes > MOST_BYTES
     }
 
     /// The one of this id, and its place.
@@ -266,6 +280,23 @@ mod tests {
             assert_eq!((owner(n), owner(n + 1)), (Some(name.as_bytes()), None));
         }
         assert_eq!(consumers.hold(&vec![0; MOST_NAMES]), None);
+    }
+
+    #[test]
+    fn a_million_of_them_are_held_unless_somebody_made_them_up() {
+        let mut real = Pending::default();
+        for n in 0..MOST_PENDING {
+            // Three each millisecond, delivered within a day in any order, most of them once.
+            let at = 1_790_000_000_000 + (n * 48_271 % 86_400_000) as i64;
+            assert!(real.push(Delivered { id: (1_780_000_000_000 + n / 3, n % 3), at, times: 1 + n % 200 }));
+        }
+        assert!(!real.too_many(), "{}", real.bytes);
+        let mut wild = Pending::default();
+        let at = |n: u64| if n.is_multiple_of(2) { i64::MAX } else { i64::MIN / 2 };
+        let pushed = (0..MOST_PENDING)
+            .take_while(|n| wild.push(Delivered { id: (n << 40, !n), at: at(*n), times: !n }) && !wild.too_many());
+        let pushed = pushed.count() as u64;
+        assert!((MOST_PENDING / 4..MOST_PENDING).contains(&pushed), "{pushed}");
     }
 
     #[test]

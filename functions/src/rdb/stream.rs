@@ -128,12 +128,7 @@ impl Values {
         let mut pending = Pending::default();
         let count = input.number().await?;
         if count > MOST_PENDING {
-            return Err(Failure::rejected(format!(
-                "at byte {} of {}: a group of a stream has {count} pending entries, and more than {MOST_PENDING} are not read one by one",
-                input.offset(),
-                input.name()
-            ))
-            .with_help("acknowledge what nobody will ask for any more (`XACK`), or read the server by `SCAN` (`redis-dump`)"));
+            return Err(too_many(&format!("{count} pending entries, and more than {MOST_PENDING}"), input));
         }
         for _ in 0..count {
             let id = raw_id(input.array().await?);
@@ -141,6 +136,9 @@ impl Values {
             let times = input.number().await?;
             if !pending.push(Delivered { id, at, times }) {
                 return Err(input.wrong("the pending entries of a group are not in order"));
+            }
+            if pending.too_many() {
+                return Err(too_many(&format!("{count} pending entries of unusual size, and so many"), input));
             }
         }
         let mut consumers = Consumers::default();
@@ -169,6 +167,15 @@ impl Values {
         }
         Ok(())
     }
+}
+
+/// Why a group is not read.
+fn too_many<S: Source>(what: &str, input: &Input<S>) -> Failure {
+    let (place, file) = (input.offset(), input.name());
+    Failure::rejected(format!("at byte {place} of {file}: a group of a stream has {what} are not read one by one"))
+        .with_help(
+            "acknowledge what nobody will ask for any more (`XACK`), or read the server by `SCAN` (`redis-dump`)",
+        )
 }
 
 fn told<'n>(delivered: &Delivered, consumer: &'n [u8], present: &Present) -> Stream<'n> {
