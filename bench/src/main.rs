@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         ("plans", |_, give| plans::measure().map(give)),
         ("pipes", |_, give| pipes::measure().map(give)),
         ("redis", redis::measure),
-        ("increments", |_, give| increments::measure().map(give)),
+        ("increments", |options, give| increments::measure(options).map(give)),
         ("binary", |_, give| command::measure().map(give)),
     ];
     let options = match Options::read(std::env::args().skip(1)) {

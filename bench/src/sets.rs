@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -35,18 +36,18 @@ pub(crate) fn name(set: char, options: &Options) -> String {
 pub(crate) fn load(set: char, server: &Server, options: &Options) -> Result<(), String> {
     match set {
         'a' => server.feed(|out| strings(out, 0..options.scaled(1_000_000), "v")),
-        'b' => mixed(server, options.scaled(200_000), "all"),
+        'b' => mixed(server, 0..options.scaled(200_000), "all"),
         'c' => server.feed(|out| members(out, options.scaled(1_000_000))),
         'd' => server.feed(|out| long_strings(out, options.scaled((1 << 30) / LONG as u64))),
-        _ => mixed(server, options.scaled(200_000), "no-streams"),
+        _ => mixed(server, 0..options.scaled(200_000), "no-streams"),
     }
 }
 
 /// Keys of every type in database 0, by the script that the demo uses too.
-pub(crate) fn mixed(server: &Server, count: u64, streams: &str) -> Result<(), String> {
+pub(crate) fn mixed(server: &Server, keys: Range<u64>, streams: &str) -> Result<(), String> {
     const AT_ONCE: u64 = 5_000;
-    for from in (0..count).step_by(AT_ONCE as usize) {
-        let (first, number) = (from.to_string(), AT_ONCE.min(count - from).to_string());
+    for from in keys.clone().step_by(AT_ONCE as usize) {
+        let (first, number) = (from.to_string(), AT_ONCE.min(keys.end - from).to_string());
         run(server
             .cli()
             .args(["--eval", "scripts/fill.lua", ",", &first, &number, "1900000000000", streams, MOST_ELEMENTS])

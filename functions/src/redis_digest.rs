@@ -23,13 +23,13 @@ use crate::redis::keys::tally::thousands;
 use crate::redis::read::libraries;
 use crate::redis::read::pace::Pace;
 use crate::redis::read::shards;
+use crate::redis::read::which::which_databases;
 use crate::redis::topology::cluster::Cluster;
 use crate::redis::topology::servers::{self, Servers};
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::facts::Facts;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::target::with_server;
-use crate::redis_dump;
 use crate::shared::{NOTE_EVERY, yes};
 
 pub use crate::redis::keys::digest::ExpiryIn;
@@ -116,7 +116,7 @@ impl Function for RedisDigest {
             Servers::Cluster(cluster) => return whole_cluster(params, *cluster, call).await,
         };
         let facts = Facts::ask(&mut connection).await?;
-        let databases = redis_dump::databases(params.databases, target.address.database, &facts, call);
+        let databases = which_databases(params.databases, target.address.database, &facts, call);
         let functions =
             if params.functions { libraries::functions(&mut connection, &facts).await? } else { Sum::default() };
         let pace = Pace::new(params.impact, &target, call);

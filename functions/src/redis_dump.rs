@@ -21,6 +21,7 @@ use crate::redis::read::libraries;
 use crate::redis::read::replicated::Arriving;
 use crate::redis::read::scan::{Dump, How};
 use crate::redis::read::shards::{self, Reading};
+use crate::redis::read::which::which_databases;
 use crate::redis::read::written::Written;
 use crate::redis::stream::form::{ClusterHead, Form, StreamHead, stream_type};
 use crate::redis::topology::cluster::Cluster;
@@ -36,6 +37,7 @@ pub use crate::rdb::copy::ValueForm;
 pub use crate::redis::keys::filter::{Keep, TypeName};
 pub use crate::redis::keys::tally::PerType;
 pub use crate::redis::read::pace::Impact;
+pub use crate::redis::read::sorted::Order;
 pub use crate::redis::wire::target::{Role as ReadRole, SentinelLogin};
 pub use crate::redis::wire::tls::Tls;
 
@@ -81,6 +83,13 @@ with_server! {
         /// How much others may notice of a scan: `gentle`, `normal` (unless said) or `full`.
         #[serde(default)]
         pub impact: Option<Impact>,
+        /// In which order keys are written: `server` (unless said; as the server shows them, which is quick, and the same until it
+        /// restarts), or `name` (by the bytes of their names: the same on whichever server, with neighbours side by side, so that a
+        /// repository finds them again after a restart and where keys were added). By name they are read by scan, and all names
+        /// are shown once more for each 16 MiB or million of them; of a cluster, each shard is in order. Hashes and sets that the
+        /// server keeps in hash tables have its own order inside.
+        #[serde(default)]
+        pub order: Order,
         /// How values are written: `native` (the fastest mix) unless said, or `logical` (plain commands only, for servers that are
         /// older than this one, or of another make).
         #[serde(default)]
@@ -195,7 +204,7 @@ impl Function for RedisDump {
         }
         let role = Role::ask(&mut connection).await?;
         let facts = Facts::ask(&mut connection).await?;
-        if params.source != SourceKind::Scan {
+        if params.source != SourceKind::Scan && params.order == Order::Server {
             match Arriving::begin(connection, params.server_disk).await? {
                 Ok(arriving) => return replicated(arriving, &params, ports, &target, &facts, &role, call).await,
                 Err(failure) if params.source == SourceKind::Replication => return Err(failure),
@@ -222,7 +231,7 @@ async fn replicated(
     role: &Role,
     call: &Call,
 ) -> Result<RedisDumpOutputs, Failure> {
-    let listed = databases(params.databases.clone(), target.address.database, facts, call);
+    let listed = which_databases(params.databases.clone(), target.address.database, facts, call);
     // Else all that there are: one that has got its first key since the server was asked is read too.
     let only = params.databases.is_some() || target.address.database.is_some();
     let options = Options {
@@ -269,7 +278,7 @@ async fn scanned(
     call: &Call,
 ) -> Result<RedisDumpOutputs, Failure> {
     let mut connection = connection;
-    let databases = databases(params.databases.clone(), target.address.database, &facts, call);
+    let databases = which_databases(params.databases.clone(), target.address.database, &facts, call);
     let head = StreamHead::new(&facts, "scan", "per-key", role.name(), databases.clone());
     let mut form = Form::begin(ports.stdout, &head)?;
     let functions = if params.functions { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
@@ -355,14 +364,20 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
 impl RedisDumpParams {
     /// Refuses what the way of reading that is asked for would pass over in silence.
     fn fits_source(&self, found: &Found) -> Result<(), ParamError> {
-        let scans = self.source == SourceKind::Scan || self.shard.is_some() || *found == Found::Cluster;
+        let cluster = self.shard.is_some() || *found == Found::Cluster;
+        let scans = self.source == SourceKind::Scan || self.order == Order::Name || cluster;
         let (param, message, help) = match self.source {
             _ if scans && self.server_disk => (
                 "serverDisk",
                 "a scan sends nothing over the server's disk",
                 "leave it out, or let a single server be read by `source: replication`",
             ),
-            SourceKind::Replication if scans => ("source", "a cluster is read by scan only", "leave `source` out"),
+            SourceKind::Replication if cluster => ("source", "a cluster is read by scan only", "leave `source` out"),
+            SourceKind::Replication if scans => (
+                "order",
+                "keys are brought into the order of their names by scan only",
+                "leave `order` or `source` out",
+            ),
             SourceKind::Replication if self.impact.is_some() => {
                 ("impact", "it is for a scan, and replication is asked for", "leave it out, or say `source: auto`")
             }
@@ -373,25 +388,12 @@ impl RedisDumpParams {
 
     fn how(&self) -> Result<How, Failure> {
         let filter = self.filter.filter("filter")?;
-        Ok(How { impact: self.impact.unwrap_or_default(), filter, form: self.form, hints: self.hints })
+        Ok(How {
+            impact: self.impact.unwrap_or_default(),
+            filter,
+            form: self.form,
+            hints: self.hints,
+            order: self.order,
+        })
     }
-}
-
-/// The databases to read, in order. Says so where others that hold keys are left out because of the url.
-pub(crate) fn databases(listed: Option<Vec<u32>>, in_url: Option<u32>, facts: &Facts, call: &Call) -> Vec<u32> {
-    if let Some(mut listed) = listed {
-        listed.sort_unstable();
-        listed.dedup();
-        return listed;
-    }
-    let all: Vec<u32> = facts.databases.iter().map(|database| database.index).collect();
-    let Some(only) = in_url else { return all };
-    let others: Vec<String> = all.iter().filter(|index| **index != only).map(u32::to_string).collect();
-    if !others.is_empty() {
-        call.warn(format!(
-            "only database {only} is read, as `url` says; those that hold keys and are left out: {}",
-            others.join(", ")
-        ));
-    }
-    vec![only]
 }

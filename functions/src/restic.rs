@@ -21,3 +21,4 @@ pub(crate) mod seal;
 pub(crate) mod select;
 pub(crate) mod snapshot;
 pub(crate) mod trouble;
+mod unchanged;

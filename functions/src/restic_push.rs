@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use crate::codec::blocking;
 use crate::location::{Location, Purpose};
 use crate::restic::archive::archive;
+use crate::restic::chunk::{Chunks, Cutter};
 use crate::restic::index::Index;
 use crate::restic::lock::{Kind, hostname, locked};
 use crate::restic::open::Access;
@@ -57,6 +58,9 @@ pub struct ResticPushParams {
     /// Whether to make a new repository where there is none.
     #[serde(default = "yes")]
     pub init: bool,
+    /// How the stream is cut into the chunks that are stored once each.
+    #[serde(default)]
+    pub chunks: Chunks,
     /// Whether a stream without a byte may become a snapshot. Most often it is a sign that something went wrong before.
     #[serde(default)]
     pub allow_empty: bool,
@@ -150,7 +154,8 @@ impl Function for ResticPush {
                 // Held until this thread is done, however its step ends.
                 let _lock = lock;
                 let index = Index::load(&inner)?;
-                let archived = archive(&inner, &index, &first, input)?;
+                let cutter = Cutter::new(inner.rustic().config(), params.chunks, &label.stream)?;
+                let archived = archive(&inner, &index, cutter, &first, input)?;
                 let saved = save(&inner, &index, &archived, &label)?;
                 Ok((archived, saved))
             })

@@ -41,17 +41,17 @@ type Outcome = Result<Sealed, Failure>;
 /// A chunk for a worker, and where the worker puts what it made of it.
 type Job = (Id, Vec<u8>, std::sync::mpsc::Sender<Outcome>);
 
-/// Archives a stream, of which `first` was read already. For a blocking thread.
+/// Archives a stream, of which `first` was read already, cut by `cutter`. For a blocking thread.
 ///
 /// # Errors
 /// The stream broke, the step was stopped, or the store failed: whichever was first.
 pub(crate) fn archive(
     repo: &Repo,
     index: &Index,
+    mut cutter: Cutter,
     first: &[u8],
     mut input: BlockingReader,
 ) -> Result<Archived, Failure> {
-    let mut cutter = Cutter::new(repo.rustic().config())?;
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(1, 8);
     let (jobs, taken) = sync_channel::<Job>(WAITING);
     let taken = Arc::new(std::sync::Mutex::new(taken));

@@ -1,21 +1,86 @@
-//! Cuts a stream where its own content says so: restic's chunks.
+//! Cuts a stream where its own content says so: restic's chunks, or finer ones.
 //!
 //! Takes pieces of any size, gives chunks between a least and a most size, cut where a rolling hash (Rabin, over 64 bytes, with
 //! the repository's own polynomial) has its low bits zero. Always holds: the same bytes are cut at the same places however they
-//! arrive; the places are those of restic with the same settings, so that both find each other's chunks again.
+//! arrive; with the repository's settings the places are those of restic, so that both find each other's chunks again; the
+//! fine ones grow with the stream, so that their number stays small whatever its length.
+//!
+//! What the fine sizes cost and save was measured: `docs/decisions/0020-chunks.md`.
 
 use aquifer_engine::failure::Failure;
+use aquifer_engine::stream::StreamType;
 use rustic_cdc::{Rabin64, RollingHash64};
 use rustic_core::repofile::{Chunker, ConfigFile};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::redis::stream::form::MEDIA_TYPE;
 
 /// The rolling hash's window, in bytes.
 const WINDOW: usize = 64;
+
+/// How a stream is cut into the chunks that are stored once each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Chunks {
+    /// `fine` for a dump of Redis that is neither compressed nor encrypted, unless the repository has sizes of its own; else
+    /// `repository`.
+    #[default]
+    Auto,
+    /// About 10 KiB in the first 320 MiB of a stream, and twice as much in each part behind it, which is twice as long as the one
+    /// before. A change here and there costs little; index and tree are larger.
+    Fine,
+    /// As the repository says: about 1 MiB, unless it was made otherwise.
+    Repository,
+}
+
+impl Chunks {
+    fn is_fine(self, config: &ConfigFile, stream: &StreamType) -> bool {
+        match self {
+            Self::Fine => true,
+            Self::Repository => false,
+            Self::Auto => {
+                let own = config.chunk_size.is_some() || config.chunker.is_some();
+                !own && stream.base() == MEDIA_TYPE && stream.wraps().is_empty()
+            }
+        }
+    }
+}
+
+/// Between which lengths the cuts are, and how seldom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sizes {
+    least: usize,
+    most: usize,
+    mask: u64,
+}
+
+/// The finest sizes: all but a few chunks have 8 to 16 KiB, which is little more for one that is hit by a change than for the
+/// mean.
+const FINEST: Sizes = Sizes { least: 8 << 10, most: 64 << 10, mask: (2 << 10) - 1 };
+
+/// How long the part of a stream is that is cut the finest: some 32,000 chunks. Each part behind it has as many.
+const FINEST_PART: u64 = 320 << 20;
+
+/// How often the sizes double at most: 1 to 2 MiB, as restic's own.
+const DOUBLINGS: u32 = 7;
+
+impl Sizes {
+    /// Those of the chunk that begins at this byte of a stream.
+    fn fine(at: u64) -> Self {
+        let doublings = (at / FINEST_PART + 1).ilog2().min(DOUBLINGS);
+        let Self { least, most, mask } = FINEST;
+        Self { least: least << doublings, most: most << doublings, mask: ((mask + 1) << doublings) - 1 }
+    }
+}
 
 /// Where the cuts may be.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
     /// Where the hash's bits under the mask are zero.
-    Content { least: usize, most: usize, mask: u64 },
+    Content(Sizes),
+    /// The same, with sizes that grow with the stream.
+    Growing,
     /// Always after so many bytes.
     Fixed(usize),
 }
@@ -25,6 +90,8 @@ pub(crate) struct Cutter {
     rule: Rule,
     hash: Rabin64,
     chunk: Vec<u8>,
+    /// How many bytes were cut already.
+    before: u64,
     /// Whether the hash's window covers the chunk's last bytes.
     primed: bool,
 }
@@ -36,22 +103,23 @@ impl std::fmt::Debug for Cutter {
 }
 
 impl Cutter {
-    /// By a repository's own settings.
+    /// The cutter of a stream for a repository of this configuration.
     ///
     /// # Errors
-    /// The settings are damaged.
-    pub(crate) fn new(config: &ConfigFile) -> Result<Self, Failure> {
+    /// The configuration is damaged.
+    pub(crate) fn new(config: &ConfigFile, chunks: Chunks, stream: &StreamType) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::corrupt(format!("the repository's config has {what}"));
         let polynomial = config.poly().map_err(|_| damaged("no polynomial to cut chunks with"))?;
         let (size, least, most) = (config.chunk_size(), config.chunk_min_size(), config.chunk_max_size());
         let rule = match config.chunker() {
+            _ if chunks.is_fine(config, stream) => Rule::Growing,
             Chunker::FixedSize if size > 0 => Rule::Fixed(size),
             Chunker::Rabin if size.is_power_of_two() && WINDOW <= least && least <= size && size <= most => {
-                Rule::Content { least, most, mask: size as u64 - 1 }
+                Rule::Content(Sizes { least, most, mask: size as u64 - 1 })
             }
             _ => return Err(damaged("chunk sizes that cannot be used")),
         };
-        Ok(Self { rule, hash: Rabin64::new_with_polynom(6, &polynomial), chunk: Vec::new(), primed: false })
+        Ok(Self { rule, hash: Rabin64::new_with_polynom(6, &polynomial), chunk: Vec::new(), before: 0, primed: false })
     }
 
     /// Takes bytes and gives each chunk that they complete.
@@ -65,16 +133,17 @@ impl Cutter {
     ) -> Result<(), Failure> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (used, complete) = match self.rule {
+            let (sizes, used, complete) = match self.rule {
                 Rule::Fixed(size) => {
                     let used = (size - self.chunk.len()).min(rest.len());
-                    (used, self.chunk.len() + used == size)
+                    (None, used, self.chunk.len() + used == size)
                 }
-                Rule::Content { least, most, mask } => self.roll(rest, least, most, mask),
+                Rule::Content(sizes) => self.roll(rest, sizes),
+                Rule::Growing => self.roll(rest, Sizes::fine(self.before)),
             };
             self.chunk.extend_from_slice(&rest[..used]);
             rest = &rest[used..];
-            if let Rule::Content { least, mask, .. } = self.rule
+            if let Some(Sizes { least, mask, .. }) = sizes
                 && !self.primed
                 && self.chunk.len() == least
             {
@@ -95,22 +164,24 @@ impl Cutter {
     }
 
     /// How many of these bytes belong to the chunk, and whether it ends with them. Before the least size there is nothing to hash.
-    fn roll(&mut self, rest: &[u8], least: usize, most: usize, mask: u64) -> (usize, bool) {
+    fn roll(&mut self, rest: &[u8], sizes: Sizes) -> (Option<Sizes>, usize, bool) {
+        let Sizes { least, most, mask } = sizes;
         if !self.primed {
-            return ((least - self.chunk.len()).min(rest.len()), false);
+            return (Some(sizes), (least - self.chunk.len()).min(rest.len()), false);
         }
         let room = (most - self.chunk.len()).min(rest.len());
         for (at, byte) in rest[..room].iter().enumerate() {
             self.hash.slide(*byte);
             if self.hash.hash & mask == 0 {
-                return (at + 1, true);
+                return (Some(sizes), at + 1, true);
             }
         }
-        (room, self.chunk.len() + room >= most)
+        (Some(sizes), room, self.chunk.len() + room >= most)
     }
 
     fn cut(&mut self, take: &mut impl FnMut(Vec<u8>) -> Result<(), Failure>) -> Result<(), Failure> {
         self.primed = false;
+        self.before += self.chunk.len() as u64;
         // The next chunk is probably about as long.
         let room = self.chunk.len();
         take(std::mem::replace(&mut self.chunk, Vec::with_capacity(room)))
@@ -132,6 +203,10 @@ mod tests {
         ConfigFile::new(2, id.into(), 0x003d_a335_8b4d_c173)
     }
 
+    fn redis() -> StreamType {
+        MEDIA_TYPE.parse().expect("a type")
+    }
+
     fn noise(length: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = || {
@@ -144,18 +219,22 @@ mod tests {
     }
 
     fn cut(config: &ConfigFile, data: &[u8], piece: usize) -> Vec<Vec<u8>> {
-        let mut cutter = Cutter::new(config).expect("sound");
-        let mut chunks = Vec::new();
+        cut_as(Chunks::Repository, config, data, piece)
+    }
+
+    fn cut_as(chunks: Chunks, config: &ConfigFile, data: &[u8], piece: usize) -> Vec<Vec<u8>> {
+        let mut cutter = Cutter::new(config, chunks, &redis()).expect("sound");
+        let mut cuts = Vec::new();
         for piece in data.chunks(piece) {
             cutter
                 .add(piece, |chunk| {
-                    chunks.push(chunk);
+                    cuts.push(chunk);
                     Ok(())
                 })
                 .expect("taken");
         }
-        chunks.extend(cutter.finish());
-        chunks
+        cuts.extend(cutter.finish());
+        cuts
     }
 
     #[test]
@@ -217,6 +296,49 @@ mod tests {
         fixed.chunk_size = Some(10);
         assert_eq!(cut(&fixed, &[1; 25], 7).iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
         fixed.chunk_size = Some(0);
-        assert!(Cutter::new(&fixed).is_err());
+        assert!(Cutter::new(&fixed, Chunks::Repository, &redis()).is_err());
+    }
+
+    #[test]
+    fn fine_chunks_are_much_alike_and_cut_at_the_same_places_however_they_arrive() {
+        let data = noise(4 << 20);
+        let fine = cut_as(Chunks::Auto, &config(), &data, usize::MAX);
+        assert_eq!(fine.concat(), data);
+        let (_, all_but_last) = fine.split_last().expect("chunks");
+        assert!(all_but_last.iter().all(|chunk| (8 << 10..=64 << 10).contains(&chunk.len())));
+        let mean = data.len() / fine.len();
+        assert!((9_500..11_000).contains(&mean), "{mean}");
+        // What a change at any place costs, in bytes.
+        let hit: usize = fine.iter().map(|chunk| chunk.len() * chunk.len()).sum::<usize>() / data.len();
+        assert!(hit < mean * 11 / 10, "{hit} of {mean}");
+        for piece in [65_536, 4_099, 77] {
+            assert!(fine == cut_as(Chunks::Fine, &config(), &data, piece), "{piece}");
+        }
+        let mut longer = data.clone();
+        longer.splice(1_000_000..1_000_000, [1, 2, 3]);
+        let known: std::collections::HashSet<_> = fine.iter().collect();
+        let after = cut_as(Chunks::Fine, &config(), &longer, usize::MAX);
+        assert!(after.iter().filter(|chunk| !known.contains(chunk)).count() <= 4);
+    }
+
+    #[test]
+    fn fine_sizes_double_where_parts_of_twice_the_length_begin() {
+        let least = |at: u64| Sizes::fine(at).least >> 10;
+        let part = FINEST_PART;
+        assert_eq!([0, part - 1, part, 3 * part - 1, 3 * part].map(least), [8, 8, 16, 16, 32]);
+        assert_eq!([127 * part - 1, 127 * part, u64::MAX].map(least), [512, 1024, 1024]);
+        assert_eq!(Sizes::fine(u64::MAX), Sizes { least: 1 << 20, most: 8 << 20, mask: (256 << 10) - 1 });
+    }
+
+    #[test]
+    fn the_repositorys_own_sizes_are_kept_unless_others_are_asked_for() {
+        let mut own = config();
+        let redis = redis();
+        assert!(Chunks::Auto.is_fine(&own, &redis) && !Chunks::Repository.is_fine(&own, &redis));
+        assert!(
+            !Chunks::Auto.is_fine(&own, &StreamType::unknown()) && Chunks::Fine.is_fine(&own, &StreamType::unknown())
+        );
+        own.chunk_size = Some(1 << 20);
+        assert!(!Chunks::Auto.is_fine(&own, &redis) && Chunks::Fine.is_fine(&own, &redis));
     }
 }

@@ -34,17 +34,18 @@ pub(crate) struct Found {
     content: Vec<Id>,
 }
 
-fn read_tree(repo: &Repo, index: &Index, id: &Id) -> Result<Tree, Failure> {
-    let bytes = read_blob(repo, index, BlobType::Tree, id)?;
+/// A tree of the repository.
+///
+/// # Errors
+/// It is not there, it is damaged, or the store cannot be reached.
+pub(crate) async fn read_tree(repo: &Repo, index: &Index, id: &Id) -> Result<Tree, Failure> {
+    let (place, pack) = locate(index, BlobType::Tree, id)?;
+    let name = super::backend::name(rustic_core::FileType::Pack, &pack);
+    let stored = repo.backend().read_range(&name, place.offset.into(), place.length.into()).await?;
+    let opened = repo.sealer().open(id, &stored, place.unpacked);
+    let bytes = opened.map_err(|failure| failure.during(blob_in(id, &pack)))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Failure::corrupt(format!("the tree `{}` is no JSON: {error}", id.to_hex().as_str())))
-}
-
-fn read_blob(repo: &Repo, index: &Index, kind: BlobType, id: &Id) -> Result<Vec<u8>, Failure> {
-    let (place, pack) = locate(index, kind, id)?;
-    let name = super::backend::name(rustic_core::FileType::Pack, &pack);
-    let stored = repo.backend().wait(repo.backend().read_range(&name, place.offset.into(), place.length.into()))?;
-    repo.sealer().open(id, &stored, place.unpacked).map_err(|failure| failure.during(blob_in(id, &pack)))
 }
 
 fn blob_in(id: &Id, pack: &PackId) -> String {
@@ -92,7 +93,7 @@ fn collect(
     wanted: Option<&str>,
     files: &mut Vec<(String, Node)>,
 ) -> Result<(), Failure> {
-    for node in read_tree(repo, index, tree)?.nodes {
+    for node in repo.backend().wait(read_tree(repo, index, tree))?.nodes {
         let path = format!("{above}/{}", node.name().to_string_lossy());
         let on_the_way = wanted.is_none_or(|wanted| {
             let wanted = wanted.trim_start_matches('/');

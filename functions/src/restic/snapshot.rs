@@ -16,6 +16,7 @@ use super::index::Index;
 use super::open::Repo;
 use super::pack::Packer;
 use super::seal::id_of;
+use super::unchanged::unchanged;
 
 /// The extended attribute that holds the stream's type.
 pub(crate) const TYPE_ATTRIBUTE: &str = "user.mime_type";
@@ -113,11 +114,16 @@ fn save_tree(repo: &Repo, index: &Index, archived: &Archived, label: &Label) -> 
     };
     let mut node = Node::new_node(label.filename.as_ref(), NodeType::File, meta);
     node.content = Some(archived.content.iter().map(|id| rustic_core::BlobId::from(*id).into()).collect());
-    let mut tree = serde_json::to_vec(&Tree { nodes: vec![node] }).map_err(no_json)?;
+    let mut tree = serde_json::to_vec(&Tree { nodes: vec![node.clone()] }).map_err(no_json)?;
     // As restic ends it.
     tree.push(b'\n');
     let id = id_of(&tree);
     if index.find(BlobType::Tree, &id).is_some() {
+        return Ok((id, 0));
+    }
+    if archived.new_bytes == 0
+        && let Some(id) = unchanged(repo, index, &node, &label.host)?
+    {
         return Ok((id, 0));
     }
     let mut packer = Packer::new(repo, BlobType::Tree);

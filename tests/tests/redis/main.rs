@@ -9,6 +9,7 @@ mod exchanged;
 mod interrupted;
 mod losses;
 mod options;
+mod ordered;
 mod ranked;
 mod refusals;
 mod replication;

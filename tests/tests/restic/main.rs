@@ -3,6 +3,7 @@
 mod damage;
 mod forget;
 mod history;
+mod increments;
 mod interop;
 mod locks;
 mod making;

@@ -18,13 +18,13 @@ pub(super) const MOST_KEYS: usize = 256;
 const MOST_BYTES: u64 = 1 << 20;
 
 /// Groups of keys that are there before they are needed.
-const AHEAD: u64 = 3;
+pub(super) const AHEAD: u64 = 3;
 
 impl Dump<'_> {
     /// Asks for what is worth asking for next; false where nothing is.
     pub(super) fn ask_next(&mut self, pass: &mut Pass) -> bool {
         let (asked, work) = if let Some(asked) = pass.again.pop_front() {
-            let (Asked::Short(_, batch) | Asked::Items(batch)) = &asked else { return false };
+            let (Asked::Short(_, batch) | Asked::Items(_, batch)) = &asked else { return false };
             batch.ask(self.connection.output());
             let work = batch.work;
             (asked, work)
@@ -68,7 +68,11 @@ impl Dump<'_> {
     fn ask_types(&mut self, pass: &mut Pass) -> Option<(Asked, u64)> {
         let most = self.pace.fit(work::TYPE).min(MOST_KEYS);
         let certain = self.filter.by_kind() || self.way.form == ValueForm::Logical;
-        for (number, group) in pass.groups.each() {
+        while let Some(number) = pass.groups.first_unknown() {
+            if !pass.groups.teach(number, |shape, string| pass.shapes.learn(shape, string)) {
+                return None;
+            }
+            let group = pass.groups.get(number)?;
             let mut places = Vec::new();
             while places.len() < most
                 && let Some(place) = group.unknown.pop_front()
@@ -152,6 +156,7 @@ impl Dump<'_> {
                     }
                     one_slot = here;
                     bytes += item.size;
+                    group.open[3] += usize::from(batch.len() == 0);
                     let Sized { place, how, size } = *item;
                     batch.add(Wanted { place, key: group.keys[place].clone(), how }, size);
                     group.items.pop();
@@ -169,6 +174,8 @@ impl Dump<'_> {
         }
         batch.ask(self.connection.output());
         let work = batch.work;
-        Some((if let Turn::Short(number) = turn { Asked::Short(number, batch) } else { Asked::Items(batch) }, work))
+        let (Turn::Short(number) | Turn::Items(number) | Turn::Big(number)) = turn;
+        let short = matches!(turn, Turn::Short(_));
+        Some((if short { Asked::Short(number, batch) } else { Asked::Items(number, batch) }, work))
     }
 }

@@ -8,7 +8,8 @@
 //! Always holds: each request, and all that are under way, make no more work for the server than the [`Pace`] allows; a key's
 //! value and expiry come from the same moment, so it is never written without its expiry; a key that has gone meanwhile is
 //! counted and left out; any other refusal fails the dump with the key's name; the order of what is written depends neither
-//! on time nor on pace ([`groups`](crate::redis::read::groups)).
+//! on time nor on pace ([`groups`](crate::redis::read::groups)); where it is to be that of the names, all are shown as often as is
+//! needed to hold a part of them ([`sorted`](crate::redis::read::sorted)).
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,15 +20,14 @@ use bytes::Bytes;
 
 use crate::rdb::copy::ValueForm;
 use crate::redis::keys::filter::KeyFilter;
-use crate::redis::keys::reserved;
 use crate::redis::keys::tally::{Kind, thousands};
-use crate::redis::read::asking::MOST_KEYS;
 use crate::redis::read::big::no_commands;
-use crate::redis::read::groups::{Groups, Sized, Turn};
+use crate::redis::read::groups::{Groups, Sized};
 use crate::redis::read::guard::Guards;
 use crate::redis::read::pace::{Impact, Pace};
 use crate::redis::read::seen::Seen;
 use crate::redis::read::shapes::Shapes;
+use crate::redis::read::sorted::{Order, Sorted};
 use crate::redis::read::values::{Batch, Expiries, How as Read, Way};
 use crate::redis::read::written::Written;
 use crate::redis::stream::form::Form;
@@ -51,7 +51,7 @@ pub(super) enum Asked {
     Types(u64, Vec<usize>),
     Short(u64, Batch),
     Sizes(u64, Vec<(usize, Option<Kind>)>),
-    Items(Batch),
+    Items(u64, Batch),
 }
 
 /// How to read, as the user wants it.
@@ -61,6 +61,7 @@ pub(crate) struct How {
     pub(crate) filter: KeyFilter,
     pub(crate) form: ValueForm,
     pub(crate) hints: bool,
+    pub(crate) order: Order,
 }
 
 /// A dump under way.
@@ -71,6 +72,7 @@ pub(crate) struct Dump<'a> {
     pub(crate) pace: Pace,
     pub(crate) filter: KeyFilter,
     pub(crate) way: Way,
+    order: Order,
     pub(crate) call: &'a Call,
     pub(crate) written: Written,
     pub(crate) noted: Instant,
@@ -98,9 +100,9 @@ pub(super) struct Pass {
     pub(super) expiries: Expiries,
     /// Requests of which nothing could be used.
     pub(super) again: VecDeque<Asked>,
-    /// Keys that were something else than was thought: read one by one.
-    pub(super) odd: VecDeque<Bytes>,
     pub(super) seen: Seen,
+    /// Where keys are written by name: the names that wait for that.
+    pub(super) sorted: Option<Sorted>,
 }
 
 impl<'a> Dump<'a> {
@@ -121,8 +123,22 @@ impl<'a> Dump<'a> {
         let no_consumers = !facts.at_least((6, 2));
         let way = Way { form: how.form, hints, no_consumers };
         let (written, noted) = (Written::default(), Instant::now());
-        let (index, guards, again_if_touched) = (0, Guards::new(target), false);
-        Ok(Self { connection, form, facts, pace, filter, way, call, written, noted, index, guards, again_if_touched })
+        let (index, guards, again_if_touched, order) = (0, Guards::new(target), false, how.order);
+        Ok(Self {
+            connection,
+            form,
+            facts,
+            pace,
+            filter,
+            way,
+            order,
+            call,
+            written,
+            noted,
+            index,
+            guards,
+            again_if_touched,
+        })
     }
 }
 
@@ -148,19 +164,21 @@ impl Dump<'_> {
             under_way: 0,
             expiries: if without && !self.facts.cluster { Expiries::NoneHere(index) } else { self.facts.clock.into() },
             again: VecDeque::new(),
-            odd: VecDeque::new(),
             seen: Seen::new(),
+            sorted: (self.order == Order::Name).then(Sorted::new),
         };
         loop {
+            pass.feed();
             pass.groups.advance();
-            while pass.odd.is_empty() && self.pace.allows(pass.under_way) && self.ask_next(&mut pass) {
+            while self.pace.allows(pass.under_way) && self.ask_next(&mut pass) {
+                pass.feed();
                 pass.groups.advance();
             }
             self.connection.flush().await?;
             if let Some((asked, work)) = pass.asked.pop_front() {
                 self.answer(&mut pass, asked).await?;
                 pass.under_way -= work;
-            } else if let Some(key) = pass.odd.pop_front().or_else(|| pass.next_big()) {
+            } else if let Some(key) = pass.groups.next_alone() {
                 self.whole(&key).await?;
             } else if pass.cursor.is_none() && pass.again.is_empty() && pass.groups.is_done() {
                 break;
@@ -190,45 +208,9 @@ impl Dump<'_> {
             Asked::Page => self.page(pass).await,
             Asked::Types(number, places) => self.types(pass, number, places).await,
             Asked::Sizes(number, places) => self.sizes(pass, number, places).await,
-            Asked::Short(number, batch) => self.values(pass, Some(number), batch).await,
-            Asked::Items(batch) => self.values(pass, None, batch).await,
+            Asked::Short(number, batch) => self.values(pass, number, true, batch).await,
+            Asked::Items(number, batch) => self.values(pass, number, false, batch).await,
         }
-    }
-
-    async fn page(&mut self, pass: &mut Pass) -> Result<(), Failure> {
-        let reply = self.connection.reply().await?;
-        let reply = self.connection.accepted(reply, format_args!("scanning database {}", pass.index))?;
-        let (cursor, keys) = match reply {
-            Reply::Array(items) => match <[Reply; 2]>::try_from(items) {
-                Ok([Reply::Bulk(cursor), Reply::Array(keys)]) => (cursor, keys),
-                other => return Err(self.connection.unexpected("`SCAN`", &other)),
-            },
-            other => return Err(self.connection.unexpected("`SCAN`", &other)),
-        };
-        let mut bytes = 0;
-        for key in keys {
-            let Reply::Bulk(key) = key else { return Err(self.connection.unexpected("`SCAN`", &key)) };
-            bytes += key.len() as u64 + 16;
-            // A table that shrinks meanwhile shows keys twice.
-            if !pass.seen.is_new(&key) {
-                continue;
-            }
-            pass.shown += 1;
-            if reserved::is_reserved(&key) {
-                self.written.reserved += 1;
-            } else if !self.filter.name(&key) {
-                self.written.left_out += 1;
-            } else {
-                pass.groups.add(key);
-            }
-        }
-        pass.count = if bytes > 64 << 10 { (pass.count / 2).max(1) } else { (pass.count * 4).min(MOST_KEYS as u64) };
-        pass.cursor = Some(cursor).filter(|cursor| &cursor[..] != b"0");
-        if pass.cursor.is_none() {
-            pass.groups.end();
-        }
-        pass.scanning = false;
-        Ok(())
     }
 
     async fn types(&mut self, pass: &mut Pass, number: u64, places: Vec<usize>) -> Result<(), Failure> {
@@ -245,11 +227,11 @@ impl Dump<'_> {
                 Some(name) => Kind::of_name(name),
                 None => return Err(self.connection.unexpected("`TYPE`", &reply)),
             };
-            pass.shapes.learn(key, kind == Kind::String);
+            group.learn(place, kind == Kind::String);
             if !self.filter.kind(kind) {
                 self.written.left_out += 1;
             } else if kind == Kind::Other && self.way.form == ValueForm::Logical {
-                return Err(no_commands(key));
+                return Err(no_commands(&group.keys[place]));
             } else if kind == Kind::String && self.way.plain_strings() {
                 group.short.push_back(place);
             } else {
@@ -279,7 +261,7 @@ impl Dump<'_> {
                 }
                 // No string any more.
                 Reply::Error(error) if error.starts_with("WRONGTYPE") => {
-                    pass.odd.push_back(key.clone());
+                    group.odd.push(place);
                     continue;
                 }
                 Reply::Error(error) => return Err(refusal::failure(&error, reading(key))),
@@ -303,42 +285,36 @@ impl Dump<'_> {
         Ok(())
     }
 
-    async fn values(&mut self, pass: &mut Pass, number: Option<u64>, mut batch: Batch) -> Result<(), Failure> {
+    async fn values(&mut self, pass: &mut Pass, number: u64, short: bool, mut batch: Batch) -> Result<(), Failure> {
         let again = batch.read(&mut self.connection, &mut self.form, &mut self.written).await?;
         if again.expiries_exist {
             // Somebody has set an expiry since the beginning: from now on each key is asked for its own.
             pass.expiries = self.facts.clock.into();
             batch.expiries = pass.expiries;
-            pass.again.push_back(if let Some(number) = number {
-                Asked::Short(number, batch)
-            } else {
-                Asked::Items(batch)
-            });
+            pass.again.push_back(if short { Asked::Short(number, batch) } else { Asked::Items(number, batch) });
             return Ok(());
         }
-        for key in again.strings {
-            pass.shapes.learn(&key, true);
-            pass.odd.push_back(key);
+        let Some(group) = pass.groups.get(number) else { return Ok(()) };
+        for place in again.strings {
+            group.learn(place, true);
+            group.odd.push(place);
         }
-        let Some(number) = number else {
+        if !short {
             // An empty string is none of these: its length was asked for.
-            pass.odd.extend(again.long.into_iter().chain(again.other).map(|(_, key)| key));
+            group.odd.extend(again.long.into_iter().chain(again.other).map(|(place, _)| place));
+            group.open[3] -= 1;
             return Ok(());
-        };
-        if let Some(group) = pass.groups.get(number) {
-            for (place, _) in again.long {
-                group.unsized_.push_back((place, Some(Kind::String)));
-            }
-            for (place, key) in again.other {
-                pass.shapes.learn(&key, false);
-                if self.filter.by_kind() {
-                    pass.odd.push_back(key);
-                } else {
-                    group.unsized_.push_back((place, None));
-                }
-            }
-            group.open[1] -= 1;
         }
+        group.unsized_.extend(again.long.into_iter().map(|(place, _)| (place, Some(Kind::String))));
+        for (place, _) in again.other {
+            group.learn(place, false);
+            if self.filter.by_kind() {
+                group.odd.push(place);
+            } else {
+                group.unsized_.push_back((place, None));
+            }
+        }
+        group.open[1] -= 1;
         Ok(())
     }
 
@@ -346,14 +322,5 @@ impl Dump<'_> {
     pub(crate) fn count(&mut self, kind: Kind, expires: bool) {
         self.written.types.add(kind);
         self.written.expires += u64::from(expires);
-    }
-}
-
-impl Pass {
-    /// The next key that comes in parts, once it has its turn.
-    fn next_big(&mut self) -> Option<Bytes> {
-        let Turn::Big(number) = self.groups.turn else { return None };
-        let group = self.groups.get(number)?;
-        group.big.pop().map(|place| group.keys[place].clone())
     }
 }

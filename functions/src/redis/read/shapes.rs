@@ -39,9 +39,8 @@ impl Shapes {
         (place.shape == shape && (BELIEVED..u8::MAX).contains(&place.seen)).then_some(place.string)
     }
 
-    /// Remembers what a key turned out to be.
-    pub(crate) fn learn(&mut self, key: &[u8], string: bool) {
-        let shape = shape(key);
+    /// Remembers what a key of this shape turned out to be.
+    pub(crate) fn learn(&mut self, shape: u64, string: bool) {
         let place = &mut self.0[shape as usize % PLACES];
         if place.shape != shape || place.seen == 0 {
             *place = Place { shape, string, seen: 1 };
@@ -54,7 +53,7 @@ impl Shapes {
 }
 
 /// A name's beginning, with one mark for each number, in hexadecimal too.
-fn shape(key: &[u8]) -> u64 {
+pub(super) fn shape(key: &[u8]) -> u64 {
     let key = &key[..key.len().min(LOOKED_AT)];
     let (mut text, mut length, mut at) = ([0; LOOKED_AT], 0, 0);
     while at < key.len() {
@@ -90,13 +89,13 @@ mod tests {
         let mut shapes = Shapes::new();
         for n in 10..10 + u32::from(BELIEVED) {
             assert_eq!(shapes.guess(b"user:99"), None);
-            shapes.learn(format!("user:{n}").as_bytes(), true);
+            shapes.learn(shape(format!("user:{n}").as_bytes()), true);
         }
         assert_eq!(shapes.guess(b"user:99"), Some(true));
-        shapes.learn(b"user:98", false);
+        shapes.learn(shape(b"user:98"), false);
         for n in 10..1000 {
             assert_eq!(shapes.guess(b"user:99"), None);
-            shapes.learn(format!("user:{n}").as_bytes(), true);
+            shapes.learn(shape(format!("user:{n}").as_bytes()), true);
         }
     }
 }

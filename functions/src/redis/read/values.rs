@@ -99,7 +99,7 @@ pub(crate) struct Again {
     /// Keys that are something else than was thought.
     pub(crate) other: Vec<(usize, Bytes)>,
     /// Keys of which nobody had asked the type, and that are strings.
-    pub(crate) strings: Vec<Bytes>,
+    pub(crate) strings: Vec<usize>,
 }
 
 impl Batch {
@@ -241,7 +241,7 @@ impl Batch {
                     match payload(connection, form, key, length, (expiry, hint, plain)).await? {
                         Some(kind) => kind,
                         None => {
-                            again.strings.push(key.clone());
+                            again.strings.push(wanted.place);
                             continue;
                         }
                     }
