@@ -5,6 +5,7 @@ pub(crate) mod databases;
 pub(crate) mod digest;
 pub(crate) mod filter;
 pub(crate) mod lifetimes;
+pub(crate) mod name_hash;
 pub(crate) mod remembered;
 pub(crate) mod rename;
 pub(crate) mod reserved;

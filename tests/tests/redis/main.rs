@@ -17,6 +17,7 @@ mod replication_fails;
 mod rig;
 mod round_trip;
 mod scan;
+mod short_names;
 mod streams;
 mod together;
 mod verify;

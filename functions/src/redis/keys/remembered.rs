@@ -5,9 +5,8 @@
 //! for another one once in some fifty million runs; a scan, where a key would be lost by it, remembers 16 bytes for each.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use crate::redis::keys::name_hash::{name_hash, unknown_seed};
 
 /// The most keys that are remembered: as many as fit into the 9 MiB of a table of 2^20 places.
 pub(crate) const MOST_REMEMBERED: usize = 900_000;
@@ -22,14 +21,14 @@ pub(crate) struct Remembered {
 
 impl Default for Remembered {
     fn default() -> Self {
-        Self { hashes: HashSet::new(), seed: RandomState::new().build_hasher().finish() }
+        Self { hashes: HashSet::new(), seed: unknown_seed() }
     }
 }
 
 impl Remembered {
     /// Remembers a key; true where it was there before.
     pub(crate) fn again(&mut self, key: &[u8], database: u32) -> bool {
-        let hash = xxh3_64_with_seed(key, self.seed ^ u64::from(database));
+        let hash = name_hash(key, database, self.seed) as u64;
         if self.is_full() { self.hashes.contains(&hash) } else { !self.hashes.insert(hash) }
     }
 

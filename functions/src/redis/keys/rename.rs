@@ -12,8 +12,8 @@ use aquifer_engine::function::ParamError;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::redis::keys::name_hash::name_hash;
 use crate::redis::keys::remembered::MOST_REMEMBERED;
 
 /// The most rules.
@@ -172,7 +172,7 @@ impl Names {
             }
         };
         let Ok(number) = u8::try_from(number) else { return Used::TooMany };
-        let seen = Seen(xxh3_64_with_seed(name, u64::from(target)) & !0xff | u64::from(number));
+        let seen = Seen(name_hash(name, target, 0) as u64 & !0xff | u64::from(number));
         match self.seen.get(&seen) {
             // By the same route it is the same key, which `SCAN` may have shown twice.
             Some(before) if before.0 == seen.0 => Used::Free,

@@ -11,7 +11,6 @@ use std::time::Instant;
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::side::{Round, Side};
 use super::{Found, How, Rules};
@@ -20,6 +19,7 @@ use crate::redis::hash::hashes::Hashed;
 use crate::redis::hash::streams::Counters;
 use crate::redis::keys::bloom::Bloom;
 use crate::redis::keys::databases::Databases;
+use crate::redis::keys::name_hash::{name_hash, unknown_seed};
 use crate::redis::keys::tally::thousands;
 use crate::redis::wire::expiry::Expiry;
 
@@ -41,6 +41,7 @@ pub(crate) struct Streamed<'a> {
     /// Keys of the stream whose expiry has passed.
     pub(crate) expired: u64,
     keys: Bloom,
+    seed: u64,
     counters: Counters,
     looked_at: u64,
     /// The stream's database and the server's.
@@ -49,10 +50,6 @@ pub(crate) struct Streamed<'a> {
     bytes: usize,
     /// The server's clock in milliseconds at an instant of ours.
     clock: (u64, Instant),
-}
-
-fn hash(key: &[u8], database: u32) -> u128 {
-    xxh3_128_with_seed(key, u64::from(database))
 }
 
 impl<'a> Streamed<'a> {
@@ -76,6 +73,7 @@ impl<'a> Streamed<'a> {
             libraries: BTreeMap::new(),
             expired: 0,
             keys: Bloom::new(),
+            seed: unknown_seed(),
             counters: rules.counters,
             looked_at: 0,
             at: (0, 0),
@@ -114,7 +112,7 @@ impl<'a> Streamed<'a> {
                     if !self.databases.takes(self.at.0) || !self.rules.filter.name(&key) {
                         continue;
                     }
-                    self.keys.add(hash(&key, self.at.1));
+                    self.keys.add(name_hash(&key, self.at.1, self.seed));
                     if matches!(hashed.expiry, Expiry::At(at) if at <= self.now()) {
                         self.expired += 1;
                         continue;
@@ -198,7 +196,7 @@ impl<'a> Streamed<'a> {
             self.right.select(place).await?;
             let mut round = Round::new();
             while let Some(mut keys) = self.right.next(&mut round, self.rules.filter.only_pattern()).await? {
-                keys.retain(|key| self.rules.filter.name(key) && !self.keys.may_have(hash(key, place)));
+                keys.retain(|key| self.rules.filter.name(key) && !self.keys.may_have(name_hash(key, place, self.seed)));
                 let there = if keys.is_empty() {
                     Vec::new()
                 } else {
