@@ -5,6 +5,7 @@ pub mod case_functions;
 pub mod doubles;
 pub mod flaky;
 pub mod gate;
+pub mod lies;
 pub mod newer_server;
 pub mod process;
 mod proxy;

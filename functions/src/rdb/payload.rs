@@ -4,7 +4,7 @@
 
 use aquifer_engine::failure::Failure;
 use bytes::Bytes;
-use crc_fast::{CrcAlgorithm, checksum};
+use crc_fast::{CrcAlgorithm, Digest, checksum};
 
 use super::commands::Commands;
 use super::format::{Layout, VALKEY};
@@ -19,6 +19,35 @@ const NAME: &str = "the payload";
 
 /// What stands behind the value.
 const FOOTER: usize = 10;
+
+/// The checksum of a payload that passes piece by piece.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    digest: Digest,
+    /// How many bytes in front of the checksum are still to come.
+    left: u64,
+    sum: Vec<u8>,
+}
+
+impl Passing {
+    /// Of a payload of this length.
+    pub(crate) fn new(length: u64) -> Self {
+        Self { digest: Digest::new(CrcAlgorithm::Crc64Redis), left: length.saturating_sub(8), sum: Vec::new() }
+    }
+
+    /// The next piece.
+    pub(crate) fn pass(&mut self, piece: &[u8]) {
+        let (body, sum) = piece.split_at(piece.len().min(usize::try_from(self.left).unwrap_or(usize::MAX)));
+        self.digest.update(body);
+        self.left -= body.len() as u64;
+        self.sum.extend_from_slice(sum);
+    }
+
+    /// Whether the checksum at the end fits.
+    pub(crate) fn fits(&self) -> bool {
+        self.left == 0 && self.sum == self.digest.finalize().to_le_bytes()
+    }
+}
 
 /// How the value of a payload is laid out, its checksum checked.
 ///

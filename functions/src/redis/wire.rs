@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod connection;
+pub(crate) mod cursors;
 pub(crate) mod dial;
 pub(crate) mod expiry;
 pub(crate) mod facts;

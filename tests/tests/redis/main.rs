@@ -7,6 +7,7 @@ mod diff;
 mod digest;
 mod exchanged;
 mod interrupted;
+mod lies;
 mod losses;
 mod options;
 mod ordered;

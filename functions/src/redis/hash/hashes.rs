@@ -21,6 +21,7 @@ use crate::redis::read::scan::{BIG, LONG};
 use crate::redis::read::values;
 use crate::redis::read::work;
 use crate::redis::wire::connection::Connection;
+use crate::redis::wire::cursors::Cursors;
 use crate::redis::wire::expiry::{self, Expiry};
 use crate::redis::wire::facts::Clock;
 use crate::redis::wire::refusal::reading;
@@ -31,6 +32,7 @@ use crate::redis::wire::reply::Reply;
 pub(crate) struct Walk {
     /// `None` at the end.
     cursor: Option<Bytes>,
+    cursors: Cursors,
     count: u64,
     /// How many keys were shown, those included that are left out.
     pub(crate) shown: u64,
@@ -39,7 +41,7 @@ pub(crate) struct Walk {
 impl Walk {
     /// Begins.
     pub(crate) fn new() -> Self {
-        Self { cursor: Some(Bytes::from_static(b"0")), count: 16, shown: 0 }
+        Self { cursor: Some(Bytes::from_static(b"0")), cursors: Cursors::default(), count: 16, shown: 0 }
     }
 
     /// The next names, some or none; `None` at the end.
@@ -68,6 +70,7 @@ impl Walk {
         else {
             return Err(connection.unexpected("`SCAN`", &"something else"));
         };
+        self.cursors.next(&next).map_err(|what| connection.strange(what))?;
         self.shown += keys.len() as u64;
         let keys: Vec<Bytes> = keys.iter().filter_map(Reply::bytes).filter(|key| !is_reserved(key)).cloned().collect();
         let bytes: usize = keys.iter().map(Bytes::len).sum();

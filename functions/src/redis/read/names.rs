@@ -23,6 +23,7 @@ impl Dump<'_> {
             },
             other => return Err(self.connection.unexpected("`SCAN`", &other)),
         };
+        pass.cursors.next(&cursor).map_err(|what| self.connection.strange(what))?;
         let mut bytes = 0;
         for key in keys {
             let Reply::Bulk(key) = key else { return Err(self.connection.unexpected("`SCAN`", &key)) };

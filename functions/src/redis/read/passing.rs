@@ -1,10 +1,11 @@
 //! Values that pass from a server's replies into a dump, piece by piece.
 //!
 //! Takes the head of a reply. Gives an argument or a whole command. Always holds: no value is held; one that no server takes
-//! back at once is refused before any of it is written.
+//! back at once is refused before any of it is written, and one whose checksum does not fit fails the dump.
 
 use aquifer_engine::failure::Failure;
 
+use crate::rdb::payload::Passing;
 use crate::redis::keys::tally::Kind;
 use crate::redis::stream::form::{Form, LONGEST_ARGUMENT};
 use crate::redis::wire::connection::Connection;
@@ -90,12 +91,21 @@ pub(super) async fn payload(
     resp::argument(out, key);
     resp::number_argument(out, if let Expiry::At(at) = expiry { at } else { 0 });
     resp::length(out, length);
+    let mut sum = Passing::new(length);
+    sum.pass(&first);
     form.piece(first).await?;
     while left > 0 {
-        connection.copy(&mut left, form.out()).await?;
+        let out = form.out();
+        let before = out.len();
+        connection.copy(&mut left, out).await?;
+        sum.pass(&out[before..]);
         form.flush_some().await?;
     }
     connection.bulk_end().await?;
+    if !sum.fits() {
+        return Err(Failure::corrupt(format!("{}: the checksum of what `DUMP` gave does not fit", reading(key)))
+            .with_help("bytes were changed on their way or in the server's memory: look at the network and the machine, then dump again"));
+    }
     let out = form.out();
     out.extend_from_slice(b"\r\n");
     resp::argument(out, b"REPLACE");

@@ -32,6 +32,7 @@ use crate::redis::read::values::{Batch, Expiries, How as Read, Way};
 use crate::redis::read::written::Written;
 use crate::redis::stream::form::Form;
 use crate::redis::wire::connection::Connection;
+use crate::redis::wire::cursors::Cursors;
 use crate::redis::wire::facts::Facts;
 use crate::redis::wire::hints::Hints;
 use crate::redis::wire::refusal;
@@ -89,6 +90,7 @@ pub(super) struct Pass {
     /// Where `SCAN` goes on; `None` once it is done.
     pub(super) cursor: Option<Bytes>,
     pub(super) scanning: bool,
+    pub(super) cursors: Cursors,
     /// The most that the next `SCAN` asks for.
     pub(super) count: u64,
     /// Keys that `SCAN` showed.
@@ -155,6 +157,7 @@ impl Dump<'_> {
             index,
             cursor: Some(Bytes::from_static(b"0")),
             scanning: false,
+            cursors: Cursors::default(),
             // Small at first: how long the keys are is not known yet.
             count: 16,
             shown: 0,

@@ -1,7 +1,7 @@
 //! What comes back on a connection: replies read head by head and piece by piece, or whole.
 //!
-//! Takes a [`Connection`] on which something was asked. Always holds: a length that is announced allocates nothing; what a
-//! server says unasked is passed over.
+//! Takes a [`Connection`] on which something was asked. Always holds: a length that is announced allocates nothing; a reply that is
+//! held whole has an end; what a server says unasked is passed over.
 
 use aquifer_engine::failure::Failure;
 use bytes::{Buf, Bytes, BytesMut};
@@ -16,8 +16,20 @@ const DEEPEST: u32 = 8;
 /// Replies that are read whole have no longer parts: a key, a field, a version; never a value.
 const LONGEST_WHOLE: u64 = 513 << 20;
 
+/// Replies that are read whole have no more parts: the consumers of a group have eight each.
+const MOST_PARTS: u64 = 4_000_000;
+
+/// Replies that are read whole have no more bytes of texts: two keys of the longest names.
+const MOST_BYTES: u64 = 2 * LONGEST_WHOLE;
+
 /// No error is longer.
 const LONGEST_ERROR: u64 = 64 << 10;
+
+/// What a reply that is held whole may still have.
+struct Room {
+    parts: u64,
+    bytes: u64,
+}
 
 impl Connection {
     /// The head of the next reply. What the server was asked must have been sent.
@@ -135,11 +147,17 @@ impl Connection {
     /// # Errors
     /// As [`Connection::head`].
     pub(crate) async fn reply(&mut self) -> Result<Reply, Failure> {
-        self.nested(DEEPEST).await
+        self.nested(DEEPEST, &mut Room { parts: MOST_PARTS, bytes: MOST_BYTES }).await
     }
 
-    async fn nested(&mut self, depth: u32) -> Result<Reply, Failure> {
-        Ok(match self.head().await? {
+    async fn nested(&mut self, depth: u32, room: &mut Room) -> Result<Reply, Failure> {
+        let head = self.head().await?;
+        let bytes = if let Head::Bulk(length) | Head::Verbatim(length) = head { length } else { 0 };
+        let (Some(parts), Some(bytes)) = (room.parts.checked_sub(1), room.bytes.checked_sub(bytes)) else {
+            return Err(self.strange("more than any reply has that is read at once"));
+        };
+        *room = Room { parts, bytes };
+        Ok(match head {
             Head::Simple(line) => Reply::Simple(line),
             Head::Error(error) => Reply::Error(error),
             Head::Integer(value) => Reply::Integer(value),
@@ -154,7 +172,7 @@ impl Connection {
             Head::Array(count) => {
                 let mut items = Vec::new();
                 for _ in 0..count {
-                    items.push(Box::pin(self.nested(depth - 1)).await?);
+                    items.push(Box::pin(self.nested(depth - 1, room)).await?);
                 }
                 Reply::Array(items)
             }
