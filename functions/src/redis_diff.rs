@@ -34,7 +34,8 @@ use crate::units::Period;
 
 pub use crate::redis::hash::diff::{Differences, Example};
 pub use crate::redis::keys::digest::ExpiryIn;
-pub use crate::redis::keys::filter::Keep;
+use crate::redis::keys::filter::Keep;
+pub use crate::redis::keys::lifetimes::ExpiryRule;
 pub use crate::redis::keys::tally::PerType;
 pub use crate::redis::read::pace::Impact;
 pub use crate::redis::wire::target::{Role, SentinelLogin};
@@ -91,6 +92,10 @@ pub struct RedisDiffParams {
     /// How expiries count: `exact` (unless said), `presence` or `ignore`.
     #[serde(default)]
     pub expiry: ExpiryIn,
+    /// With a stream: the `expiry` with which it was restored into the right server (`keep` unless said), as `redis-restore` gives it
+    /// among its outputs: keys that have expired since the dump, and were brought back, are compared too then.
+    #[serde(default)]
+    pub restored_with: ExpiryRule,
     /// How far apart expiries may be with `exact`; not at all unless said, or 10 ms where a server is older than 7.0 and does
     /// not tell them exactly.
     #[serde(default)]
@@ -134,6 +139,8 @@ pub struct RedisDiffOutputs {
     pub compared: u64,
     /// Keys that are on both sides, by the left side's type.
     pub per_type: PerType,
+    /// Keys of the stream that have expired, and were not looked for.
+    pub expired: u64,
     /// What differs.
     pub differences: Differences,
     /// Some of the keys that differ.
@@ -165,6 +172,20 @@ impl Function for RedisDiff {
         if params.tolerance.is_some() && params.expiry != ExpiryIn::Exact {
             return Err(ParamError::new("tolerance", "only expiries that count exactly have one")
                 .with_help("leave it out, or say `expiry: exact`"));
+        }
+        params.restored_with.check()?;
+        if params.restored_with != ExpiryRule::Keep {
+            if params.left.is_some() {
+                return Err(ParamError::new("restoredWith", "two servers are compared, and no stream was restored")
+                    .with_help("leave it out"));
+            }
+            if params.expiry == ExpiryIn::Exact {
+                return Err(ParamError::new(
+                    "expiry",
+                    "`restoredWith` says that the moments are not the stream's any more",
+                )
+                .with_help("say `expiry: presence`, or `ignore` where they were dropped"));
+            }
         }
         if !params.require_trailer && params.left.is_some() {
             return Err(ParamError::new("requireTrailer", "two servers are compared, and no stream is read")
@@ -209,6 +230,7 @@ impl Function for RedisDiff {
             equal: found.differences.total() == 0,
             compared: found.both.total(),
             per_type: found.both,
+            expired: found.expired,
             differences: found.differences,
             examples: found.examples,
         })
@@ -272,11 +294,12 @@ async fn streamed(params: &RedisDiffParams, stdin: Reader, call: &Call) -> Resul
     let mut contents = Contents::new(stdin, measure, params.require_trailer);
     contents.adapts = true;
     let mut streamed = Streamed::new(right, &rules, params.databases()?, call).await?;
+    streamed.moved(params.restored_with)?;
     streamed.read(&mut contents).await?;
     streamed.walk().await?;
-    let Streamed { mut right, mut found, libraries: here, expired, .. } = streamed;
-    if expired > 0 {
-        call.info(format!("{expired} keys of the stream have expired since, and are not looked for"));
+    let Streamed { mut right, mut found, libraries: here, .. } = streamed;
+    if found.expired > 0 {
+        call.info(format!("{} keys of the stream have expired since, and are not looked for", found.expired));
     }
     if params.functions {
         found.differences.different_functions = libraries(&here, &right.functions().await?);

@@ -144,6 +144,8 @@ pub struct RedisRestoreOutputs {
     pub left_out: u64,
     /// Keys that were taken under another name.
     pub renamed: u64,
+    /// What became of expiries: `keep`, `drop`, or `shift:…ms`, for `restoredWith` of `redis-diff`.
+    pub expiry: String,
     /// Keys that the server already has, in a dry run; else nothing.
     pub existing: Option<u64>,
     /// Libraries of functions that were written.
@@ -208,7 +210,8 @@ impl Function for RedisRestore {
         loader.refusals = (params.errors == Errors::Collect).then(Refusals::default);
         // The plan has checked them.
         let mut changes = params.changes()?;
-        changes.lifetimes = params.expiry.at(loader.now())?;
+        let lifetimes = params.expiry.at(loader.now())?;
+        changes.lifetimes = lifetimes;
         let mut restore = Restore {
             look: look(&params, &target, call).await?,
             stream: StreamReader::new(ports.stdin, params.require_trailer),
@@ -253,6 +256,7 @@ impl Function for RedisRestore {
             repeated: done.repeated,
             left_out: rewriter.left_out.total() + rewriter.functions_left_out,
             renamed: rewriter.renamed,
+            expiry: lifetimes.to_string(),
             existing: params.dry_run.then(|| look.map_or(0, |look| look.there.total())),
             functions: libraries + done.libraries,
             commands: census.commands,

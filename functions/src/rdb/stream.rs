@@ -19,7 +19,7 @@ use super::visit::{Id, MoreState, Role, State, Stream, Visitor};
 const LONGEST_NAMES: usize = 8 << 20;
 
 /// How many of them there may be.
-const MOST_NAMES: i64 = 1 << 18;
+const MOST_NAMES: i64 = 1 << 20;
 
 /// How long the name of a group or consumer may be.
 const LONGEST_NAME: u64 = 1 << 20;
@@ -74,7 +74,14 @@ impl Values {
         packed.number(input).await?;
         packed.number(input).await?;
         let names = packed.number(input).await?;
-        if !(0..=MOST_NAMES).contains(&names) {
+        if names > MOST_NAMES {
+            let (place, file) = (input.offset(), input.name());
+            return Err(Failure::rejected(format!(
+                "at byte {place} of {file}: an entry of a stream has {names} fields, and more than {MOST_NAMES} are not read one by one"
+            ))
+            .with_help("read the server by `SCAN` (`redis-dump`), or leave the stream out by a filter"));
+        }
+        if names < 0 {
             return Err(input.wrong(format_args!("an entry of {names} fields")));
         }
         let (mut held, mut ends) = (Vec::new(), Vec::new());

@@ -285,3 +285,42 @@ async fn a_key_that_expires_while_a_stream_is_compared_differs_in_nothing() {
     let outputs = diff(&made(&all), &right, json!({"requireTrailer": false})).await.expect("nothing differs");
     assert_eq!(outputs["equal"], json!(true), "{outputs}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_were_brought_back_after_their_expiry_are_compared() {
+    let dumped = in_ms(-3_600_000);
+    // Two had half a minute left then, one has still time, one had expired before.
+    let (soon, later, before) = (dumped + 30_000, in_ms(3_600_000), dumped - 1);
+    let stream = made(&[
+        format!("SET soon v PXAT {soon}"),
+        format!("SET soon:2 v PXAT {soon}"),
+        format!("SET later v PXAT {later}"),
+        format!("SET before v PXAT {before}"),
+        "SET never v".to_owned(),
+    ]);
+    let then = jiff::Timestamp::from_millisecond(dumped).expect("a moment").to_string();
+    let rules =
+        [(json!("drop"), "ignore", 5, 0), (json!({"asOf": then}), "presence", 4, 1), (json!("keep"), "exact", 2, 3)];
+    for (rule, expiry, compared, expired) in rules {
+        let to = RedisServer::start();
+        let restored = restore(&to, &stream, json!({"requireTrailer": false, "expiry": rule})).await.expect("restored");
+        let params = json!({"requireTrailer": false, "expiry": expiry, "restoredWith": restored["expiry"]});
+        let outputs = diff(&stream, &to, params.clone()).await.expect("equal");
+        assert_eq!(
+            (&outputs["compared"], &outputs["expired"]),
+            (&json!(compared), &json!(expired)),
+            "{rule}: {outputs}"
+        );
+        if expired < 3 {
+            run(&mut to.client(), "SET soon CORRUPT KEEPTTL");
+            run(&mut to.client(), "DEL soon:2");
+            let failure = diff(&stream, &to, params).await.expect_err("two differ");
+            assert!(
+                failure.message.contains("1 only on the left") && failure.message.contains("1 with another value"),
+                "{failure:?}"
+            );
+        }
+    }
+    let exact = json!({"requireTrailer": false, "restoredWith": "drop"});
+    assert_eq!(diff(&stream, &RedisServer::start(), exact).await.expect_err("moments").kind, FailureKind::Config);
+}

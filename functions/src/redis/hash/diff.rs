@@ -164,6 +164,8 @@ pub(crate) struct Found {
     pub(crate) examples: Vec<Example>,
     /// Keys that were compared and are on both sides, by the left side's type.
     pub(crate) both: PerType,
+    /// Keys of a stream whose expiry has passed.
+    pub(crate) expired: u64,
     seen: Remembered,
 }
 

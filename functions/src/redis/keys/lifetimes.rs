@@ -172,6 +172,17 @@ pub(crate) enum When {
     Left(u64),
 }
 
+/// As [`ExpiryRule`] reads it again.
+impl fmt::Display for Lifetimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keep => f.write_str("keep"),
+            Self::Drop => f.write_str("drop"),
+            Self::Shift { by, .. } => write!(f, "shift:{by}ms"),
+        }
+    }
+}
+
 impl Lifetimes {
     /// True where nothing is changed.
     pub(crate) fn keeps(self) -> bool {

@@ -25,9 +25,13 @@ use crate::redis::wire::resp::{self, Head};
 type Scored = (Bytes, Bytes);
 
 impl Dump<'_> {
-    /// Reads a sorted set. One that may not be read by rank counts as changed: it can be scanned all the same.
+    /// Reads a sorted set. One that may not be watched, or read by rank, counts as changed: it can be scanned all the same.
     pub(super) async fn ranked(&mut self, parts: &Parts) -> Result<Attempt, Failure> {
-        self.watch(&parts.key).await?;
+        let watched = self.connection.ask(&[b"WATCH", &parts.key]).await?;
+        if matches!(&watched, Reply::Error(error) if refusal::word(error) == "NOPERM" || refusal::is_unknown(error)) {
+            return Ok(Attempt::Changed);
+        }
+        self.connection.accepted(watched, reading(&parts.key))?;
         let length = match self.connection.ask(&[b"ZCARD", &parts.key]).await? {
             Reply::Integer(length) => length.unsigned_abs(),
             _ => 0,

@@ -6,12 +6,19 @@
 use aquifer_engine::function::Call;
 use bytes::Bytes;
 
-use crate::redis::keys::tally::PerType;
+use crate::redis::keys::tally::{PerType, thousands};
 use crate::redis::read::big::GUARDED;
 use crate::redis::wire::resp::show;
 
 /// How many keys are named in a warning.
 pub(super) const NAMED: usize = 10;
+
+/// So many keys that have gone, and a tenth of all, are worth a warning.
+const MANY: u64 = 100;
+
+fn keys(count: u64) -> String {
+    if count == 1 { "1 key".to_owned() } else { format!("{} keys", thousands(count)) }
+}
 
 /// What was written so far.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +66,18 @@ impl Written {
     pub(crate) fn say(&self, call: &Call) {
         let written = self;
         if written.reserved > 0 {
-            call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes it");
+            call.warn(format!(
+                "{} of the names that a restore keeps for itself are left out (`aquifer:restore:…`): a restore into this server is under way, or did not end; the next one removes what it left",
+                keys(written.reserved)
+            ));
+        }
+        let found = written.types.total() + written.vanished;
+        if written.vanished >= MANY && written.vanished * 10 >= found {
+            call.warn(format!(
+                "{} of {} keys that were found had gone when they were to be read: they expired, or somebody removes keys by the thousand (`FLUSHALL`?)",
+                thousands(written.vanished),
+                thousands(found)
+            ));
         }
         if written.lost_pending > 0 {
             call.warn(format!(

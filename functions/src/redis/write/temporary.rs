@@ -87,9 +87,10 @@ impl Loader {
     pub(super) async fn done_with_temporary(&mut self) -> Result<(), Failure> {
         let Some(fleet) = &mut self.fleet else { return Ok(()) };
         let Some(name) = self.temporary.listed.take() else { return Ok(()) };
+        // A key that stays has to stay in the list too: else nobody would ever remove it.
         let unlinked = fleet.ask(&name, &[b"UNLINK", &name]).await?;
-        let listed = fleet.ask(LIST, &[b"SREM", LIST, &name]).await?;
         accepted(unlinked, format_args!("removing the temporary key {}", show(&name)))?;
+        let listed = fleet.ask(LIST, &[b"SREM", LIST, &name]).await?;
         accepted(listed, format_args!("taking a temporary key off {}", show(LIST))).map(drop)
     }
 
@@ -111,8 +112,9 @@ impl Loader {
         }
         for name in names.iter().filter_map(Reply::bytes) {
             if mark(name).is_some_and(|mark| !all.contains(mark)) {
-                fleet.ask(name, &[b"UNLINK", name]).await?;
-                fleet.ask(LIST, &[b"SREM", LIST, name]).await?;
+                if let Reply::Integer(_) = fleet.ask(name, &[b"UNLINK", name]).await? {
+                    fleet.ask(LIST, &[b"SREM", LIST, name]).await?;
+                }
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ use crate::redis::hash::hashes::Hashed;
 use crate::redis::hash::streams::Counters;
 use crate::redis::keys::bloom::Bloom;
 use crate::redis::keys::databases::Databases;
+use crate::redis::keys::lifetimes::{ExpiryRule, Lifetimes};
 use crate::redis::keys::name_hash::{name_hash, unknown_seed};
 use crate::redis::keys::tally::thousands;
 use crate::redis::wire::expiry::Expiry;
@@ -38,8 +39,8 @@ pub(crate) struct Streamed<'a> {
     pub(crate) found: Found,
     /// Libraries of functions in the stream.
     pub(crate) libraries: BTreeMap<Bytes, u128>,
-    /// Keys of the stream whose expiry has passed.
-    pub(crate) expired: u64,
+    /// What became of the stream's expiries when it was restored.
+    lifetimes: Lifetimes,
     keys: Bloom,
     seed: u64,
     counters: Counters,
@@ -71,7 +72,7 @@ impl<'a> Streamed<'a> {
             call,
             found: Found::default(),
             libraries: BTreeMap::new(),
-            expired: 0,
+            lifetimes: Lifetimes::Keep,
             keys: Bloom::new(),
             seed: unknown_seed(),
             counters: rules.counters,
@@ -81,6 +82,15 @@ impl<'a> Streamed<'a> {
             bytes: 0,
             clock,
         })
+    }
+
+    /// Says what became of the stream's expiries on their way into the server.
+    ///
+    /// # Errors
+    /// The rule's moment lies in the future.
+    pub(crate) fn moved(&mut self, rule: ExpiryRule) -> Result<(), Failure> {
+        self.lifetimes = rule.at(self.now())?;
+        Ok(())
     }
 
     /// Reads the stream to its end, and compares each key.
@@ -108,13 +118,16 @@ impl<'a> Streamed<'a> {
                 Item::Library(name, hash) => {
                     self.libraries.insert(name, hash);
                 }
-                Item::Key(key, hashed) => {
+                Item::Key(key, mut hashed) => {
+                    if let Expiry::At(at) = hashed.expiry {
+                        hashed.expiry = self.lifetimes.moment(at).map_or(Expiry::Never, Expiry::At);
+                    }
                     if !self.databases.takes(self.at.0) || !self.rules.filter.name(&key) {
                         continue;
                     }
                     self.keys.add(name_hash(&key, self.at.1, self.seed));
                     if matches!(hashed.expiry, Expiry::At(at) if at <= self.now()) {
-                        self.expired += 1;
+                        self.found.expired += 1;
                         continue;
                     }
                     self.bytes += key.len();
@@ -155,7 +168,7 @@ impl<'a> Streamed<'a> {
         for ((key, here), there) in batch.into_iter().zip(&there) {
             // It had not passed when the key came.
             if there.is_none() && matches!(here.expiry, Expiry::At(at) if at <= now) {
-                self.expired += 1;
+                self.found.expired += 1;
                 continue;
             }
             let how = self.rules.compare(Some(&here), there.as_ref());
