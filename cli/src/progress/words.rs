@@ -85,7 +85,10 @@ fn ended(step: &str, status: Status, failure: Option<&Failure>, seconds: f64, co
         (Status::Succeeded, _) if count > 0 => format!("{step}: done, {} in {time}", bytes(count)),
         (Status::Succeeded, _) => format!("{step}: done in {time}"),
         (Status::Failed, Some(failure)) => format!("{step}: failed ({}): {}", failure.kind, failure.message),
-        // The reason is another step's failure or the request to stop, and has been said.
+        // The reason is another step's failure or the request to stop, and has been said; what it leaves behind has not.
+        (Status::Cancelled, Some(failure)) if !failure.causes.is_empty() => {
+            format!("{step}: cancelled; {}", failure.causes.join("; "))
+        }
         (status, _) => format!("{step}: {}", self::status(status)),
     }
 }
@@ -108,5 +111,7 @@ mod tests {
         let said = ended("dump", Status::Failed, Some(&failure), 1.0, 0);
         assert_eq!(said, "dump: failed (unavailable): connection refused");
         assert_eq!(ended("zip", Status::Cancelled, Some(&failure), 1.0, 0), "zip: cancelled");
+        let leaves = Failure { causes: vec!["3 keys are there".into()], ..Failure::cancelled("stopped") };
+        assert_eq!(ended("load", Status::Cancelled, Some(&leaves), 1.0, 0), "load: cancelled; 3 keys are there");
     }
 }

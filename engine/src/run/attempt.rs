@@ -250,9 +250,11 @@ impl<'a> Attempt<'a> {
             Some(late) => (Status::Failed, late.failure.clone()),
             None => (Status::Cancelled, reason.clone()),
         };
-        // What it ran into while it stopped may be worth a look; that it was stopped is known already.
-        if let Some(own) = own.filter(|own| own.kind != FailureKind::Cancelled) {
-            failure.causes.push(format!("while it stopped: {}", own.message));
+        // What it ran into while it stopped may be worth a look; that it was stopped is known already, but not what it leaves behind.
+        match own {
+            Some(own) if own.kind == FailureKind::Cancelled => failure.causes.extend(own.causes),
+            Some(own) => failure.causes.push(format!("while it stopped: {}", own.message)),
+            None => {}
         }
         if status == Status::Failed {
             self.first = Some(self.board.blame(id, failure.clone()));

@@ -119,3 +119,21 @@ async fn a_restore_that_is_checked_first_writes_nothing_of_what_it_would_not_fin
     assert_eq!(output(&report, "check", "existing"), json!(1));
     assert_eq!(place.digest().await, output(&verified, "verify", "digest"));
 }
+
+/// What a restore leaves behind is told, also where it was another step that failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_whose_source_breaks_says_what_it_has_written() {
+    let place = Place::new();
+    let path = place.folder.path().join("dump");
+    let inputs = || Inputs::default().with_text("redis", place.server.socket_url());
+    succeeded(played(&catalog(), "redis-backup-file", &inputs().with_text("path", path.display().to_string())).await);
+    let whole = std::fs::read(&path).expect("written");
+    std::fs::write(&path, &whole[..whole.len() * 9 / 10]).expect("cut");
+    let restore = inputs().with_text("path", path.display().to_string()).with_text("onConflict", "replace");
+    let report = played(&catalog(), "redis-restore-file", &restore).await;
+    assert_eq!(report.first_failure.as_ref().map(|first| first.step.as_str()), Some("unzip"), "{report:#?}");
+    let step = report.steps().find(|one| one.step == "restore").expect("the step");
+    assert_eq!(step.status, Status::Cancelled);
+    let causes = step.failure.as_ref().expect("why").causes.join(" ");
+    assert!(causes.contains("had been written"), "{causes}");
+}

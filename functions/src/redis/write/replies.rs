@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aquifer_engine::failure::Failure;
+use aquifer_engine::failure::{Failure, FailureKind};
 use bytes::Bytes;
 
 use crate::redis::keys::tally::{Kind, thousands};
@@ -328,6 +328,11 @@ impl Loader {
         }
         if self.fleet.is_some() && (self.flushed || !self.emptied.is_empty()) {
             state += "; what was there before had been emptied";
+        }
+        // Of a step that was stopped the reason is another one's: what it leaves behind is its own.
+        if failure.kind == FailureKind::Cancelled {
+            failure.causes.push(state);
+            return failure;
         }
         Failure { message: format!("{}; {state}", failure.message), ..failure }
     }
