@@ -22,3 +22,4 @@ pub(crate) mod select;
 pub(crate) mod snapshot;
 pub(crate) mod trouble;
 mod unchanged;
+pub(crate) mod verify;

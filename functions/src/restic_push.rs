@@ -26,6 +26,7 @@ use crate::restic::index::Index;
 use crate::restic::lock::{Kind, hostname, locked};
 use crate::restic::open::Access;
 use crate::restic::snapshot::{Label, save};
+use crate::restic::verify::Verify;
 use crate::shared::yes;
 use crate::units::Period;
 
@@ -61,6 +62,11 @@ pub struct ResticPushParams {
     /// How the stream is cut into the chunks that are stored once each.
     #[serde(default)]
     pub chunks: Chunks,
+    /// What is read back of what was stored, before the snapshot is made: `none`, `index` (that the index and the packs are there and
+    /// fit) or `data` (all data of the snapshot too). With `data` the snapshot gets the tag `verified:data`, and `restic-forget` never
+    /// removes the newest one of a group that has it.
+    #[serde(default)]
+    pub verify: Verify,
     /// Whether a stream without a byte may become a snapshot. Most often it is a sign that something went wrong before.
     #[serde(default)]
     pub allow_empty: bool,
@@ -92,6 +98,8 @@ pub struct ResticPushOutputs {
     pub new_bytes: u64,
     /// How many bytes the snapshot added to the repository, after compression.
     pub stored_bytes: u64,
+    /// What was read back of it: `none`, `index` or `data`.
+    pub verified: Verify,
     /// Whether the repository was made.
     pub created: bool,
 }
@@ -116,8 +124,15 @@ impl Function for ResticPush {
                 .with_help("write a name without `/`, such as `dumpfile.resp`"));
         }
         match params.tags.iter().find(|tag| tag.is_empty() || tag.contains(',')) {
-            Some(tag) => Err(ParamError::new("tags", format!("`{tag}` is no tag"))
-                .with_help("a tag is not empty and has no comma in it")),
+            Some(tag) => {
+                return Err(ParamError::new("tags", format!("`{tag}` is no tag"))
+                    .with_help("a tag is not empty and has no comma in it"));
+            }
+            None => {}
+        }
+        match params.tags.iter().find(|tag| tag.starts_with("verified:")) {
+            Some(tag) => Err(ParamError::new("tags", format!("`{tag}` says that somebody has read the data back"))
+                .with_help("write `verify: data`, which does that and sets it")),
             None => Ok(()),
         }
     }
@@ -156,7 +171,7 @@ impl Function for ResticPush {
                 let index = Index::load(&inner)?;
                 let cutter = Cutter::new(inner.rustic().config(), params.chunks, &label.stream)?;
                 let archived = archive(&inner, &index, cutter, &first, input)?;
-                let saved = save(&inner, &index, &archived, &label)?;
+                let saved = save(&inner, &index, &archived, &label, params.verify)?;
                 Ok((archived, saved))
             })
         };
@@ -175,6 +190,7 @@ impl Function for ResticPush {
             bytes: archived.bytes,
             new_bytes: archived.new_bytes,
             stored_bytes: stored,
+            verified: params.verify,
             created: repo.created,
         })
     }

@@ -4,10 +4,12 @@
 //! before a byte of it is passed on, and the sum of their lengths with the file's size before the end; no more than
 //! [`AHEAD`] reads of at most [`SPAN`] bytes are under way.
 
+use std::pin::pin;
+
 use aquifer_engine::failure::Failure;
 use aquifer_engine::stream::StreamType;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use rustic_core::Id;
 use rustic_core::repofile::{BlobType, Node, PackId, SnapshotFile, Tree};
 
@@ -166,8 +168,7 @@ pub(crate) async fn stream(
     output: &mut aquifer_engine::pipe::Writer,
 ) -> Result<u64, Failure> {
     // All of it is located first: a chunk that is missing is told before a byte is passed on.
-    let spans = spans(index, &file.content)?;
-    let mut reads = futures::stream::iter(spans).map(|span| read(repo.clone(), span)).buffered(AHEAD);
+    let mut reads = pin!(chunks(repo, spans(index, &file.content)?));
     let mut bytes = 0;
     while let Some(chunks) = reads.try_next().await? {
         for chunk in chunks {
@@ -181,6 +182,24 @@ pub(crate) async fn stream(
         }
         _ => Ok(bytes),
     }
+}
+
+/// Reads chunks that must be in a repository, each compared with its id, and gives how many bytes they have.
+///
+/// # Errors
+/// One is missing or damaged, or the store cannot be reached.
+pub(crate) async fn read_all(repo: &Repo, index: &Index, content: &[Id]) -> Result<u64, Failure> {
+    let mut reads = pin!(chunks(repo, spans(index, content)?));
+    let mut bytes = 0;
+    while let Some(chunks) = reads.try_next().await? {
+        bytes += chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+    }
+    Ok(bytes)
+}
+
+/// The chunks of these spans, in order, with reads under way ahead.
+fn chunks(repo: &Repo, spans: Vec<Span>) -> impl Stream<Item = Result<Vec<Bytes>, Failure>> {
+    futures::stream::iter(spans).map(|span| read(repo.clone(), span)).buffered(AHEAD)
 }
 
 /// Reads one span and opens its chunks, the opening on a blocking thread.

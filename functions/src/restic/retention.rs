@@ -1,6 +1,7 @@
 //! Which snapshots stay, and the removal of data that none of them needs.
 //!
-//! Takes rules and snapshots. Always holds: each group is judged by itself, as restic judges it, and its newest snapshot stays;
+//! Takes rules and snapshots. Always holds: each group is judged by itself, as restic judges it, and its newest snapshot stays, and
+//! so does the newest one of which all data was read back;
 //! the removal of data is the library's, called only under an exclusive lock, with a listing that was complete.
 
 use std::cmp::Reverse;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use super::index::Index;
 use super::open::Repo;
 use super::select::{self, Filter};
+use super::verify::VERIFIED_DATA;
 
 /// What the snapshots of a group agree in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -141,6 +143,7 @@ impl Keep {
         ];
         // A clock that once was wrong must not make everything else look old, so the future doesn't count, as in restic.
         let newest = group.iter().map(|snapshot| snapshot.time.timestamp()).find(|time| *time < now.timestamp());
+        let verified = group.iter().position(|snapshot| snapshot.tags.contains(VERIFIED_DATA));
         let judge = |(index, snapshot): (usize, &SnapshotFile)| {
             let mut stays = index == 0 || self.last.is_some_and(|last| index < last as usize);
             // Each rule has to see each snapshot, whether or not another one keeps it already.
@@ -149,6 +152,8 @@ impl Keep {
             }
             stays |= self.within.is_some_and(|within| is_within(snapshot.time.timestamp(), newest, within));
             stays |= self.tags.iter().any(|tag| snapshot.tags.contains(tag));
+            // Those behind it may be damaged, for all that anybody has seen.
+            stays |= verified == Some(index);
             // Somebody marked it with rustic as one that nobody is to remove.
             stays || snapshot.must_keep(now)
         };

@@ -17,6 +17,7 @@ use super::open::Repo;
 use super::pack::Packer;
 use super::seal::id_of;
 use super::unchanged::unchanged;
+use super::verify::{VERIFIED_DATA, Verify, verify};
 
 /// The extended attribute that holds the stream's type.
 pub(crate) const TYPE_ATTRIBUTE: &str = "user.mime_type";
@@ -45,12 +46,19 @@ pub(crate) struct Saved {
     pub(crate) stored: u64,
 }
 
-/// Makes a snapshot of an archived stream. For blocking threads.
+/// Makes a snapshot of an archived stream, once what was stored was read back as far as is wanted. For blocking threads.
 ///
 /// # Errors
 /// The tree, its index or the snapshot could not be stored; then there is no snapshot.
-pub(crate) fn save(repo: &Repo, index: &Index, archived: &Archived, label: &Label) -> Result<Saved, Failure> {
+pub(crate) fn save(
+    repo: &Repo,
+    index: &Index,
+    archived: &Archived,
+    label: &Label,
+    how: Verify,
+) -> Result<Saved, Failure> {
     let (tree, stored) = save_tree(repo, index, archived, label)?;
+    verify(repo, &tree, archived, how)?;
     let mut summary = SnapshotSummary::default();
     summary.files_new = 1;
     summary.total_files_processed = 1;
@@ -79,8 +87,9 @@ pub(crate) fn save(repo: &Repo, index: &Index, archived: &Archived, label: &Labe
         ..SnapshotFile::default()
     };
     snapshot.paths.add(format!("/{}", label.filename));
-    for tag in &label.tags {
-        snapshot.tags.add(tag.clone());
+    let verified = (how == Verify::Data).then_some(VERIFIED_DATA);
+    for tag in label.tags.iter().map(String::as_str).chain(verified) {
+        snapshot.tags.add(tag.to_owned());
     }
 
     let json = serde_json::to_vec(&snapshot)

@@ -10,3 +10,4 @@ mod making;
 mod promises;
 mod rig;
 mod s3;
+mod verify;

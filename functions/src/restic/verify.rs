@@ -1,0 +1,88 @@
+//! Reads back what a push has stored, before its snapshot is written.
+//!
+//! Takes the chunks of the stream and the tree that names them. Always holds: what the store says now counts, and nothing that is
+//! remembered from the writing; after success each chunk of the snapshot, those included that earlier ones had stored, is named by
+//! the index as it lies in the store, in a pack that is long enough, and with [`Verify::Data`] was read, opened and found to be what
+//! its id says.
+
+use std::collections::HashMap;
+
+use aquifer_engine::failure::{Failure, FailureKind};
+use rustic_core::Id;
+use rustic_core::repofile::BlobType;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::archive::Archived;
+use super::fetch::{read_all, read_tree};
+use super::index::Index;
+use super::open::Repo;
+
+/// What is read back of what was stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Nothing.
+    #[default]
+    None,
+    /// The index, the tree, and how long the packs are.
+    Index,
+    /// All data of the snapshot too.
+    Data,
+}
+
+/// The tag of a snapshot of which all data was read back.
+pub(crate) const VERIFIED_DATA: &str = "verified:data";
+
+/// Reads back what was stored. For blocking threads.
+///
+/// # Errors
+/// Something is missing or not what was stored, or the store cannot be reached.
+pub(crate) fn verify(repo: &Repo, tree: &Id, archived: &Archived, how: Verify) -> Result<(), Failure> {
+    if how == Verify::None {
+        return Ok(());
+    }
+    let checked = check(repo, tree, archived, how);
+    checked.map_err(|failure| {
+        let help = "no snapshot was made; `restic-check` with `readData` tells what else is damaged: look at the disk or the store";
+        let damaged = matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound);
+        let failure = failure.during("reading back what was stored".to_owned());
+        if damaged { Failure { kind: FailureKind::Corrupt, ..failure }.with_help(help) } else { failure }
+    })
+}
+
+fn check(repo: &Repo, tree: &Id, archived: &Archived, how: Verify) -> Result<(), Failure> {
+    let backend = repo.backend();
+    let index = Index::load(repo)?;
+    let found = backend.wait(read_tree(repo, &index, tree))?;
+    let whole = matches!(&found.nodes[..], [node] if node.meta.size == archived.bytes
+        && node.content.iter().flatten().map(|id| **id).eq(archived.content.iter().copied()));
+    if !whole {
+        return Err(Failure::corrupt("the tree is not the one that was stored"));
+    }
+    let lengths: HashMap<String, u64> = backend.wait(backend.list("data"))?.into_iter().collect();
+    for id in &archived.content {
+        let hex = id.to_hex();
+        let place = index.find(BlobType::Data, id);
+        let Some((place, pack)) = place.and_then(|place| Some((place, index.pack(place)?))) else {
+            return Err(Failure::corrupt(format!("the index does not know the chunk `{}`", hex.as_str())));
+        };
+        let name = pack.to_hex();
+        let end = u64::from(place.offset) + u64::from(place.length);
+        match lengths.get(name.as_str()) {
+            Some(length) if *length >= end => {}
+            Some(length) => {
+                let what = format!("the pack `{}` has {length} bytes, and a chunk in it ends at {end}", name.as_str());
+                return Err(Failure::corrupt(what));
+            }
+            None => return Err(Failure::corrupt(format!("the pack `{}` is not there", name.as_str()))),
+        }
+    }
+    if how == Verify::Data {
+        let bytes = backend.wait(read_all(repo, &index, &archived.content))?;
+        if bytes != archived.bytes {
+            return Err(Failure::corrupt(format!("{bytes} bytes were read instead of {}", archived.bytes)));
+        }
+    }
+    Ok(())
+}
