@@ -18,5 +18,6 @@ mod rig;
 mod round_trip;
 mod scan;
 mod streams;
+mod tls;
 mod together;
 mod verify;
