@@ -21,3 +21,4 @@ mod streams;
 mod tls;
 mod together;
 mod verify;
+mod words;

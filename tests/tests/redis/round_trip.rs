@@ -1,11 +1,9 @@
 //! What goes in comes back: every type, expiry, database and function, by our restore and by `redis-cli --pipe`.
 
-use aquifer_engine::alone::{Input, run_alone};
-use aquifer_functions::redis_dump::RedisDump;
 use aquifer_tests::redis_server::RedisServer;
 use serde_json::json;
 
-use super::rig::{by_scan, digest, dumped, fill, fill_database, functions, portrait, restore, run, scan, scan_with};
+use super::rig::{digest, dumped, fill, fill_database, functions, portrait, restore, run, scan, scan_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_comes_back() {

@@ -98,11 +98,14 @@ pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
                 "the server is older than the one that was dumped, or of another make, and cannot read this value: dump once more with `form: logical` (`--set form=logical` of the shipped tasks), which writes plain commands, or restore into a server that is as new; a module's value needs the same module",
             ),
         ),
-        _ if error.contains("DB index is out of range") => {
-            (FailureKind::Rejected, Some("start the server with more `databases`"))
-        }
+        _ if error.contains("DB index is out of range") => (
+            FailureKind::Rejected,
+            Some("start the server with more `databases`, or bring the keys into another one (`databaseMap`)"),
+        ),
         _ => (FailureKind::Rejected, None),
     };
+    // The arguments that the server repeats are long, and may be a name that nobody but us has given.
+    let error = error.split_once(", with args beginning with").map_or(error, |(error, _)| error);
     let failure = Failure::new(kind, format!("{doing}: the server answered `{error}`"));
     match help {
         Some(help) => failure.with_help(help),
@@ -133,6 +136,9 @@ mod tests {
         ] {
             assert_eq!(failure(error, "asking").kind, kind, "{error}");
         }
+        let told =
+            failure("ERR unknown command 'HPEXPIREAT', with args beginning with: 'aquifer:restore:part:1' ", "x");
+        assert_eq!(told.message, "x: the server answered `ERR unknown command 'HPEXPIREAT'`");
         assert!(is_unknown("ERR unknown command 'X', with args beginning with: "));
         assert!(!is_unknown("NOPERM this user has no permissions"));
     }

@@ -20,7 +20,7 @@ use crate::redis::hash::hashes::Hashed;
 use crate::redis::hash::streams::Counters;
 use crate::redis::keys::bloom::Bloom;
 use crate::redis::keys::databases::Databases;
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::{so_many_keys, thousands};
 use crate::redis::wire::expiry::Expiry;
 
 /// Keys that are asked for at once.
@@ -137,7 +137,7 @@ impl<'a> Streamed<'a> {
 
     /// Asks the server for the keys that wait.
     async fn flush(&mut self) -> Result<(), Failure> {
-        self.call.note(format!("{} keys", thousands(self.looked_at)));
+        self.call.note(so_many_keys(self.looked_at));
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
         self.looked_at += batch.len() as u64;
