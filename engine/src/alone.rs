@@ -116,7 +116,7 @@ pub async fn run_alone_until<F: Function>(
     collect(&Place::of(function.info().params.as_value()), &params, &mut |secret| notebook.secrets.hide(secret));
     let prepared = match function.prepare(params) {
         Ok(prepared) => prepared,
-        Err(error) => return failed(Failure::config(format!("`{}`: {error}", error.path))),
+        Err(error) => return failed(Failure::from(error)),
     };
     let mut ends = OpenEnds::default();
     let declared = Arc::new(Mutex::new(prepared.streams.stdout.resolve(None)));

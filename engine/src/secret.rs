@@ -173,18 +173,20 @@ impl JsonSchema for SecretUrl {
     }
 }
 
-/// Where the password stands in a URL: between the first `:` of its userinfo and the last `@` of its authority.
+/// Where the password stands in a URL: between the first `:` of its userinfo and the last `@` of the whole text. A password
+/// may itself hold `@`, `/`, `?` or `#` where nobody percent-encoded it, so everything up to that `@` counts as secret.
 pub fn url_password(url: &str) -> Option<(usize, usize)> {
-    let authority = url.find("://")? + 3;
-    // A password may itself hold `/` or `?` when it was not percent-encoded, so the whole rest is searched for the `@`
-    // first and the authority's end only bounds it where there is none before it.
-    let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |at| authority + at);
-    let at = url[authority..end]
-        .rfind('@')
-        .map(|at| authority + at)
-        .or_else(|| url.rfind('@').filter(|at| *at >= authority))?;
-    let colon = authority + url[authority..at].find(':')?;
-    (colon + 1 < at).then_some((colon + 1, at))
+    // A text without a scheme may be a URL whose scheme was forgotten; one that begins with `/` is a path.
+    let begin = url.find("://").map(|at| at + 3).or_else(|| (!url.starts_with('/')).then_some(0))?;
+    let at = url.rfind('@').filter(|at| *at >= begin)?;
+    let user = &url[begin..at];
+    let start = match user.find(':') {
+        Some(colon) => begin + colon + 1,
+        // No user's name has these, so it is a password in the wrong place. Where a path begins at once, there is no user.
+        None if user.contains(['/', '?', '#']) && !user.starts_with('/') => begin,
+        None => return None,
+    };
+    (start < at).then_some((start, at))
 }
 
 #[cfg(test)]
@@ -197,6 +199,14 @@ mod tests {
             ("redis://:hunter2@h:1/0", "redis://:***@h:1/0"),
             ("rediss://me:p@ss@h", "rediss://me:***@h"),
             ("redis://me:p/a?s@h/1", "redis://me:***@h/1"),
+            ("redis://me:p@a/s@h/1", "redis://me:***@h/1"),
+            ("redis://me:p@a/s@x?y@h/1", "redis://me:***@h/1"),
+            ("redis://me:p@a/b/1?db=@h", "redis://me:***@h"),
+            ("redis://p/ass@h/1", "redis://***@h/1"),
+            (":hunter2@h:1", ":***@h:1"),
+            ("redis:/me:hunter2@h:1", "redis:***@h:1"),
+            ("redis+unix:///run/a@b.sock", "redis+unix:///run/a@b.sock"),
+            ("http://me:p@a/s@gateway:9091/x", "http://me:***@gateway:9091/x"),
             ("redis://me@h", "redis://me@h"),
             ("redis://h:6379", "redis://h:6379"),
             ("/run/redis.sock", "/run/redis.sock"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Action;
-use aquifer_engine::secret::{Secret, SecretUrl};
+use aquifer_engine::secret::{Secret, SecretUrl, url_password};
 use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -135,7 +135,16 @@ fn base(url: &SecretUrl) -> Result<Url, ParamError> {
         ParamError::new("url", format!("`{url}` is no address of a Pushgateway: {why}"))
             .with_help("write it as `http://127.0.0.1:9091`")
     };
-    let parsed = Url::parse(url.expose()).map_err(|error| no_url(error.to_string()))?;
+    let text = url.expose();
+    let begin = text.find("://").map_or(0, |at| at + 3);
+    let authority = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
+    if url_password(text).is_some_and(|(_, at)| at >= authority) {
+        // A request would go to a host that is a part of the password, and messages would name it.
+        return Err(no_url("in front of its last `@` stands a character that ends a password there".to_owned()).with_help(
+            "percent-encode it in the url (`/` is `%2F`, `@` is `%40`), or give it apart, as `username` and `password`",
+        ));
+    }
+    let parsed = Url::parse(text).map_err(|error| no_url(error.to_string()))?;
     match parsed.scheme() {
         "http" | "https" if parsed.query().is_none() && parsed.fragment().is_none() => Ok(parsed),
         "http" | "https" => Err(no_url("there is something behind its path".to_owned())),
@@ -242,6 +251,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_said() {
+        for text in ["http://me:Sup@er/Secret99@h:9091", "http://me:Super/Secret99@h", "http://me:Su?Secret99@h/x"] {
+            let error = base(&SecretUrl::new(text)).expect_err(text);
+            let help = error.help.clone().unwrap_or_default();
+            assert!(!format!("{error:?}").contains("Secret99") && help.contains("%2F"), "{error:?}");
+        }
+        base(&SecretUrl::new("http://me:p%2Fss@h:9091/x")).expect("sound");
+    }
 
     #[test]
     fn a_group_is_addressed_by_the_gateways_rules() {

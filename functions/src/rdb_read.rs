@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::rdb::copy::{Options, copy};
 use crate::rdb::reader::Rdb;
 use crate::rdb::said::say;
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::so_many_keys;
 use crate::redis::stream::form::{Form, StreamHead, stream_type};
 use crate::shared::yes;
 
@@ -129,7 +129,7 @@ impl Function for RdbRead {
         rdb.nothing_follows().await?;
         say(&copied, rdb.passed_over, call);
         let bytes = form.finish(copied.types, copied.functions).await?;
-        call.note(format!("{} keys", thousands(copied.types.total())));
+        call.note(so_many_keys(copied.types.total()));
         Ok(RdbReadOutputs {
             keys: copied.types.total(),
             per_type: copied.types,

@@ -19,7 +19,7 @@ use crate::redis::hash::hashes::{self, Glance, Walk};
 use crate::redis::hash::streams::Counters;
 use crate::redis::keys::digest::{self, Sum};
 use crate::redis::keys::remembered::Remembered;
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::so_many_keys;
 use crate::redis::read::libraries;
 use crate::redis::read::pace::Pace;
 use crate::redis::read::shards;
@@ -241,7 +241,7 @@ impl<'a> Reading<'a> {
             }
             if self.noted.elapsed() >= NOTE_EVERY {
                 self.noted = Instant::now();
-                self.call.note(format!("{} keys", thousands(self.before + types.total())));
+                self.call.note(so_many_keys(self.before + types.total()));
             }
         }
         Ok((sum, types, seen.is_full().then_some(walk.shown - twice)))

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rdb::copy::Options;
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::so_many_keys;
 use crate::redis::read::libraries;
 use crate::redis::read::replicated::Arriving;
 use crate::redis::read::scan::{Dump, How};
@@ -26,12 +26,13 @@ use crate::redis::read::written::Written;
 use crate::redis::stream::form::{ClusterHead, Form, StreamHead, stream_type};
 use crate::redis::topology::cluster::Cluster;
 use crate::redis::topology::servers::{self, Servers};
-use crate::redis::wire::address::Found;
 use crate::redis::wire::connection::Connection;
 use crate::redis::wire::facts::Facts;
 use crate::redis::wire::role::Role;
 use crate::redis::wire::target::{Target, with_server};
 use crate::shared::yes;
+
+mod check;
 
 pub use crate::rdb::copy::ValueForm;
 pub use crate::redis::keys::filter::{Keep, TypeName};
@@ -80,6 +81,10 @@ with_server! {
         /// there are. The functions are in the stream of shard 1.
         #[serde(default)]
         pub shard: Option<u32>,
+        /// How many shards the cluster must have: the step fails where it has another number. Beside `shard`, so that the jobs for each
+        /// shard fail once there are more shards than jobs; else the keys of those would be in no dump.
+        #[serde(default)]
+        pub shards: Option<u32>,
         /// How much others may notice of a scan: `gentle`, `normal` (unless said) or `full`.
         #[serde(default)]
         pub impact: Option<Impact>,
@@ -173,23 +178,7 @@ impl Function for RedisDump {
     }
 
     fn check(params: &RedisDumpParams) -> Result<(), ParamError> {
-        let target = params.server().target()?;
-        if params.shard.is_some() && matches!(target.address.found, Found::Sentinels(_)) {
-            return Err(ParamError::new("shard", "what sentinels watch has no shards"));
-        }
-        if params.shard == Some(0) {
-            return Err(ParamError::new("shard", "the first shard is 1"));
-        }
-        params.filter.filter("filter")?;
-        if params.hints && params.form == ValueForm::Logical {
-            return Err(
-                ParamError::new("hints", "plain commands have no place for them").with_help("say `form: native`")
-            );
-        }
-        if params.databases.as_ref().is_some_and(Vec::is_empty) {
-            return Err(ParamError::new("databases", "the list is empty").with_help("leave it out to read all of them"));
-        }
-        params.fits_source(&target.address.found)
+        check::check(params)
     }
 
     async fn run(&self, params: RedisDumpParams, ports: Source, call: &Call) -> Result<RedisDumpOutputs, Failure> {
@@ -198,9 +187,9 @@ impl Function for RedisDump {
             Servers::One { connection, target, .. } => (*target, connection),
             Servers::Cluster(cluster) => return whole_cluster(&params, *cluster, ports, call).await,
         };
-        if params.shard.is_some() {
+        if params.shard.is_some() || params.shards.is_some() {
             return Err(Failure::rejected(format!("`{}` is no cluster's node, so it has no shards", target.shown()))
-                .with_help("leave `shard` out"));
+                .with_help("leave `shard` and `shards` out"));
         }
         let role = Role::ask(&mut connection).await?;
         let facts = Facts::ask(&mut connection).await?;
@@ -244,7 +233,7 @@ async fn replicated(
     let head = StreamHead::new(facts, "replication", "point-in-time", role.name(), listed.clone());
     let done = arriving.write(ports.stdout, &head, &options, call).await?;
     let copied = done.copied;
-    call.note(format!("{} keys", thousands(copied.types.total())));
+    call.note(so_many_keys(copied.types.total()));
     let databases: BTreeSet<u32> = copied.databases.into_keys().chain(listed).collect();
     Ok(RedisDumpOutputs {
         keys: copied.types.total(),
@@ -309,6 +298,10 @@ async fn whole_cluster(
         return Err(Failure::rejected("a cluster is read by scan only").with_help("leave `source` out"));
     }
     let reading = Reading::begin(cluster, params.role, params.shard, call).await?;
+    if let Some(expected) = params.shards.filter(|expected| *expected != reading.all) {
+        return Err(Failure::rejected(format!("the cluster has {} shards, and `shards` says {expected}", reading.all))
+            .with_help("make a job for each shard that there is, and say their number in each; one dump without `shard` reads all of them"));
+    }
     let first = reading.shards.first().ok_or_else(|| Failure::internal("a cluster without any shard"))?;
     let (mut connection, _) = reading.cluster.open(first, call).await?;
     let facts = Facts::ask(&mut connection).await?;
@@ -338,7 +331,7 @@ struct Scanned {
 async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Result<RedisDumpOutputs, Failure> {
     written.say(call);
     let bytes = form.finish(written.types, scanned.functions).await?;
-    call.note(format!("{} keys", thousands(written.types.total())));
+    call.note(so_many_keys(written.types.total()));
     Ok(RedisDumpOutputs {
         keys: written.types.total(),
         per_type: written.types,
@@ -362,30 +355,6 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
 }
 
 impl RedisDumpParams {
-    /// Refuses what the way of reading that is asked for would pass over in silence.
-    fn fits_source(&self, found: &Found) -> Result<(), ParamError> {
-        let cluster = self.shard.is_some() || *found == Found::Cluster;
-        let scans = self.source == SourceKind::Scan || self.order == Order::Name || cluster;
-        let (param, message, help) = match self.source {
-            _ if scans && self.server_disk => (
-                "serverDisk",
-                "a scan sends nothing over the server's disk",
-                "leave it out, or let a single server be read by `source: replication`",
-            ),
-            SourceKind::Replication if cluster => ("source", "a cluster is read by scan only", "leave `source` out"),
-            SourceKind::Replication if scans => (
-                "order",
-                "keys are brought into the order of their names by scan only",
-                "leave `order` or `source` out",
-            ),
-            SourceKind::Replication if self.impact.is_some() => {
-                ("impact", "it is for a scan, and replication is asked for", "leave it out, or say `source: auto`")
-            }
-            _ => return Ok(()),
-        };
-        Err(ParamError::new(param, message).with_help(help))
-    }
-
     fn how(&self) -> Result<How, Failure> {
         let filter = self.filter.filter("filter")?;
         Ok(How {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::redis::keys::databases::Databases;
 use crate::redis::keys::rename::Renames;
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::so_many_keys;
 use crate::redis::stream::form::{VERSION, stream_type};
 use crate::redis::stream::reader::{Said, StreamReader};
 use crate::redis::stream::statement::Act;
@@ -75,7 +75,8 @@ with_server! {
         /// `filter` looks at the old names. Two keys that would get the same name fail the step.
         #[serde(default)]
         pub rename: Vec<RenameRule>,
-        /// What to do with expiries, those of hashes' fields too: `keep` (unless said), `drop`, `{shift: 2h}` (`{shift: -2h}`), or
+        /// What to do with expiries, those of hashes' fields too: `keep` (unless said), `drop`, `dropFields` (only those of hashes'
+        /// fields, for a server that has none: before Redis 7.4 and Valkey 9), `{shift: 2h}` (`{shift: -2h}`), or
         /// `{asOf: "2026-11-23T02:00:00Z"}`: each key has as much time left as it had at that moment. Keys whose expiry has
         /// passed then are left out and counted.
         #[serde(default)]
@@ -223,7 +224,7 @@ impl Function for RedisRestore {
             .read(|keys| {
                 if noted.elapsed() >= NOTE_EVERY {
                     noted = Instant::now();
-                    call.note(format!("{} keys", thousands(keys)));
+                    call.note(so_many_keys(keys));
                 }
             })
             .await;
@@ -246,7 +247,7 @@ impl Function for RedisRestore {
                 _ => {}
             }
         }
-        call.note(format!("{} keys", thousands(done.written.total())));
+        call.note(so_many_keys(done.written.total()));
         let libraries = if done.functions { trailer.as_ref().map_or(0, |trailer| trailer.functions) } else { 0 };
         Ok(RedisRestoreOutputs {
             keys: done.written.total(),
@@ -318,7 +319,11 @@ impl Restore {
         loop {
             match self.stream.next().await? {
                 Said::Head(head) => {
-                    self.loader.has_databases(&self.rewriter.expect(&head.databases)?)?;
+                    let places = self.rewriter.expect(&head.databases)?;
+                    self.loader.has_databases(&places).await?;
+                    if let (Some(look), Some(highest)) = (&mut self.look, places.iter().max()) {
+                        look.has_database(*highest).await?;
+                    }
                     self.loader.begin().await?;
                 }
                 Said::Statement(statement) => {

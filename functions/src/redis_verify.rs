@@ -19,7 +19,7 @@ use crate::redis::hash::elements::Measure;
 use crate::redis::hash::streams::Counters;
 use crate::redis::keys::digest::{self, Sum};
 use crate::redis::keys::remembered::{MOST_REMEMBERED, Remembered};
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::{so_many_keys, thousands};
 use crate::redis::stream::form::stream_type;
 use crate::shared::{NOTE_EVERY, yes};
 
@@ -92,11 +92,11 @@ impl Function for RedisVerify {
         let found = Found::in_all(&mut contents, params.expiry, |keys| {
             if noted.elapsed() >= NOTE_EVERY {
                 noted = Instant::now();
-                call.note(format!("{} keys", thousands(keys)));
+                call.note(so_many_keys(keys));
             }
         })
         .await?;
-        call.note(format!("{} keys", thousands(found.per_type.total())));
+        call.note(so_many_keys(found.per_type.total()));
         if found.seen.is_full() && contents.repeats {
             call.warn(format!(
                 "a dump by scan may hold a key twice, and only the first {} keys are remembered: where the digest differs from a server's, compare them with `redis-diff`",

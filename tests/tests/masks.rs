@@ -56,6 +56,10 @@ fn secrets_of_steps_are_masked() {
         ("a whole step that is wrong", "{name: s, name: s, function: redis-digest, params: {password: hunter2}}"),
         ("a URL", "{name: s, function: redis-digest, params: {url: 'redis://u:hunter2@h', databsaes: [1]}}"),
         ("a URL with a slash", "{name: s, function: redis-digest, params: {url: 'redis://u:/hunter2@h', x: [1]}}"),
+        (
+            "a URL with an @ and a slash",
+            "{name: s, function: redis-digest, params: {url: 'redis://u:x@y/hunter2@h', databases: [1]}}",
+        ),
         ("a URL that is none", "{name: s, function: redis-digest, params: {url: 'rdis://u:hunter2@h'}}"),
         ("a comment", "{name: s, function: redis-digset} # redis://u:hunter2@h"),
         ("an environment", "{name: s, function: exec, params: {command: [x], env: {A: hunter2, B: 1}, comand: []}}"),

@@ -3,6 +3,7 @@
 //! Takes `/path`, `file:///path`, `local:/path`, `s3://bucket/prefix`, `s3:https://host/bucket/prefix` or restic's
 //! `s3:host/bucket/prefix`. Always holds: what has another scheme in front is refused rather than taken for a path.
 
+use aquifer_engine::secret::SecretUrl;
 use url::Url;
 
 use super::{FORMS, Location, S3};
@@ -26,7 +27,8 @@ pub(super) fn parse(text: &str) -> Result<Location, String> {
     }
     if let Some(rest) = text.strip_prefix("s3:") {
         let with_scheme = if rest.contains("://") { rest.to_owned() } else { format!("https://{rest}") };
-        let mut url = Url::parse(&with_scheme).map_err(|error| format!("`{rest}` is no URL: {error}; {FORMS}"))?;
+        let mut url = Url::parse(&with_scheme)
+            .map_err(|error| format!("`{}` is no URL: {error}; {FORMS}", SecretUrl::new(rest)))?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
             return Err(format!("credentials and options have no place in the text form of a bucket; {FORMS}"));
         }

@@ -22,7 +22,7 @@ use super::skim::{Skimmed, Stop, skim};
 use super::visit::Nobody;
 use crate::redis::keys::filter::KeyFilter;
 use crate::redis::keys::reserved;
-use crate::redis::keys::tally::{Kind, PerType, thousands};
+use crate::redis::keys::tally::{Kind, PerType, so_many_keys};
 use crate::redis::stream::form::Form;
 use crate::redis::wire::facts::version;
 use crate::redis::wire::resp::{self, show};
@@ -120,7 +120,7 @@ pub(crate) async fn copy<S: Source>(
         form.flush_some().await?;
         if let Some(call) = call.filter(|_| noted.elapsed() >= NOTE_EVERY) {
             noted = Instant::now();
-            call.note(format!("{} keys", thousands(copied.types.total())));
+            call.note(so_many_keys(copied.types.total()));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Which snapshots are meant: by host, paths, tags and id, as restic's own filters say it.
 
+use std::collections::BTreeSet;
+
 use aquifer_engine::failure::Failure;
 use rustic_core::repofile::SnapshotFile;
 use schemars::JsonSchema;
@@ -80,20 +82,42 @@ pub(crate) fn all(repo: &Repo, filter: &Filter) -> Result<Vec<SnapshotFile>, Fai
 /// There is none, or there are several.
 pub(crate) fn one(repo: &Repo, which: &str, filter: &Filter) -> Result<SnapshotFile, Failure> {
     let mut found = all(repo, filter)?;
+    let shown = repo.shown();
     let among = if *filter == Filter::default() { "" } else { " among those that the filter takes" };
-    if which == "latest" {
-        return found.pop().ok_or_else(|| {
-            Failure::not_found(format!("the repository at `{}` has no snapshots{among}", repo.shown()))
-        });
+    if which != "latest" {
+        found.retain(|snapshot| snapshot.id.to_hex().as_str().starts_with(which));
+        if found.len() > 1 {
+            return Err(Failure::config(format!("`{which}` is the beginning of {} snapshots' ids", found.len()))
+                .with_help("write more of the id"));
+        }
     }
-    found.retain(|snapshot| snapshot.id.to_hex().as_str().starts_with(which));
-    match (found.pop(), found.len()) {
-        (Some(snapshot), 0) => Ok(snapshot),
-        (None, _) => Err(Failure::not_found(format!("there is no snapshot `{which}` at `{}`{among}", repo.shown()))
-            .with_help("`restic-snapshots` lists what there is")),
-        (Some(_), more) => Err(Failure::config(format!("`{which}` is the beginning of {} snapshots' ids", more + 1))
-            .with_help("write more of the id")),
+    if let Some(chosen) = found.pop() {
+        return Ok(chosen);
     }
+    let failure = Failure::not_found(match which {
+        "latest" => format!("the repository at `{shown}` has no snapshots{among}"),
+        _ => format!("there is no snapshot `{which}` at `{shown}`{among}"),
+    });
+    Err(failure.with_help(what_there_is(&all(repo, &Filter::default())?)))
+}
+
+/// How many hosts, or paths, are named to who looks for others.
+const NAMED: usize = 8;
+
+/// What a filter could ask for.
+fn what_there_is(all: &[SnapshotFile]) -> String {
+    if all.is_empty() {
+        return "there are none at all: has a backup succeeded, and is this its repository?".to_owned();
+    }
+    let listed = |names: BTreeSet<&str>| {
+        let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
+        names.iter().take(NAMED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ") + &more
+    };
+    let hosts = listed(all.iter().map(|snapshot| snapshot.hostname.as_str()).collect());
+    let paths = listed(all.iter().flat_map(|snapshot| snapshot.paths.iter().map(String::as_str)).collect());
+    format!(
+        "there are snapshots of {hosts} (`host`) with {paths} (`paths`); `restic-snapshots` (the task `repository-snapshots`) lists them"
+    )
 }
 
 /// Checks `latest` or the beginning of an id, when the plan is made.

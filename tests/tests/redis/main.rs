@@ -20,5 +20,7 @@ mod round_trip;
 mod scan;
 mod short_names;
 mod streams;
+mod tls;
 mod together;
 mod verify;
+mod words;

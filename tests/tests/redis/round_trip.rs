@@ -1,11 +1,9 @@
 //! What goes in comes back: every type, expiry, database and function, by our restore and by `redis-cli --pipe`.
 
-use aquifer_engine::alone::{Input, run_alone};
-use aquifer_functions::redis_dump::RedisDump;
-use aquifer_tests::redis_server::{Certificates, RedisServer};
+use aquifer_tests::redis_server::RedisServer;
 use serde_json::json;
 
-use super::rig::{by_scan, digest, dumped, fill, fill_database, functions, portrait, restore, run, scan, scan_with};
+use super::rig::{digest, dumped, fill, fill_database, functions, portrait, restore, run, scan, scan_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_comes_back() {
@@ -221,37 +219,6 @@ async fn what_has_expired_meanwhile_is_counted_and_gone() {
     let outputs = restore(&to, &stream, json!({"onConflict": "replace"})).await.expect("a restore");
     assert_eq!((&outputs["keys"], &outputs["expired"]), (&json!(1), &json!(2)));
     assert_eq!(to.cli(&["KEYS", "*"]), "stays\n");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_is_spoken_with_those_who_are_trusted() {
-    let certificates = Certificates::new();
-    let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "no"]);
-    run(&mut server.client(), "SET a b");
-    let url = format!("rediss://127.0.0.1:{}", server.port());
-    let dump = async |tls: serde_json::Value| {
-        run_alone(RedisDump, by_scan(&url, json!({"tls": tls})), Input::None).await.result
-    };
-    let ca = certificates.path("ca.crt");
-    assert_eq!(dump(json!({"caFile": ca})).await.expect("trusted")["keys"], 1);
-    assert_eq!(dump(json!({"insecure": true})).await.expect("not asked")["keys"], 1);
-    assert_eq!(dump(json!({"caFile": ca, "serverName": "localhost"})).await.expect("its other name")["keys"], 1);
-    let failure = dump(json!({"caFile": ca, "serverName": "example.com"})).await.expect_err("another name");
-    assert!(failure.help.is_some_and(|help| help.contains("tls.serverName")), "{}", failure.message);
-    let failure = dump(serde_json::Value::Null).await.expect_err("a stranger");
-    assert!(failure.help.is_some_and(|help| help.contains("tls.caFile")), "{}", failure.message);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_certificate_is_shown() {
-    let certificates = Certificates::new();
-    let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "yes"]);
-    let [ca, cert, key] = ["ca.crt", "server.crt", "server.key"].map(|name| certificates.path(name));
-    let url = format!("rediss://127.0.0.1:{}", server.port());
-    let without = run_alone(RedisDump, by_scan(&url, json!({"tls": {"caFile": ca}})), Input::None).await;
-    without.result.expect_err("no certificate");
-    let tls = json!({"caFile": ca, "certFile": cert, "keyFile": key});
-    run_alone(RedisDump, by_scan(&url, json!({"tls": tls})), Input::None).await.result.expect("one that is trusted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,8 +20,8 @@ const FARTHEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How far ahead of the server's clock `asOf` may lie: clocks differ.
 const AHEAD: i64 = 60_000;
 
-/// What becomes of expiries, as it is written in params: `keep`, `drop`, `{shift: 2h}` or `{asOf: 2026-11-23T02:00:00Z}`; as one
-/// text, for a task's param, `shift:2h` and `asOf:2026-11-23T02:00:00Z`.
+/// What becomes of expiries, as it is written in params: `keep`, `drop`, `dropFields`, `{shift: 2h}` or
+/// `{asOf: 2026-11-23T02:00:00Z}`; as one text, for a task's param, `shift:2h` and `asOf:2026-11-23T02:00:00Z`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ExpiryRule {
     /// Each stays at its moment.
@@ -29,13 +29,16 @@ pub enum ExpiryRule {
     Keep,
     /// There are none.
     Drop,
+    /// Those of keys stay, those of hashes' fields go.
+    DropFields,
     /// Each is later by so many milliseconds, or earlier where it is negative.
     Shift(i64),
     /// Each is as far from now as it was from then.
     AsOf(Timestamp),
 }
 
-const EXPECTED: &str = "`keep`, `drop`, `{shift: 2h}` (or `{shift: -2h}`) or `{asOf: \"2026-11-23T02:00:00Z\"}`";
+const EXPECTED: &str =
+    "`keep`, `drop`, `dropFields`, `{shift: 2h}` (or `{shift: -2h}`) or `{asOf: \"2026-11-23T02:00:00Z\"}`";
 
 impl<'de> Deserialize<'de> for ExpiryRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -51,6 +54,7 @@ impl<'de> Deserialize<'de> for ExpiryRule {
                 let rule = match text.split_once(':') {
                     None if text == "keep" => Some(ExpiryRule::Keep),
                     None if text == "drop" => Some(ExpiryRule::Drop),
+                    None if text == "dropFields" => Some(ExpiryRule::DropFields),
                     Some(("shift", span)) => shift(span).map(ExpiryRule::Shift),
                     Some(("asOf", then)) => then.parse().ok().map(ExpiryRule::AsOf),
                     _ => None,
@@ -108,7 +112,7 @@ impl JsonSchema for ExpiryRule {
             })
         };
         json_schema!({"anyOf": [
-            {"type": "string", "examples": ["keep", "drop", "shift:-2h", "asOf:2026-11-23T02:00:00Z"]},
+            {"type": "string", "examples": ["keep", "drop", "dropFields", "shift:-2h", "asOf:2026-11-23T02:00:00Z"]},
             one("shift", "How much later they are to be; earlier with a minus sign in front.", "-2h"),
             one("asOf", "Each is to be as far from now as it was from this moment.", "2026-11-23T02:00:00Z"),
         ]})
@@ -124,6 +128,7 @@ impl ExpiryRule {
         Ok(match self {
             Self::Keep => Lifetimes::Keep,
             Self::Drop => Lifetimes::Drop,
+            Self::DropFields => Lifetimes::DropFields,
             Self::Shift(by) => Lifetimes::Shift { by, now: Some(now) },
             Self::AsOf(then) => {
                 let by = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(then.as_millisecond());
@@ -158,6 +163,8 @@ pub(crate) enum Lifetimes {
     Keep,
     /// There are none.
     Drop,
+    /// Those of keys stay, those of hashes' fields go.
+    DropFields,
     /// Each is later by so many milliseconds. One that is told by the time that is left is counted from `now`; without
     /// `now` it stays as it is.
     Shift { by: i64, now: Option<u64> },
@@ -189,15 +196,20 @@ impl Lifetimes {
         self == Self::Keep
     }
 
-    /// True where expiries are dropped.
+    /// True where expiries of keys are dropped.
     pub(crate) fn drops(self) -> bool {
         self == Self::Drop
+    }
+
+    /// The same for the expiries of hashes' fields.
+    pub(crate) fn of_fields(self) -> Self {
+        if self == Self::DropFields { Self::Drop } else { self }
     }
 
     /// What a moment becomes, in milliseconds of Unix time.
     pub(crate) fn moment(self, at: u64) -> Option<u64> {
         match self {
-            Self::Keep => Some(at),
+            Self::Keep | Self::DropFields => Some(at),
             Self::Drop => None,
             // A server takes no expiry of 0 or below.
             Self::Shift { by, .. } => Some(at.saturating_add_signed(by).clamp(1, i64::MAX.unsigned_abs())),
@@ -208,7 +220,7 @@ impl Lifetimes {
     pub(crate) fn when(self, when: When) -> Option<When> {
         match (self, when) {
             (Self::Drop, _) => None,
-            (Self::Keep, when) | (Self::Shift { now: None, .. }, when @ When::Left(_)) => Some(when),
+            (Self::Keep | Self::DropFields, when) | (Self::Shift { now: None, .. }, when @ When::Left(_)) => Some(when),
             (Self::Shift { .. }, When::At(at)) => self.moment(at).map(When::At),
             (Self::Shift { now: Some(now), .. }, When::Left(left)) => {
                 self.moment(now.saturating_add(left)).map(When::At)
@@ -228,6 +240,7 @@ mod tests {
         for (written, rule) in [
             (json!("keep"), ExpiryRule::Keep),
             (json!("drop"), ExpiryRule::Drop),
+            (json!("dropFields"), ExpiryRule::DropFields),
             (json!("shift:-2h"), ExpiryRule::Shift(-7_200_000)),
             (json!("asOf:1970-01-01T00:00:01Z"), ExpiryRule::AsOf(Timestamp::constant(1, 0))),
             (json!({"shift": "2h"}), ExpiryRule::Shift(7_200_000)),
@@ -261,6 +274,8 @@ mod tests {
         let then = ExpiryRule::AsOf(Timestamp::constant(40, 0)).at(100_000).expect("sound");
         assert_eq!((then.moment(41_000), then.when(When::Left(5))), (Some(101_000), Some(When::Left(5))));
         assert!(ExpiryRule::AsOf(Timestamp::constant(400, 0)).at(100_000).is_err());
+        let fields = ExpiryRule::DropFields.at(0).expect("sound");
+        assert_eq!((fields.moment(7), fields.of_fields().moment(7)), (Some(7), None));
         assert_eq!(ExpiryRule::Drop.at(0).expect("sound").when(When::Left(9)), None);
         assert_eq!(Lifetimes::Shift { by: i64::MAX, now: None }.moment(u64::MAX), Some(i64::MAX.unsigned_abs()));
     }

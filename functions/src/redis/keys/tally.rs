@@ -153,6 +153,11 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
+/// A number of keys, for people: `1 key`, `12,345 keys`.
+pub(crate) fn so_many_keys(number: u64) -> String {
+    format!("{} {}", thousands(number), if number == 1 { "key" } else { "keys" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,5 +167,6 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
             assert_eq!(thousands(number), text);
         }
+        assert_eq!([0, 1, 2000].map(so_many_keys), ["0 keys", "1 key", "2,000 keys"]);
     }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use crate::rdb::copy::ValueForm;
 use crate::redis::keys::filter::KeyFilter;
-use crate::redis::keys::tally::{Kind, thousands};
+use crate::redis::keys::tally::{Kind, so_many_keys};
 use crate::redis::read::big::no_commands;
 use crate::redis::read::groups::{Groups, Sized};
 use crate::redis::read::guard::Guards;
@@ -202,7 +202,7 @@ impl Dump<'_> {
     pub(crate) fn note(&mut self) {
         if !self.form.is_part() && self.noted.elapsed() >= NOTE_EVERY {
             self.noted = Instant::now();
-            self.call.note(format!("{} keys", thousands(self.written.types.total())));
+            self.call.note(so_many_keys(self.written.types.total()));
         }
     }
 

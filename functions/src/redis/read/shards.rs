@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::redis::keys::digest::Sum;
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::so_many_keys;
 use crate::redis::read::libraries;
 use crate::redis::read::scan::{Dump, How};
 use crate::redis::read::turns::Lane;
@@ -194,7 +194,7 @@ pub(crate) async fn dump(
         }
         if noted.elapsed() >= NOTE_EVERY {
             noted = Instant::now();
-            call.note(format!("{} keys", thousands(keys)));
+            call.note(so_many_keys(keys));
         }
     }
     Ok(written)

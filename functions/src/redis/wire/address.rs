@@ -5,7 +5,7 @@
 //! of the URL that would not be used is refused, and no message has the password in it.
 
 use aquifer_engine::function::ParamError;
-use aquifer_engine::secret::{Secret, SecretUrl};
+use aquifer_engine::secret::{Secret, SecretUrl, url_password};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -44,6 +44,8 @@ pub(crate) struct Address {
     pub(crate) database: Option<u32>,
 }
 
+const ENCODE: &str = "percent-encode it in the url (`/` is `%2F`, `@` is `%40`, `?` is `%3F`, `#` is `%23`), or give it apart, as `password` (`redisPassword`, `fromPassword` or `toPassword` of the shipped tasks)";
+
 const FORMS: &str = "write `redis://host:6379`, `rediss://host:6379` for TLS, `redis+unix:///path/of/the.sock`, `redis+cluster://host:7000,host:7001`, or `redis+sentinel://host:26379,host:26379/NAME`";
 
 fn wrong(message: impl Into<String>) -> ParamError {
@@ -68,6 +70,25 @@ fn holds_password(text: &str) -> bool {
     url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name.to_ascii_lowercase().starts_with("pass"))
 }
 
+/// Refuses a password that was not percent-encoded, and so would be read as a host, a path or an option. No part of it is
+/// said: the rest of a URL that was cut in the wrong place may be the rest of a password.
+fn encoded(text: &str) -> Result<(), ParamError> {
+    let begin = text.find("://").map_or(0, |at| at + 3);
+    let authority = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
+    if url_password(text).is_some_and(|(_, at)| at >= authority) {
+        return Err(ParamError::new("url", "in front of its last `@` stands a character that ends a password there")
+            .with_help(ENCODE));
+    }
+    // Without any `@` nobody can tell a password from a port.
+    let (_, port) = text[begin..authority].rsplit_once(':').unwrap_or_default();
+    if begin > 0 && !text.contains(['@', ',']) && !port.contains(']') && port.contains(|c: char| !c.is_ascii_digit()) {
+        return Err(ParamError::new("url", "what stands behind the host's `:` is no port").with_help(
+            "write the port's number; a password has an `@` and the host behind it: `redis://:word@host:6379`",
+        ));
+    }
+    Ok(())
+}
+
 /// Takes a URL apart.
 ///
 /// # Errors
@@ -79,6 +100,7 @@ pub(crate) fn parse(url: &SecretUrl) -> Result<Address, ParamError> {
         let (others, found) = (Vec::new(), Found::Server);
         return Ok(Address { place, others, found, tls: false, username: None, password: None, database: None });
     }
+    encoded(text)?;
     if holds_password(text) {
         return Err(ParamError::new("url", "a password behind `?` would be shown with the url")
             .with_help("give `password`, or write it in front of the host: `redis://:word@host`"));
@@ -208,6 +230,52 @@ mod tests {
         let address = read("redis+cluster://one:7000,two:7001").expect("sound");
         assert_eq!((address.place, address.others), (tcp("one", 7000), vec![tcp("two", 7001)]));
         assert_eq!((address.found, address.tls, address.username), (Found::Cluster, false, None));
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_said() {
+        for scheme in ["redis", "rediss", "redis+cluster", "redis+sentinel", "redis+unix"] {
+            for user in ["", "me"] {
+                for password in [
+                    "Sup@er/Secret99",
+                    "p@er/Secret99",
+                    "Super/Secret99",
+                    "Su#Secret99",
+                    "Su?Secret99",
+                    "p@Su?x=Secret99",
+                    "1/Secret99",
+                    "p@1/0?Secret99",
+                ] {
+                    let text = format!("{scheme}://{user}:{password}@h:6379/0");
+                    let error = read(&text).expect_err(&text);
+                    let told = format!("{error:?}{}", SecretUrl::new(text.as_str()));
+                    assert!(!told.contains("Secret99") && !told.contains("Su"), "{told}");
+                    assert!(
+                        error
+                            .help
+                            .as_deref()
+                            .is_some_and(|help| help.contains("%2F") && help.contains("redisPassword")),
+                        "{error:?}"
+                    );
+                }
+            }
+        }
+        for text in [
+            "redis://:Secret99",
+            "redis://me:Secret99",
+            "redis://me:Secret99/0",
+            "redis://:Secret99/x?y",
+            ":Secret99@h:1",
+            "redis:/:Secret99@h",
+            "redis://Sec/Secret99@h",
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.help.is_some() && !format!("{error:?}").contains("Secret99"), "{error:?}");
+        }
+        let address = read("redis+unix:///run/a.sock?user=a@b").expect("a user's name may have an `@`");
+        assert_eq!(address.username.as_deref(), Some("a@b"));
+        read("redis+unix:///run/a@b.sock").expect("a path may have an `@`");
+        read("redis://:p@ss@h").expect("an `@` alone ends nothing");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::redis::wire::outgoing::Outgoing;
 use crate::redis::wire::refusal;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::target::{Protocol, Target};
+use crate::redis::wire::tls;
 
 /// How much is asked of the socket at once.
 const READ: usize = 64 << 10;
@@ -35,6 +36,9 @@ pub(crate) struct Connection {
     patience: Duration,
     cancel: CancellationToken,
     server: String,
+    tls: bool,
+    /// Whether the server has ever sent anything.
+    heard: bool,
 }
 
 impl std::fmt::Debug for Connection {
@@ -50,12 +54,7 @@ impl Connection {
     /// Nobody answers there, TLS fails, or the server refuses the credentials.
     pub(crate) async fn open(target: &Target, call: &Call) -> Result<Self, Failure> {
         let shown = target.shown();
-        let wire =
-            call.or_cancelled(timeout(target.connect_timeout, dial::connect(target))).await?.map_err(|_| {
-                let after = humantime::format_duration(target.connect_timeout);
-                Failure::unavailable(format!("`{shown}` could not be reached within {after}"))
-                    .with_help("check the address and what stands between, or raise `connectTimeout`")
-            })??;
+        let wire = call.or_cancelled(dial::connect(target)).await??;
         let mut connection = Self {
             wire,
             input: BytesMut::new(),
@@ -64,6 +63,8 @@ impl Connection {
             patience: target.answer_timeout,
             cancel: call.cancellation().clone(),
             server: shown,
+            tls: target.tls.is_some(),
+            heard: false,
         };
         connection.sign_in(target, call).await?;
         Ok(connection)
@@ -83,6 +84,8 @@ impl Connection {
             }
             args.splice(..0, [&b"HELLO"[..], b"3"]);
         }
+        // Where nobody signs in, what is refused is the first command.
+        let doing = if args.is_empty() { "greeting the server (`PING`)" } else { "signing in" };
         if !args.is_empty() {
             let reply = self.ask(&args).await?;
             if let Reply::Error(error) = &reply
@@ -92,7 +95,7 @@ impl Connection {
                 return Err(refusal::failure(error, "asking for version 3 of the protocol (`HELLO 3`)")
                     .with_help("this server has version 2 only: leave `protocol` out"));
             }
-            self.accepted(reply, "signing in")?;
+            self.accepted(reply, doing)?;
         }
         // A name for `CLIENT LIST`, and no traces in the keys' idle times (7.2). Both are courtesies: a server that does
         // not know or allow them is read all the same.
@@ -108,7 +111,7 @@ impl Connection {
             |reply| matches!(reply, Reply::Error(error) if !error.starts_with("NOPERM") && !error.starts_with("ERR")),
         );
         match refused {
-            Some(reply) => self.accepted(reply, "signing in").map(drop),
+            Some(reply) => self.accepted(reply, doing).map(drop),
             None => Ok(()),
         }
     }
@@ -156,7 +159,7 @@ impl Connection {
             match written {
                 Ok(Ok(0)) => return Err(self.lost(&io::ErrorKind::WriteZero.into())),
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(self.lost(&error)),
+                Ok(Err(error)) => return Err(self.refused(error).await),
                 Err(_) => return Err(self.silent("took nothing")),
             }
         }
@@ -169,9 +172,20 @@ impl Connection {
         };
         match flushed {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.lost(&error)),
+            Ok(Err(error)) => Err(self.refused(error).await),
             Err(_) => Err(self.silent("took nothing")),
         }
+    }
+
+    /// What it means that nothing more can be sent. Over TLS a server says why it hangs up before it does.
+    async fn refused(&mut self, error: io::Error) -> Failure {
+        if self.tls
+            && !self.heard
+            && let Ok(Err(reason)) = timeout(self.patience, self.wire.read_buf(&mut self.input)).await
+        {
+            return self.lost(&reason);
+        }
+        self.lost(&error)
     }
 
     /// What was read and not taken yet, for a reader of something else than replies.
@@ -193,16 +207,25 @@ impl Connection {
         };
         match read {
             Ok(Ok(0)) => Err(self.lost(&io::ErrorKind::UnexpectedEof.into())),
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => {
+                self.heard = true;
+                Ok(())
+            }
             Ok(Err(error)) => Err(self.lost(&error)),
             Err(_) => Err(self.silent("did not answer")),
         }
     }
 
     fn lost(&self, error: &io::Error) -> Failure {
-        Failure::unavailable(format!("the connection to `{}` was lost", self.server))
-            .caused_by(error)
-            .with_help("the server's log says why: it may have been stopped, or have closed the connection (`CLIENT KILL`, `timeout`)")
+        if let Some(failure) = tls::wants_certificate(error, &self.server) {
+            return failure;
+        }
+        let failure = Failure::unavailable(format!("the connection to `{}` was lost", self.server)).caused_by(error);
+        failure.with_help(match (self.heard, self.tls) {
+            (false, false) => "the server hung up before it answered anything: if it speaks TLS, write `rediss://`; else its log says why",
+            (false, true) => "the server hung up before it answered anything: its log says why; if it asks for a client's certificate, give `tls.certFile` and `tls.keyFile`",
+            (true, _) => "the server's log says why: it may have been stopped, or have closed the connection (`CLIENT KILL`, `timeout`)",
+        })
     }
 
     fn silent(&self, what: &str) -> Failure {
@@ -213,7 +236,11 @@ impl Connection {
 
     /// A failure of what no Redis server answers.
     pub(crate) fn strange(&self, what: impl std::fmt::Display) -> Failure {
-        Failure::corrupt(format!("`{}` answered {what}", self.server)).with_help("is it a Redis server?")
+        Failure::corrupt(format!("`{}` answered {what}", self.server)).with_help(if self.tls {
+            "is it a Redis server?"
+        } else {
+            "is it a Redis server? if it speaks TLS, write `rediss://`"
+        })
     }
 
     /// A reply of another sort than the command has.

@@ -40,6 +40,9 @@ pub(crate) fn accepted(reply: Reply, doing: impl std::fmt::Display) -> Result<Re
     }
 }
 
+const CREDENTIALS: &str =
+    "check `username` and `password`, or those in the url (`redisUsername` and `redisPassword` of the shipped tasks)";
+
 /// The failure that an error reply amounts to; `doing` says what had been asked.
 pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
     // `EXEC` says why the transaction was given up: that is what counts.
@@ -54,12 +57,19 @@ pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
                 "the Redis server asks for a password: it is `password` of this function, and `redisPassword` (`fromPassword`, `toPassword`) of the shipped tasks",
             ),
         ),
-        "WRONGPASS" => (FailureKind::Unauthorized, Some("check `username` and `password`")),
+        "WRONGPASS" => (FailureKind::Unauthorized, Some(CREDENTIALS)),
         "NOPERM" => (
             FailureKind::Unauthorized,
             Some("give this user the right in the server's ACL; the reference page lists the commands that are used"),
         ),
-        "LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" => (FailureKind::Unavailable, None),
+        "LOADING" => (FailureKind::Unavailable, Some("the server is still loading its data: try again once it has")),
+        "MASTERDOWN" => (
+            FailureKind::Unavailable,
+            Some(
+                "this replica has lost its master and answers nobody until it is back (`replica-serve-stale-data no`): name the master, or another replica",
+            ),
+        ),
+        "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" => (FailureKind::Unavailable, None),
         "OOM" => (FailureKind::Rejected, Some("give the server more memory, or raise its `maxmemory`")),
         "READONLY" => (FailureKind::Rejected, Some("this server is a replica: name its master")),
         "MISCONF" => {
@@ -77,20 +87,25 @@ pub(crate) fn failure(error: &str, doing: impl std::fmt::Display) -> Failure {
                 "the server may be too old for it, or have it under another name (`rename-command`): say so in `commands`",
             ),
         ),
-        _ if error.contains("invalid password") || error.contains("without any password configured") => {
-            (FailureKind::Unauthorized, Some("check `username` and `password`"))
-        }
-        _ if error.contains("DUMP payload version") || error.contains("Bad data format") => (
+        _ if cause.contains("without any password configured") || cause.contains("no password is set") => (
+            FailureKind::Unauthorized,
+            Some("this server asks for no password: leave it out, or check that `url` names the server that is meant"),
+        ),
+        _ if cause.contains("invalid password") => (FailureKind::Unauthorized, Some(CREDENTIALS)),
+        _ if cause.contains("DUMP payload version") || cause.contains("Bad data format") => (
             FailureKind::Rejected,
             Some(
-                "the server cannot read this value: restore into one that is as new as the one that was dumped, with the same modules",
+                "the server is older than the one that was dumped, or of another make, and cannot read this value: dump once more with `form: logical` (`--set form=logical` of the shipped tasks), which writes plain commands, or restore into a server that is as new; a module's value needs the same module",
             ),
         ),
-        _ if error.contains("DB index is out of range") => {
-            (FailureKind::Rejected, Some("start the server with more `databases`"))
-        }
+        _ if error.contains("DB index is out of range") => (
+            FailureKind::Rejected,
+            Some("start the server with more `databases`, or bring the keys into another one (`databaseMap`)"),
+        ),
         _ => (FailureKind::Rejected, None),
     };
+    // The arguments that the server repeats are long, and may be a name that nobody but us has given.
+    let error = error.split_once(", with args beginning with").map_or(error, |(error, _)| error);
     let failure = Failure::new(kind, format!("{doing}: the server answered `{error}`"));
     match help {
         Some(help) => failure.with_help(help),
@@ -121,6 +136,9 @@ mod tests {
         ] {
             assert_eq!(failure(error, "asking").kind, kind, "{error}");
         }
+        let told =
+            failure("ERR unknown command 'HPEXPIREAT', with args beginning with: 'aquifer:restore:part:1' ", "x");
+        assert_eq!(told.message, "x: the server answered `ERR unknown command 'HPEXPIREAT'`");
         assert!(is_unknown("ERR unknown command 'X', with args beginning with: "));
         assert!(!is_unknown("NOPERM this user has no permissions"));
     }

@@ -170,10 +170,17 @@ impl Written<'_> {
             address.username = Some(name.to_owned());
         }
         if let Some(word) = self.password {
+            if word.expose().is_empty() {
+                return Err(ParamError::new("password", "the password is empty").with_help(
+                    "the param or the variable that it comes from (`--set-env`) is empty: fill it, or leave it out for a server that asks for none",
+                ));
+            }
             address.password = Some(word.clone());
         }
         if address.username.is_some() && address.password.is_none() {
-            return Err(ParamError::new("username", "a user needs a password").with_help("give `password` too"));
+            return Err(ParamError::new("username", "a user needs a password").with_help(
+                "give `password` (`redisPassword`, `fromPassword` or `toPassword` of the shipped tasks) too",
+            ));
         }
         let tls = match (address.tls, self.tls) {
             (true, tls) => Some(tls.cloned().unwrap_or_default()),

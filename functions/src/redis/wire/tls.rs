@@ -3,6 +3,7 @@
 //! Takes the `tls` param. Gives a connector. Always holds: without `insecure` the server's certificate and name are
 //! checked, against `caFile` alone where there is one, else against what the machine trusts.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,9 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    AlertDescription, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
 /// How TLS is spoken with a server (`rediss://`).
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -80,12 +83,17 @@ impl Tls {
         };
         let config = match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => {
-                let chain = certificates(cert).await?;
-                let secret = PrivateKeyDer::from_pem_slice(&file(key).await?)
-                    .map_err(|error| Failure::config(format!("`{key}` holds no key in PEM")).caused_by(&error))?;
-                config
-                    .with_client_auth_cert(chain, secret)
-                    .map_err(|error| Failure::config(format!("`{key}` does not fit `{cert}`")).caused_by(&error))?
+                let chain = certificates("certFile", cert).await?;
+                let secret = PrivateKeyDer::from_pem_slice(&file("keyFile", key).await?).map_err(|error| {
+                    Failure::config(format!("`{key}` holds no key in PEM"))
+                        .caused_by(&error)
+                        .with_help("name the file of the private key of `tls.certFile` in `tls.keyFile`")
+                })?;
+                config.with_client_auth_cert(chain, secret).map_err(|error| {
+                    Failure::config(format!("`{key}` does not fit `{cert}`")).caused_by(&error).with_help(
+                        "`tls.keyFile` has to be the key that the certificate in `tls.certFile` was made for",
+                    )
+                })?
             }
             _ => config.with_no_client_auth(),
         };
@@ -105,7 +113,7 @@ impl Tls {
             }
             return Ok(roots);
         };
-        for certificate in certificates(path).await? {
+        for certificate in certificates("caFile", path).await? {
             roots.add(certificate).map_err(|error| {
                 Failure::config(format!("`{path}` holds a certificate that cannot be used")).caused_by(&error)
             })?;
@@ -114,13 +122,42 @@ impl Tls {
     }
 }
 
-async fn file(path: &str) -> Result<Vec<u8>, Failure> {
-    tokio::fs::read(Path::new(path)).await.map_err(|error| Failure::from_io(error, format!("reading `{path}`")))
+/// The failure of a server that wants to know who we are, and does not; nothing where an error is another one.
+pub(crate) fn wants_certificate(error: &io::Error, server: &str) -> Option<Failure> {
+    let Error::AlertReceived(alert) = error.get_ref()?.downcast_ref::<Error>()? else { return None };
+    let (message, help) = match alert {
+        AlertDescription::CertificateRequired => (
+            format!("`{server}` asks for a client's certificate"),
+            "give `tls.certFile` and `tls.keyFile`: a certificate that the server's authority has signed, and its key",
+        ),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied => (
+            format!("`{server}` does not take the client's certificate"),
+            "give one in `tls.certFile` that the server's authority has signed and that is valid now, and its key in `tls.keyFile`",
+        ),
+        _ => return None,
+    };
+    Some(Failure::unauthorized(message).caused_by(error).with_help(help))
 }
 
-async fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let none = || Failure::config(format!("`{path}` holds no certificate in PEM"));
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&file(path).await?)
+async fn file(param: &str, path: &str) -> Result<Vec<u8>, Failure> {
+    tokio::fs::read(Path::new(path)).await.map_err(|error| {
+        Failure::from_io(error, format!("reading `{path}`"))
+            .with_help(format!("it is named in `tls.{param}`: write the path of a PEM file that can be read here"))
+    })
+}
+
+async fn certificates(param: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let none = || {
+        Failure::config(format!("`{path}` holds no certificate in PEM"))
+            .with_help(format!("name a file with `-----BEGIN CERTIFICATE-----` in `tls.{param}`"))
+    };
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&file(param, path).await?)
         .collect::<Result<_, _>>()
         .map_err(|error| none().caused_by(&error))?;
     if found.is_empty() { Err(none()) } else { Ok(found) }

@@ -230,6 +230,30 @@ impl Fleet {
         }
     }
 
+    /// Refuses a database that a single server has not, by selecting it. Database 0 is selected afterwards; nothing may be
+    /// unanswered.
+    ///
+    /// # Errors
+    /// The server has it not, or the connection is lost.
+    pub(super) async fn has_database(&mut self, index: u32) -> Result<(), Failure> {
+        let Some(node) = self.nodes.first_mut().filter(|_| index > 0) else { return Ok(()) };
+        let connection = &mut node.connection;
+        match connection.ask(&[b"SELECT", index.to_string().as_bytes()]).await? {
+            Reply::Error(error) if error.contains("out of range") => Err(Failure::rejected(format!(
+                "the stream has keys that go into database {index}, and `{}` has no such database",
+                connection.server()
+            ))
+            .with_help(
+                "start the server with more `databases`, or bring the keys into another one with `databaseMap`",
+            )),
+            reply => {
+                connection.accepted(reply, format_args!("selecting database {index}"))?;
+                let reply = connection.ask(&[b"SELECT", b"0"]).await?;
+                connection.accepted(reply, "selecting database 0").map(drop)
+            }
+        }
+    }
+
     /// A reply that nobody expects.
     pub(super) fn unexpected(&self, key: &[u8], what: &str, reply: &Reply) -> Failure {
         self.nodes[self.route(key)].connection.unexpected(what, reply)

@@ -194,7 +194,7 @@ impl Loader {
         self.last = None;
         self.database = index;
         if self.cluster {
-            self.has_databases(&[index])?;
+            self.has_databases(&[index]).await?;
             self.empty().await?;
             return self.sweep().await;
         }
@@ -205,20 +205,26 @@ impl Loader {
         self.sweep().await
     }
 
-    /// Refuses databases that the server cannot have: a cluster has only the first.
+    /// Refuses databases that the server cannot have, before anything is written or emptied: a cluster has only the first, and
+    /// another server those up to its `databases`.
     ///
     /// # Errors
     /// One of these.
-    pub(crate) fn has_databases(&self, wanted: &[u32]) -> Result<(), Failure> {
+    pub(crate) async fn has_databases(&mut self, wanted: &[u32]) -> Result<(), Failure> {
         let others: Vec<String> = wanted.iter().filter(|index| **index != 0).map(u32::to_string).collect();
-        if !self.cluster || others.is_empty() {
-            return Ok(());
+        if self.cluster && !others.is_empty() {
+            return Err(Failure::rejected(format!(
+                "a cluster has no database but 0, and the stream has keys of {}",
+                others.join(", ")
+            ))
+            .with_help(
+                "dump the databases one by one, or map them to database 0 where their keys are different ones",
+            ));
         }
-        Err(Failure::rejected(format!(
-            "a cluster has no database but 0, and the stream has keys of {}",
-            others.join(", ")
-        ))
-        .with_help("dump the databases one by one, or map them to database 0 where their keys are different ones"))
+        match (&mut self.fleet, wanted.iter().max()) {
+            (Some(fleet), Some(highest)) if !self.cluster => fleet.has_database(*highest).await,
+            _ => Ok(()),
+        }
     }
 
     /// Empties what is to be emptied before the first key of a database, or before the functions.

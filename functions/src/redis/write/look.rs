@@ -55,6 +55,14 @@ impl Look {
         accepted(reply, format_args!("selecting database {index}")).map(drop)
     }
 
+    /// Refuses a database that the server has not.
+    ///
+    /// # Errors
+    /// It has it not, or the connection is lost.
+    pub(crate) async fn has_database(&mut self, index: u32) -> Result<(), Failure> {
+        if self.fleet.is_cluster() { Ok(()) } else { self.fleet.has_database(index).await }
+    }
+
     /// Looks at a key, sooner or later.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use aquifer_engine::failure::{Failure, FailureKind};
 
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::{so_many_keys, thousands};
 
 /// Kinds that are told apart; an error's first word is the server's, so anything.
 const MOST_KINDS: usize = 50;
@@ -33,7 +33,7 @@ impl Refusals {
         all.into_iter()
             .map(|(word, (count, first))| {
                 let help = first.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
-                format!("{word}: {} keys; the first: {}{help}", thousands(*count), first.message)
+                format!("{word}: {}; the first: {}{help}", so_many_keys(*count), first.message)
             })
             .collect()
     }
@@ -50,7 +50,12 @@ impl Refusals {
         Some(
             Failure::new(
                 kind,
-                format!("{} keys of the stream were not written: {}", thousands(total), words.join(", ")),
+                format!(
+                    "{} of the stream {} not written: {}",
+                    so_many_keys(total),
+                    if total == 1 { "was" } else { "were" },
+                    words.join(", ")
+                ),
             )
             .with_help(
                 "all others are there; once the reasons are mended, restore again with `onConflict: skip` or `replace`",
@@ -72,7 +77,7 @@ mod tests {
         }
         let failure = refusals.failure().expect("three");
         assert_eq!(failure.message, "3 keys of the stream were not written: OOM 2, NOPERM 1");
-        assert_eq!(refusals.lines(), ["OOM: 2 keys; the first: writing a", "NOPERM: 1 keys; the first: writing b"]);
+        assert_eq!(refusals.lines(), ["OOM: 2 keys; the first: writing a", "NOPERM: 1 key; the first: writing b"]);
         (0..100).for_each(|n| refusals.add(&format!("E{n}"), Failure::rejected("x")));
         assert_eq!(refusals.kinds.len(), MOST_KINDS + 1);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aquifer_engine::failure::{Failure, FailureKind};
 use bytes::Bytes;
 
-use crate::redis::keys::tally::{Kind, thousands};
+use crate::redis::keys::tally::{Kind, so_many_keys, thousands};
 use crate::redis::wire::refusal;
 use crate::redis::wire::reply::Reply;
 use crate::redis::wire::resp::show;
@@ -257,7 +257,7 @@ impl Loader {
     fn refused(&mut self, pending: &Pending, error: &str) -> Result<(), Failure> {
         let failure = refusal::failure(error, at(&pending.key, pending.offset));
         let failure = if pending.what == What::Fields && refusal::is_unknown(error) {
-            failure.with_help("this server's hashes have no fields that expire (Redis 7.4, Valkey 9): restore with `expiry: drop`, or into a newer one")
+            failure.with_help("this server's hashes have no fields that expire (Redis 7.4, Valkey 9): restore with `expiry: dropFields`, which keeps the expiries of keys (`drop` takes those, too), or into a newer one")
         } else {
             failure
         };
@@ -311,14 +311,27 @@ impl Loader {
             // Where this fails too, the next restore does it.
             drop(tokio::time::timeout(LAST_WORDS, self.done_with_temporary()).await);
         }
-        let keys = thousands(self.done.written.total());
-        let mut state = match (&self.fleet, under_way, &keys[..]) {
+        let written = self.done.written.total();
+        let keys = so_many_keys(written);
+        let are = if written == 1 { "is" } else { "are" };
+        // Where the server cannot be asked any more, nothing is known of it.
+        let evicted = match &mut self.fleet {
+            Some(fleet) if under_way == 0 && self.sending.is_none() => {
+                tokio::time::timeout(LAST_WORDS, fleet.evicted()).await.ok().and_then(Result::ok).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        let mut state = match (&self.fleet, under_way, written, evicted) {
             (None, ..) => "nothing was written (`dryRun`)".to_owned(),
-            (_, 0, "0") => "no key had been written".to_owned(),
-            (_, 0, _) => format!("{keys} keys had been written and are still there"),
-            _ => format!(
-                "at least {keys} keys had been written and are still there ({under_way} commands were unanswered)"
-            ),
+            (_, 0, 0, _) => "no key had been written".to_owned(),
+            (_, 0, _, 0) => format!("{keys} had been written and {are} still there"),
+            (_, 0, ..) => {
+                format!("{keys} had been written, and not all of that is still there ({} evicted)", thousands(evicted))
+            }
+            (_, 1, ..) => format!("at least {keys} had been written and {are} still there (1 command was unanswered)"),
+            _ => {
+                format!("at least {keys} had been written and {are} still there ({under_way} commands were unanswered)")
+            }
         };
         if let (Some(_), Some(group)) = (&self.fleet, &self.group)
             && let Some(target) = &group.target

@@ -223,7 +223,8 @@ impl Rewriter {
             }
             Act::ExpireFields { key, when, fields } => {
                 let name = self.name_of(&key, offset)?;
-                let act = name.zip(lifetimes.when(when)).map(|(key, when)| Act::ExpireFields { key, when, fields });
+                let when = lifetimes.of_fields().when(when);
+                let act = name.zip(when).map(|(key, when)| Act::ExpireFields { key, when, fields });
                 Ok(act.map_or_else(Passed::default, |act| Passed::one(Statement { offset, act })))
             }
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 
+use crate::redis::keys::tally::so_many_keys;
 use crate::redis::topology::cluster::{self, Cluster, Redirect};
 use crate::redis::topology::slots::slot;
 use crate::redis::topology::view::Entry;
@@ -178,15 +179,28 @@ impl Fleet {
                 }
                 self.hold_masters()?;
             }
-            let node = &mut self.nodes[at];
-            let Some(before) = node.evicted else { continue };
-            let evicted = facts::evicted(&mut node.connection).await?.map_or(0, |now| now.saturating_sub(before));
-            if evicted > 0 {
-                return Err(Failure::rejected(format!("the server evicted {evicted} keys while they were being restored: its memory is too small for them"))
-                    .with_help("raise `maxmemory` of the server, or set its `maxmemory-policy` to `noeviction`, and restore again with `onConflict: replace`"));
-            }
         }
-        Ok(())
+        match self.evicted().await? {
+            0 => Ok(()),
+            evicted => Err(Failure::rejected(format!(
+                "the server evicted {} during the restore: its memory is too small for its keys",
+                so_many_keys(evicted)
+            ))
+            .with_help("raise `maxmemory` of the server, or set its `maxmemory-policy` to `noeviction`, and restore again with `onConflict: replace`")),
+        }
+    }
+
+    /// How many keys the servers have evicted since the restore began, as far as they say. Nothing may be unanswered.
+    ///
+    /// # Errors
+    /// A connection is lost.
+    pub(super) async fn evicted(&mut self) -> Result<u64, Failure> {
+        let mut evicted = 0;
+        for node in &mut self.nodes {
+            let Some(before) = node.evicted else { continue };
+            evicted += facts::evicted(&mut node.connection).await?.map_or(0, |now| now.saturating_sub(before));
+        }
+        Ok(evicted)
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::side::{Round, Side};
 use super::{Found, How, Rules};
 use crate::redis::hash::hashes::Hashed;
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::so_many_keys;
 
 /// Keys that wait for a second look at most.
 const MOST_SUSPECTS: usize = 512;
@@ -85,7 +85,7 @@ impl<'a> Servers<'a> {
 
     /// Looks at the suspects again once there are so many of them.
     async fn proceed(&mut self, database: u32, least: usize) -> Result<(), Failure> {
-        self.call.note(format!("{} keys", thousands(self.looked_at)));
+        self.call.note(so_many_keys(self.looked_at));
         if self.suspects.len() < least {
             return Ok(());
         }

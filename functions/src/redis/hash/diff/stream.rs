@@ -21,7 +21,7 @@ use crate::redis::keys::bloom::Bloom;
 use crate::redis::keys::databases::Databases;
 use crate::redis::keys::lifetimes::{ExpiryRule, Lifetimes};
 use crate::redis::keys::name_hash::{name_hash, unknown_seed};
-use crate::redis::keys::tally::thousands;
+use crate::redis::keys::tally::{so_many_keys, thousands};
 use crate::redis::wire::expiry::Expiry;
 
 /// Keys that are asked for at once.
@@ -148,7 +148,7 @@ impl<'a> Streamed<'a> {
 
     /// Asks the server for the keys that wait.
     async fn flush(&mut self) -> Result<(), Failure> {
-        self.call.note(format!("{} keys", thousands(self.looked_at)));
+        self.call.note(so_many_keys(self.looked_at));
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
         self.looked_at += batch.len() as u64;

@@ -105,7 +105,7 @@ pub(super) async fn plain(lifetimes: Lifetimes, statement: &Statement) -> Result
         out.push(Statement::read(Command::new(offset, &args))?);
     }
     for (at, places) in hash.timed {
-        let Some(at) = lifetimes.moment(at) else { continue };
+        let Some(at) = lifetimes.of_fields().moment(at) else { continue };
         for places in places.chunks(MOST_ARGUMENTS) {
             let fields = places.iter().filter_map(|place| hash.parts.get(*place)).map(|part| part.clone().into());
             let act = Act::ExpireFields { key: key.clone(), when: When::At(at), fields: fields.collect() };
