@@ -90,7 +90,7 @@ impl Function for Upload {
 
     async fn run(&self, params: UploadParams, ports: Sink, call: &Call) -> Result<UploadOutputs, Failure> {
         let name = &params.name;
-        let store = Store::open(&params.location, Purpose::Write)?;
+        let store = Store::open(&params.location, Purpose::Write, call)?;
         // Before anything is sent, and where nobody waits for it yet. An old manifest is read for the answer alone: that to
         // a GET says what is wrong with keys or bucket, that to a HEAD does not.
         let there = async {

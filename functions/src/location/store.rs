@@ -8,20 +8,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::function::Call;
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{Buffer, ErrorKind, OperationContext, Operator};
+use opendal::{Buffer, ErrorKind, Operator};
 
 use super::Location;
-use super::transport::{SENDING, transport};
+use super::kind::{Door, Opened};
+use super::transport::SENDING;
 
 /// Below a folder: where files are written before they get their names. On the same file system, so that the last step is a rename.
 pub(crate) const PARTS: &str = ".aquifer-parts";
 
-/// How old a half-written file is before nobody can be writing it any more.
-const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// How long one request may take that carries no data, or brings some.
 const REQUEST: Duration = Duration::from_secs(60);
+
+/// What a step may have under way at once, in bytes, where a rate bounds it.
+const AT_ONCE: u64 = 256 << 20;
 
 /// How long one step of a large object's writing may take at the very most. A step may wait for any of its parts, and how
 /// long a part may take is bounded where it is sent, by its size.
@@ -46,39 +48,34 @@ pub(crate) struct Store {
     shown: String,
     folder: Option<PathBuf>,
     conditional: bool,
+    marks: bool,
+    keys: &'static str,
 }
 
 impl Store {
     /// Opens a location. Nothing is sent to a server yet.
     ///
     /// # Errors
-    /// A folder that does not exist or cannot be made; a bucket without a region.
-    pub(crate) fn open(location: &Location, purpose: Purpose) -> Result<Self, Failure> {
-        let shown = location.to_string();
-        let (operator, folder) = match location {
-            Location::Folder(folder) => {
-                let folder = std::path::absolute(folder)
-                    .map_err(|error| Failure::from_io(error, format!("finding `{shown}`")))?;
-                (open_folder(&folder, purpose)?, Some(folder))
-            }
-            Location::S3(s3) => {
-                let operator = s3.operator().map_err(|error| {
-                    if s3.region.is_none() && error.message().contains("region") {
-                        return Failure::config(format!("no region is known for `{shown}`"))
-                            .with_help("write `region` into the location, or set `AWS_REGION`");
-                    }
-                    failure(&error, &format!("opening `{shown}`"))
-                })?;
-                (operator.with_context(OperationContext::new().with_http_transport(transport()?)), None)
-            }
-        };
+    /// A folder that does not exist or cannot be made; credentials that cannot be read or are not complete.
+    pub(crate) fn open(location: &Location, purpose: Purpose, call: &Call) -> Result<Self, Failure> {
+        let kind = location.kind();
+        let Opened { operator, folder, conditional } = kind.open(&Door::new(kind, purpose, call)?)?;
         let moving = if purpose != Purpose::Read { SENDING } else { REQUEST };
+        let moving = moving + kind.http().map_or(Duration::ZERO, |http| http.patience(AT_ONCE));
         let once = operator.clone().layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(PART));
         let operator = operator
             .layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(moving))
             .layer(RetryLayer::new().with_max_times(4).with_min_delay(Duration::from_millis(200)).with_jitter());
-        let conditional = matches!(location, Location::S3(s3) if s3.conditional);
-        Ok(Self { operator, once, shown, folder, conditional })
+        let can = operator.info().capability();
+        Ok(Self {
+            operator,
+            once,
+            shown: location.to_string(),
+            folder,
+            conditional: conditional && can.write_with_if_not_exists,
+            marks: can.write_with_user_metadata,
+            keys: kind.keys(),
+        })
     }
 
     /// The library's handle.
@@ -96,6 +93,16 @@ impl Store {
     /// Whether a write may be made to fail where there is an object already.
     pub(crate) fn is_conditional(&self) -> bool {
         self.conditional
+    }
+
+    /// Whether an object may carry a mark that tells whose it is.
+    pub(crate) fn can_mark(&self) -> bool {
+        self.marks
+    }
+
+    /// An error of this store as a failure; `doing` says what was tried.
+    pub(crate) fn failed(&self, error: &opendal::Error, doing: &str) -> Failure {
+        failure(error, doing, self.keys)
     }
 
     /// Where an object lies, for messages.
@@ -116,7 +123,7 @@ impl Store {
     pub(crate) async fn put(&self, name: &str, content: Buffer) -> Result<(), Failure> {
         let doing = format!("writing `{}`", self.shown(name));
         let Some(folder) = self.folder.clone() else {
-            return self.operator.write(name, content).await.map(drop).map_err(|error| failure(&error, &doing));
+            return self.operator.write(name, content).await.map(drop).map_err(|error| self.failed(&error, &doing));
         };
         let name = name.to_owned();
         let written = tokio::task::spawn_blocking(move || put_file(&folder, &name, content, true)).await;
@@ -133,7 +140,7 @@ impl Store {
         let doing = format!("writing `{}`", self.shown(name));
         let Some(folder) = self.folder.clone() else {
             let write = self.operator.write_with(name, content).if_not_exists(self.is_conditional());
-            return write.await.map(drop).map_err(|error| failure(&error, &doing));
+            return write.await.map(drop).map_err(|error| self.failed(&error, &doing));
         };
         let name = name.to_owned();
         let written = tokio::task::spawn_blocking(move || put_file(&folder, &name, content, false)).await;
@@ -185,39 +192,8 @@ fn put_file(folder: &Path, name: &str, content: Buffer, replace: bool) -> std::i
     std::fs::File::open(parent)?.sync_all()
 }
 
-/// Removes what killed programs left half-written a day ago or earlier. What cannot be removed does no harm.
-fn sweep(parts: &Path) {
-    let old = |about: std::fs::Metadata| {
-        about.is_file() && about.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > LEFT_OVER)
-    };
-    for entry in std::fs::read_dir(parts).into_iter().flatten().flatten() {
-        if entry.metadata().is_ok_and(old) {
-            _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
-
-fn open_folder(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
-    let shown = folder.display();
-    let root = folder.to_str().ok_or_else(|| Failure::config(format!("the folder's path `{shown}` is not UTF-8")))?;
-    match std::fs::metadata(folder) {
-        Ok(found) if !found.is_dir() => return Err(Failure::rejected(format!("`{shown}` is no folder"))),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && purpose == Purpose::Write => {
-            std::fs::create_dir_all(folder).map_err(|error| Failure::from_io(error, format!("making `{shown}`")))?;
-        }
-        Err(error) => return Err(Failure::from_io(error, format!("looking at `{shown}`"))),
-    }
-    let mut builder = opendal::services::Fs::default().root(root);
-    if purpose != Purpose::Read {
-        sweep(&folder.join(PARTS));
-        builder = builder.atomic_write_dir(&format!("{}/{PARTS}", root.trim_end_matches('/')));
-    }
-    Operator::new(builder).map_err(|error| failure(&error, &format!("opening `{shown}`")))
-}
-
-/// A store's error as a failure; `doing` says what was tried.
-pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
+/// A store's error as a failure; `doing` says what was tried, `keys` where its credentials come from.
+pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failure {
     let (code, said) = answer(error.message());
     let kind = match error.kind() {
         _ if code == Some("NoSuchBucket") => FailureKind::NotFound,
@@ -241,10 +217,7 @@ pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
         None => Failure::new(kind, format!("{doing}: {said}")),
     };
     let failure = if kind == FailureKind::Unauthorized {
-        failure.with_help(
-            "keys come from the location itself, or from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; \
-             they must be allowed to read, write, list and delete below the prefix",
-        )
+        failure.with_help(keys)
     } else if code == Some("NoSuchBucket") {
         failure.with_help("make the bucket first, or correct its name: no bucket is made here")
     } else if format!("{error:?}").contains("InvalidContentType") {
@@ -279,10 +252,10 @@ mod tests {
     #[test]
     fn a_servers_answer_is_told_without_the_librarys_brackets() {
         let text = r#"S3Error { code: "NoSuchBucket", message: "It is not there.", resource: "", request_id: "x" }"#;
-        let told = failure(&opendal::Error::new(ErrorKind::ConfigInvalid, text), "opening `b`");
+        let told = failure(&opendal::Error::new(ErrorKind::ConfigInvalid, text), "opening `b`", "");
         assert_eq!(told.message, "opening `b`: It is not there (`NoSuchBucket`)");
         assert_eq!(told.kind, FailureKind::NotFound);
-        let told = failure(&opendal::Error::new(ErrorKind::Unexpected, "line\nother"), "opening `b`");
+        let told = failure(&opendal::Error::new(ErrorKind::Unexpected, "line\nother"), "opening `b`", "");
         assert_eq!(told.message, "opening `b`: line");
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Written, give_up, look, taken};
-use crate::location::{Store, failure};
+use crate::location::Store;
 
 /// S3's own limits.
 const MOST_PARTS: u64 = 10_000;
@@ -176,12 +176,10 @@ impl Sending {
         mut arriving: mpsc::Receiver<Order>,
         stop: CancellationToken,
     ) -> Result<bool, Failure> {
-        let mut made = self
-            .store
-            .once()
-            .writer_with(&self.name)
-            .concurrent(concurrency)
-            .user_metadata([(MARK.to_owned(), self.mark.clone())]);
+        let mut made = self.store.once().writer_with(&self.name).concurrent(concurrency);
+        if self.store.can_mark() {
+            made = made.user_metadata([(MARK.to_owned(), self.mark.clone())]);
+        }
         if !self.overwrite && self.store.is_conditional() {
             made = made.if_not_exists(true);
         }
@@ -203,7 +201,7 @@ impl Sending {
         match error.kind() {
             ErrorKind::ConditionNotMatch => taken(&shown),
             _ => {
-                let failure = failure(error, &format!("writing `{shown}`"));
+                let failure = self.store.failed(error, &format!("writing `{shown}`"));
                 if error.to_string().contains("NotImplemented") && !self.overwrite {
                     return failure.with_help(
                         "the server may not know conditional writes: write `conditional: false` into `location.s3`",

@@ -1,0 +1,72 @@
+//! The forms of a location, and what is refused in them.
+
+use serde_json::{Value, from_value, json};
+
+use super::*;
+
+fn shown(value: Value) -> String {
+    from_value::<Location>(value).expect("sound").to_string()
+}
+
+#[test]
+fn every_form_names_its_place() {
+    for (value, place) in [
+        (json!("/backup"), "/backup"),
+        (json!("backup/redis"), "backup/redis"),
+        (json!("file:///backup/a"), "/backup/a"),
+        (json!("local:/backup"), "/backup"),
+        (json!({"folder": "/backup"}), "/backup"),
+        (json!("s3://bucket"), "s3://bucket"),
+        (json!("s3://bucket/a/b/"), "s3://bucket/a/b"),
+        (json!("s3:https://host:9000/bucket/a"), "s3:https://host:9000/bucket/a"),
+        (json!("s3:host/bucket"), "s3:https://host/bucket"),
+        (json!({"s3": {"bucket": "b", "prefix": "/p/"}}), "s3://b/p"),
+        (json!({"s3": {"bucket": "b", "endpoint": "http://127.0.0.1:9000"}}), "s3:http://127.0.0.1:9000/b"),
+    ] {
+        assert_eq!(shown(value.clone()), place, "{value}");
+    }
+}
+
+#[test]
+fn a_form_that_is_not_known_is_told_what_there_is() {
+    for (value, part) in [
+        (json!("gs://bucket/a"), "`gs`"),
+        (json!("rest:http://host/"), "`rest`"),
+        (json!("s3://"), "bucket"),
+        (json!("s3:https://host"), "bucket"),
+        (json!("file://host/a"), "host"),
+        (json!({}), "empty"),
+        (json!({"s4": {}}), "`s4`"),
+        (json!({"folder": "/a", "s3": {"bucket": "b"}}), "not both"),
+        (json!({"s3": {"bucket": "b", "acces": 1}}), "`acces`"),
+        (json!(7), "a place for objects"),
+    ] {
+        let error = from_value::<Location>(value.clone()).expect_err("refused").to_string();
+        assert!(error.contains(part), "{value}: {error}");
+    }
+}
+
+#[test]
+fn half_a_credential_and_a_wrong_endpoint_are_refused() {
+    for (value, path) in [
+        (json!({"bucket": ""}), "to.s3.bucket"),
+        (json!({"bucket": "a/b"}), "to.s3.bucket"),
+        (json!({"bucket": "b", "accessKeyId": "a"}), "to.s3.secretAccessKey"),
+        (json!({"bucket": "b", "secretAccessKey": "a"}), "to.s3.accessKeyId"),
+        (json!({"bucket": "b", "sessionToken": "a"}), "to.s3.accessKeyId"),
+        (json!({"bucket": "b", "endpoint": "ftp://h"}), "to.s3.endpoint"),
+        (json!({"bucket": "b", "endpoint": "http://u:p@h"}), "to.s3.endpoint"),
+        (json!({"bucket": "b", "endpoint": "http://h/path"}), "to.s3.endpoint"),
+    ] {
+        let location = from_value::<Location>(json!({"s3": value})).expect("sound in form");
+        assert_eq!(location.check("to").expect_err("refused").path, path);
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_debug_form() {
+    let location: Location =
+        from_value(json!({"s3": {"bucket": "b", "accessKeyId": "a", "secretAccessKey": "hunter2"}}))
+            .expect("sound");
+    assert!(!format!("{location:?} {location}").contains("hunter2"));
+}
