@@ -73,7 +73,7 @@ impl Function for Download {
     }
 
     fn check(params: &DownloadParams) -> Result<(), ParamError> {
-        params.location.check("location")?;
+        params.location.check_objects("location")?;
         objects::check_name("name", &params.name)?;
         if params.r#type.is_some() && !params.unverified {
             return Err(ParamError::new("type", "the type is that of the manifest")

@@ -10,7 +10,9 @@ mod credentials;
 mod folder;
 mod http;
 mod kind;
+mod rest;
 mod s3;
+mod spoken;
 mod store;
 mod text;
 mod transport;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Deserializer};
 pub use folder::Folder;
 pub use http::Http;
 use kind::{Kind, Written};
+pub use rest::Rest;
 pub use s3::S3;
 pub(crate) use store::{PARTS, Purpose, Store};
 
@@ -85,6 +88,7 @@ macro_rules! kinds {
 kinds! {
     "A folder on this machine, or one that is mounted." Folder,
     "A bucket of S3, or of a server that speaks its protocol." S3,
+    "A restic repository on a server of restic's REST protocol." Rest,
 }
 
 /// What there is to write.
@@ -105,6 +109,21 @@ impl Location {
             path: [path, kind.key(), &error.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("."),
             ..error
         })
+    }
+}
+
+impl Location {
+    /// Checks that it takes objects of any kind, besides what [`Self::check`] looks at.
+    ///
+    /// # Errors
+    /// It holds restic repositories only.
+    pub(crate) fn check_objects(&self, path: &str) -> Result<(), ParamError> {
+        self.check(path)?;
+        if self.kind().only_repositories() {
+            return Err(ParamError::new(path, format!("`{self}` holds restic repositories and no other objects"))
+                .with_help("store the stream with `restic-push` there, or name another kind of store here"));
+        }
+        Ok(())
     }
 }
 

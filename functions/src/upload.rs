@@ -77,7 +77,7 @@ impl Function for Upload {
     }
 
     fn check(params: &UploadParams) -> Result<(), ParamError> {
-        params.location.check("location")?;
+        params.location.check_objects("location")?;
         objects::check_name("name", &params.name)?;
         if !(5 << 20..=512 << 20).contains(&params.part_size.0) {
             return Err(ParamError::new("partSize", "a part has `5MiB` to `512MiB`"));

@@ -7,7 +7,8 @@
 //! What is wrong with the rig panics: it is for tests alone.
 
 mod folder;
-mod moto;
+mod rest;
+mod s3;
 pub mod tls_front;
 mod watched;
 
@@ -47,6 +48,11 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
+    /// The location as a server has it that takes nothing but new files, where there is such a one.
+    fn append_only(&self, _: &str) -> Option<Value> {
+        None
+    }
+
     /// The environment with which restic finds the place, where it knows this kind.
     fn restic(&self, _: &str) -> Option<Vec<(&'static str, String)>> {
         None
@@ -67,7 +73,12 @@ pub trait StoreServer: Send + Sync {
 pub async fn all() -> &'static [Box<dyn StoreServer>] {
     static ALL: OnceCell<Vec<Box<dyn StoreServer>>> = OnceCell::const_new();
     ALL.get_or_init(async || {
-        let servers: Vec<Box<dyn StoreServer>> = vec![Box::new(folder::start()), Box::new(moto::start().await)];
+        let mut servers: Vec<Box<dyn StoreServer>> =
+            vec![Box::new(folder::start()), Box::new(s3::moto().await), Box::new(rest::start().await)];
+        // `./test` says so, which installs what Debian and Python have; the others come from Go and npm.
+        if std::env::var("AQUIFER_TEST_STORES").as_deref() != Ok("debian") {
+            servers.push(Box::new(s3::minio().await));
+        }
         servers
     })
     .await

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, ParamError};
-use opendal::{OperationContext, Operator};
+use opendal::{HttpTransporter, OperationContext, Operator};
 
 use super::http::Http;
 use super::store::Purpose;
@@ -44,6 +44,11 @@ pub(super) trait Kind: fmt::Display {
         None
     }
 
+    /// Whether it holds restic repositories and nothing else.
+    fn only_repositories(&self) -> bool {
+        false
+    }
+
     /// Sets up the client; nothing is sent yet.
     ///
     /// # Errors
@@ -58,15 +63,15 @@ pub(super) trait Kind: fmt::Display {
 pub(super) struct Door<'a> {
     pub(super) purpose: Purpose,
     pub(super) call: &'a Call,
-    /// The transport, where the kind speaks HTTP.
-    context: Option<OperationContext>,
+    /// Where the kind speaks HTTP.
+    transport: Option<HttpTransporter>,
 }
 
 impl<'a> Door<'a> {
     /// # Errors
     /// The client of an HTTP store cannot be set up.
     pub(super) fn new(kind: &dyn Kind, purpose: Purpose, call: &'a Call) -> Result<Self, Failure> {
-        let context = match kind.http() {
+        let transport = match kind.http() {
             None => None,
             Some(http) => {
                 if http.insecure {
@@ -74,18 +79,28 @@ impl<'a> Door<'a> {
                         "the certificate of `{kind}` is not checked (`insecure`): whoever stands between can read and change everything"
                     ));
                 }
-                Some(OperationContext::new().with_http_transport(transport(http)?))
+                Some(transport(http)?)
             }
         };
-        Ok(Self { purpose, call, context })
+        Ok(Self { purpose, call, transport })
     }
 
     /// A store of the library's, over our transport.
     pub(super) fn dressed(&self, operator: Operator) -> Operator {
-        match &self.context {
-            Some(context) => operator.with_context(context.clone()),
+        match &self.transport {
+            Some(transport) => {
+                operator.with_context(OperationContext::new().with_http_transport(transport.clone()))
+            }
             None => operator,
         }
+    }
+
+    /// The transport, for a protocol of our own.
+    ///
+    /// # Errors
+    /// The kind does not speak HTTP.
+    pub(super) fn transport(&self) -> Result<HttpTransporter, Failure> {
+        self.transport.clone().ok_or_else(|| Failure::internal("the store has no transport"))
     }
 }
 

@@ -20,6 +20,9 @@ fn every_form_names_its_place() {
         (json!("s3://bucket/a/b/"), "s3://bucket/a/b"),
         (json!("s3:https://host:9000/bucket/a"), "s3:https://host:9000/bucket/a"),
         (json!("s3:host/bucket"), "s3:https://host/bucket"),
+        (json!("s3:host/bucket:/a"), "s3:https://host/bucket/a"),
+        (json!("rest:http://host:8000/a/"), "rest:http://host:8000/a/"),
+        (json!("rest:host:8000/a"), "rest:https://host:8000/a/"),
         (json!({"s3": {"bucket": "b", "prefix": "/p/"}}), "s3://b/p"),
         (json!({"s3": {"bucket": "b", "endpoint": "http://127.0.0.1:9000"}}), "s3:http://127.0.0.1:9000/b"),
     ] {
@@ -30,8 +33,8 @@ fn every_form_names_its_place() {
 #[test]
 fn a_form_that_is_not_known_is_told_what_there_is() {
     for (value, part) in [
-        (json!("gs://bucket/a"), "`gs`"),
-        (json!("rest:http://host/"), "`rest`"),
+        (json!("ftp://bucket/a"), "`ftp`"),
+        (json!("rest:http://user:pass@host/"), "credentials"),
         (json!("s3://"), "bucket"),
         (json!("s3:https://host"), "bucket"),
         (json!("file://host/a"), "host"),
@@ -43,6 +46,21 @@ fn a_form_that_is_not_known_is_told_what_there_is() {
     ] {
         let error = from_value::<Location>(value.clone()).expect_err("refused").to_string();
         assert!(error.contains(part), "{value}: {error}");
+    }
+}
+
+#[test]
+fn half_a_credential_and_a_wrong_endpoint_are_refused_of_a_rest_server_too() {
+    for (value, path) in [
+        (json!({"url": "host"}), "to.rest.url"),
+        (json!({"url": "http://u:p@h/"}), "to.rest.url"),
+        (json!({"url": "http://h/", "username": "a"}), "to.rest.password"),
+        (json!({"url": "http://h/", "passwordFile": "a"}), "to.rest.username"),
+        (json!({"url": "http://h/", "username": "a", "password": "a", "passwordFile": "a"}), "to.rest.passwordFile"),
+        (json!({"url": "http://h/", "http": {"connections": 0}}), "to.rest.http.connections"),
+    ] {
+        let location = from_value::<Location>(json!({"rest": value})).expect("sound in form");
+        assert_eq!(location.check("to").expect_err("refused").path, path);
     }
 }
 
@@ -69,4 +87,13 @@ fn a_secret_is_in_no_debug_form() {
         from_value(json!({"s3": {"bucket": "b", "accessKeyId": "a", "secretAccessKey": "hunter2"}}))
             .expect("sound");
     assert!(!format!("{location:?} {location}").contains("hunter2"));
+}
+
+#[test]
+fn what_holds_repositories_only_takes_no_objects() {
+    let location: Location = from_value(json!("rest:http://host/a/")).expect("sound");
+    location.check("to").expect("sound for a repository");
+    let error = location.check_objects("to").expect_err("refused");
+    assert!(error.path == "to" && error.help.is_some_and(|help| help.contains("restic-push")));
+    from_value::<Location>(json!("/a")).expect("sound").check_objects("to").expect("a folder takes all");
 }

@@ -59,3 +59,17 @@ impl Watched {
         self
     }
 }
+
+/// The names below a place, of all that are there, in order.
+pub(super) fn below(all: Vec<String>, place: &str) -> Vec<String> {
+    let mut names: Vec<String> =
+        all.into_iter().filter_map(|name| Some(name.strip_prefix(&format!("{place}/"))?.to_owned())).collect();
+    names.sort();
+    names
+}
+
+/// A name as a URL has it.
+pub(super) fn encoded(name: &str, keep_slashes: bool) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || (keep_slashes && byte == b'/');
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}

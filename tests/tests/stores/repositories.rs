@@ -3,14 +3,14 @@
 use std::process::{Command, Stdio};
 
 use aquifer_engine::alone::{Input, run_alone};
-use aquifer_engine::failure::Failure;
+use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_functions::restic_check::ResticCheck;
 use aquifer_functions::restic_forget::ResticForget;
 use aquifer_functions::restic_pull::ResticPull;
 use aquifer_functions::restic_push::ResticPush;
 use serde_json::{Value, json};
 
-use crate::rig::{Place, chunks, on_each, pieces, sample, with};
+use crate::rig::{Place, chunks, on_each, pieces, refused, sample, with};
 
 const PASSWORD: &str = "correct horse";
 
@@ -115,6 +115,27 @@ async fn a_source_that_fails_leaves_no_snapshot_and_no_lock() {
         assert_eq!(place.left("snapshots").await, [""; 0]);
         assert_eq!(place.left("locks").await, [""; 0]);
         place.restic(&["check", "--read-data"], b"");
+    })
+    .await;
+}
+
+/// A server that only takes new files: backups work, and their locks go; a removal is refused, with the next step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_only_takes_new_files_is_told_as_such() {
+    let bytes = sample(3 << 20);
+    on_each(async |place| {
+        let Some(location) = place.server.append_only(&place.name) else { return };
+        let params = |more: Value| with(json!({"repository": location, "password": PASSWORD}), more);
+        for start in [0, 1 << 20] {
+            let pushed = run_alone(ResticPush, params(json!({"filename": "dump"})), pieces(&bytes[start..])).await.result;
+            pushed.unwrap_or_else(|failure| panic!("{}: {failure:?}", place.server.called()));
+        }
+        assert_eq!(place.left("locks").await, [""; 0]);
+        let forget = run_alone(ResticForget, params(json!({"keepLast": 1, "prune": true})), Input::None).await.result;
+        refused(&forget, FailureKind::Unauthorized, "--append-only");
+        assert_eq!(place.left("snapshots").await.len(), 2);
+        assert_eq!(place.left("locks").await, [""; 0]);
+        assert!(place.pull().await == bytes[1 << 20..]);
     })
     .await;
 }
