@@ -6,8 +6,10 @@
 //! are; a folder that is only read is never created. A kind is a file that implements [`Kind`], and a line in the table below
 //! (docs/decisions/0018-kinds-of-stores.md).
 
+mod azure;
 mod credentials;
 mod folder;
+mod gcs;
 mod http;
 mod kind;
 mod rest;
@@ -25,7 +27,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+pub use azure::Azure;
 pub use folder::Folder;
+pub use gcs::Gcs;
 pub use http::Http;
 use kind::{Kind, Written};
 pub use rest::Rest;
@@ -88,6 +92,8 @@ macro_rules! kinds {
 kinds! {
     "A folder on this machine, or one that is mounted." Folder,
     "A bucket of S3, or of a server that speaks its protocol." S3,
+    "A bucket of Google Cloud Storage." Gcs,
+    "A container of Azure Blob Storage." Azure,
     "A restic repository on a server of restic's REST protocol." Rest,
 }
 

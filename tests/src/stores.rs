@@ -6,7 +6,9 @@
 //!
 //! What is wrong with the rig panics: it is for tests alone.
 
+mod azure;
 mod folder;
+mod gcs;
 mod rest;
 mod s3;
 pub mod tls_front;
@@ -78,6 +80,8 @@ pub async fn all() -> &'static [Box<dyn StoreServer>] {
         // `./test` says so, which installs what Debian and Python have; the others come from Go and npm.
         if std::env::var("AQUIFER_TEST_STORES").as_deref() != Ok("debian") {
             servers.push(Box::new(s3::minio().await));
+            servers.push(Box::new(gcs::start().await));
+            servers.push(Box::new(azure::start().await));
         }
         servers
     })

@@ -49,6 +49,7 @@ pub(crate) struct Store {
     folder: Option<PathBuf>,
     conditional: bool,
     marks: bool,
+    versions: bool,
     keys: &'static str,
 }
 
@@ -74,6 +75,7 @@ impl Store {
             folder,
             conditional: conditional && can.write_with_if_not_exists,
             marks: can.write_with_user_metadata,
+            versions: can.write_with_if_version_match,
             keys: kind.keys(),
         })
     }
@@ -98,6 +100,11 @@ impl Store {
     /// Whether an object may carry a mark that tells whose it is.
     pub(crate) fn can_mark(&self) -> bool {
         self.marks
+    }
+
+    /// Whether a write may be made to replace the very object that was seen, and no other.
+    pub(crate) fn knows_versions(&self) -> bool {
+        self.versions
     }
 
     /// An error of this store as a failure; `doing` says what was tried.
@@ -192,11 +199,21 @@ fn put_file(folder: &Path, name: &str, content: Buffer, replace: bool) -> std::i
     std::fs::File::open(parent)?.sync_all()
 }
 
+/// What servers call a bucket or container that is not there.
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
+
+/// What servers call credentials that they do not know, where their status is not "forbidden".
+const NO_KEYS: [&str; 4] = ["authError", "required", "NoAuthenticationInformation", "InvalidAuthenticationInfo"];
+
+/// What servers call a request that was signed too long ago, or is yet to be.
+const CLOCK: [&str; 2] = ["RequestTimeTooSkewed", "RequestExpired"];
+
 /// A store's error as a failure; `doing` says what was tried, `keys` where its credentials come from.
 pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failure {
     let (code, said) = answer(error.message());
     let kind = match error.kind() {
-        _ if code == Some("NoSuchBucket") => FailureKind::NotFound,
+        _ if code.is_some_and(|code| NO_BUCKET.contains(&code)) => FailureKind::NotFound,
+        _ if code.is_some_and(|code| NO_KEYS.contains(&code)) => FailureKind::Unauthorized,
         // There are no keys at all: nothing was sent.
         _ if error.message().contains("signing") => FailureKind::Unauthorized,
         ErrorKind::NotFound => FailureKind::NotFound,
@@ -216,10 +233,15 @@ pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failur
         Some(code) => Failure::new(kind, format!("{doing}: {} (`{code}`)", said.trim_end_matches('.'))),
         None => Failure::new(kind, format!("{doing}: {said}")),
     };
-    let failure = if kind == FailureKind::Unauthorized {
+    let failure = if code.is_some_and(|code| CLOCK.contains(&code)) {
+        failure.with_help("this machine's clock and the server's differ by too much: set this one's by NTP")
+    } else if kind == FailureKind::Unauthorized {
         failure.with_help(keys)
-    } else if code == Some("NoSuchBucket") {
-        failure.with_help("make the bucket first, or correct its name: no bucket is made here")
+    } else if code.is_some_and(|code| NO_BUCKET.contains(&code)) {
+        failure.with_help("make the bucket or container first, or correct its name: none is made here")
+    } else if kind == FailureKind::NotFound && (doing.starts_with("listing") || doing.starts_with("writing")) {
+        // Neither asks for anything else that could be missing.
+        failure.with_help("make the bucket or container first, or correct its name: none is made here")
     } else if format!("{error:?}").contains("InvalidContentType") {
         failure
             .with_help("the server does not speak TLS: write `s3:http://HOST:PORT/BUCKET`, or `http://` in `endpoint`")
@@ -232,17 +254,28 @@ pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failur
     }
 }
 
-/// The code and the message of an S3 server's answer, which the library prints as one Rust value; of anything else its
-/// first line.
+/// The code and the message of a server's answer, which the library prints as one Rust value, or as it came; of anything
+/// else its first line.
 fn answer(message: &str) -> (Option<&str>, &str) {
-    let field = |name: &str| {
+    let quoted = |name: &str| {
         let (_, rest) = message.split_once(&format!("{name}: \""))?;
         rest.split_once('"').map(|(value, _)| value)
     };
-    match (message.starts_with("S3Error {"), field("code"), field("message")) {
-        (true, Some(code), Some(said)) => (Some(code).filter(|code| !code.is_empty()), said),
-        _ => (None, message.lines().next().unwrap_or_default()),
-    }
+    let element = |name: &str| {
+        let (_, rest) = message.split_once(&format!("<{name}>"))?;
+        rest.split_once('<').map(|(value, _)| value)
+    };
+    let printed = message.split_once(" {").is_some_and(|(name, _)| {
+        matches!(name, "S3Error" | "AzblobError" | "GcsErrorResponse")
+    });
+    let (code, said) = match (printed, message.trim_start().starts_with('<')) {
+        // Google's codes are the status again; its reason says more.
+        (true, _) => (quoted("code").or_else(|| quoted("reason")), quoted("message")),
+        (_, true) => (element("Code"), element("Message")),
+        _ => (None, None),
+    };
+    let code = code.filter(|code| !code.is_empty());
+    (code, said.unwrap_or_else(|| if code.is_some() { "" } else { message }).lines().next().unwrap_or_default().trim())
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ fn every_form_names_its_place() {
         (json!("s3:https://host:9000/bucket/a"), "s3:https://host:9000/bucket/a"),
         (json!("s3:host/bucket"), "s3:https://host/bucket"),
         (json!("s3:host/bucket:/a"), "s3:https://host/bucket/a"),
+        (json!("gs://bucket/a/b"), "gs://bucket/a/b"),
+        (json!("gs:bucket:/a/b"), "gs://bucket/a/b"),
+        (json!("gs:bucket"), "gs://bucket"),
+        (json!("azure:container:/a"), "azure://container/a"),
+        (json!("azure://container/a/"), "azure://container/a"),
         (json!("rest:http://host:8000/a/"), "rest:http://host:8000/a/"),
         (json!("rest:host:8000/a"), "rest:https://host:8000/a/"),
         (json!({"s3": {"bucket": "b", "prefix": "/p/"}}), "s3://b/p"),
@@ -62,6 +67,28 @@ fn half_a_credential_and_a_wrong_endpoint_are_refused_of_a_rest_server_too() {
         let location = from_value::<Location>(json!({"rest": value})).expect("sound in form");
         assert_eq!(location.check("to").expect_err("refused").path, path);
     }
+}
+
+#[test]
+fn half_a_credential_and_two_of_them_are_refused_of_the_clouds() {
+    for (value, path) in [
+        (json!({"gcs": {"bucket": "a b"}}), "to.gcs.bucket"),
+        (json!({"gcs": {"bucket": "b", "credentials": "{}", "credentialsFile": "f"}}), "to.gcs.credentialsFile"),
+        (json!({"gcs": {"bucket": "b", "credentials": "{}", "token": "t"}}), "to.gcs.token"),
+        (json!({"gcs": {"bucket": "b", "tokenFile": "t", "anonymous": true}}), "to.gcs.anonymous"),
+        (json!({"gcs": {"bucket": "b", "token": ""}}), "to.gcs.token"),
+        (json!({"gcs": {"bucket": "b", "endpoint": "http://u:p@h"}}), "to.gcs.endpoint"),
+        (json!({"azure": {"container": ""}}), "to.azure.container"),
+        (json!({"azure": {"container": "c", "accountKey": "k"}}), "to.azure.accountName"),
+        (json!({"azure": {"container": "c", "accountName": "a.b"}}), "to.azure.accountName"),
+        (json!({"azure": {"container": "c", "accountName": "a", "accountKey": "k", "sasToken": "s"}}), "to.azure.sasToken"),
+        (json!({"azure": {"container": "c", "sasToken": "s", "sasTokenFile": "s"}}), "to.azure.sasTokenFile"),
+        (json!({"azure": {"container": "c", "http": {"insecure": true, "caFile": "f"}}}), "to.azure.http.insecure"),
+    ] {
+        let location = from_value::<Location>(value.clone()).expect("sound in form");
+        assert_eq!(location.check("to").expect_err("refused").path, path, "{value}");
+    }
+    from_value::<Location>(json!({"gcs": {"bucket": "b", "projectID": "p"}})).expect_err("an option that is not known");
 }
 
 #[test]

@@ -49,7 +49,10 @@ async fn a_bucket_that_is_not_there_is_told() {
         for (function, result) in all(&location, place.server.takes_objects()).await {
             let failure = result.expect_err(function);
             assert_eq!(failure.kind, FailureKind::NotFound, "{function} on {}: {failure:?}", place.server.called());
-            assert!(failure.help.is_some(), "{function} on {}: {failure:?}", place.server.called());
+            // To those who only read, some servers do not tell a bucket that is missing from an object that is.
+            let told = failure.help.as_ref().is_some_and(|help| help.contains("bucket"));
+            let writes = matches!(function, "restic-push" | "upload");
+            assert!(told || !writes, "{function} on {}: {failure:?}", place.server.called());
         }
     })
     .await;
