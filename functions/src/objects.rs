@@ -19,7 +19,7 @@ pub(crate) use bucket::Parts;
 pub(crate) use manifest::Manifest;
 
 use crate::codec::blocking;
-use crate::location::{PARTS, Store, failure};
+use crate::location::{PARTS, Store};
 
 /// The longest name: S3's 1,024 bytes less those of the manifest's ending, and some for a prefix.
 const LONGEST_NAME: usize = 900;
@@ -80,7 +80,7 @@ pub(crate) async fn look(store: &Store, name: &str) -> Result<Option<Metadata>, 
         Ok(found) if !found.is_file() => Err(Failure::rejected(format!("`{shown}` exists and is no regular file"))),
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failure(&error, &format!("looking at `{shown}`"))),
+        Err(error) => Err(store.failed(&error, &format!("looking at `{shown}`"))),
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) async fn seal(store: &Store, name: &str, manifest: &Manifest, replace
         }
         None => {
             let doing = format!("writing `{}`", store.shown(&its_name));
-            store.operator().write(&its_name, text).await.map(drop).map_err(|error| failure(&error, &doing))
+            store.operator().write(&its_name, text).await.map(drop).map_err(|error| store.failed(&error, &doing))
         }
     };
     match sealed {
@@ -180,7 +180,7 @@ pub(crate) async fn manifest(store: &Store, name: &str) -> Result<Option<Manifes
     match store.operator().read_with(&its_name).await {
         Ok(text) => Manifest::parse(&text.to_bytes(), &shown).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failure(&error, &doing)),
+        Err(error) => Err(store.failed(&error, &doing)),
     }
 }
 

@@ -77,7 +77,7 @@ impl Function for Upload {
     }
 
     fn check(params: &UploadParams) -> Result<(), ParamError> {
-        params.location.check("location")?;
+        params.location.check_objects("location")?;
         objects::check_name("name", &params.name)?;
         if !(5 << 20..=512 << 20).contains(&params.part_size.0) {
             return Err(ParamError::new("partSize", "a part has `5MiB` to `512MiB`"));
@@ -90,7 +90,7 @@ impl Function for Upload {
 
     async fn run(&self, params: UploadParams, ports: Sink, call: &Call) -> Result<UploadOutputs, Failure> {
         let name = &params.name;
-        let store = Store::open(&params.location, Purpose::Write)?;
+        let store = Store::open(&params.location, Purpose::Write, call)?;
         // Before anything is sent, and where nobody waits for it yet. An old manifest is read for the answer alone: that to
         // a GET says what is wrong with keys or bucket, that to a HEAD does not.
         let there = async {

@@ -14,3 +14,4 @@ pub mod redis_sentinels;
 pub mod redis_server;
 pub mod s3_server;
 pub mod simulation;
+pub mod stores;

@@ -4,14 +4,22 @@
 //! the shared configuration, and, where no endpoint is named, the machine's own role).
 
 use std::fmt;
+use std::path::PathBuf;
 
-use crate::shared::yes;
+use aquifer_engine::failure::Failure;
 use aquifer_engine::function::ParamError;
 use aquifer_engine::secret::Secret;
 use opendal::Operator;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
+
+use super::credentials::{check, pair, variable};
+use super::http::Http;
+use super::kind::{Door, Kind, Opened, Written};
+use super::store::failure;
+use super::text::{address, container};
+use crate::shared::yes;
 
 /// A bucket, and how to reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -34,21 +42,27 @@ pub struct S3 {
     /// The access key's secret.
     #[serde(default)]
     pub secret_access_key: Option<Secret>,
-    /// The token of a temporary key; only with `accessKeyId` and `secretAccessKey`.
+    /// A file that holds the access key's secret; white space around it does not count.
+    #[serde(default)]
+    pub secret_access_key_file: Option<PathBuf>,
+    /// The token of a temporary key; only with `accessKeyId` and its secret.
     #[serde(default)]
     pub session_token: Option<Secret>,
-    /// Whether the bucket stands in the host's name (`bucket.host`) rather than in the path.
+    /// Whether the bucket stands in the host's name (`bucket.host`) rather than in the path, as a server of one's own mostly has it.
     #[serde(default)]
     pub virtual_host: bool,
     /// Whether the server knows conditional writes (`If-None-Match`). Without them, two that write one name at the same moment are not told
     /// of each other.
     #[serde(default = "yes")]
     pub conditional: bool,
+    /// How the server is reached.
+    #[serde(default)]
+    pub http: Http,
 }
 
 impl S3 {
     /// A bucket with nothing else said.
-    pub(super) fn new(bucket: &str) -> Self {
+    fn new(bucket: &str) -> Self {
         Self {
             bucket: bucket.to_owned(),
             prefix: String::new(),
@@ -56,42 +70,11 @@ impl S3 {
             region: None,
             access_key_id: None,
             secret_access_key: None,
+            secret_access_key_file: None,
             session_token: None,
             virtual_host: false,
             conditional: true,
-        }
-    }
-
-    pub(super) fn check(&self) -> Result<(), ParamError> {
-        if self.bucket.is_empty() || self.bucket.contains('/') {
-            return Err(ParamError::new("s3.bucket", format!("`{}` is no bucket's name", self.bucket))
-                .with_help("what stands behind the bucket's name goes into `prefix`"));
-        }
-        let missing = |has: &str, lacks: &str| {
-            Err(ParamError::new(format!("s3.{lacks}"), format!("there is `{has}` without `{lacks}`"))
-                .with_help(format!("write `{lacks}` as well, or leave all keys to the `AWS_*` variables")))
-        };
-        match (&self.access_key_id, &self.secret_access_key) {
-            (Some(_), None) => return missing("accessKeyId", "secretAccessKey"),
-            (None, Some(_)) => return missing("secretAccessKey", "accessKeyId"),
-            // With keys from elsewhere it would be mixed with a key that it does not belong to.
-            (None, None) if self.session_token.is_some() => return missing("sessionToken", "accessKeyId"),
-            _ => {}
-        }
-        let Some(endpoint) = &self.endpoint else { return Ok(()) };
-        let wrong = |why: &str| {
-            // What is wrong with it may be that it holds a password.
-            Err(ParamError::new("s3.endpoint", format!("the endpoint {why}"))
-                .with_help("write it as `https://host:port`; keys go into `accessKeyId` and `secretAccessKey`"))
-        };
-        match Url::parse(endpoint) {
-            Err(_) => wrong("is no URL"),
-            Ok(url) if !matches!(url.scheme(), "http" | "https") => wrong("is neither `http` nor `https`"),
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => wrong("has credentials in it"),
-            Ok(url) if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
-                wrong("has something behind the host")
-            }
-            Ok(_) => Ok(()),
+            http: Http::default(),
         }
     }
 
@@ -99,9 +82,92 @@ impl S3 {
     fn bare_prefix(&self) -> &str {
         self.prefix.trim_matches('/')
     }
+}
 
-    /// Sets up the client; nothing is sent yet.
-    pub(super) fn operator(&self) -> opendal::Result<Operator> {
+/// Checks the name of a bucket or container.
+///
+/// # Errors
+/// It is none.
+pub(super) fn check_bucket(field: &str, name: &str) -> Result<(), ParamError> {
+    if name.is_empty() || name.contains(['/', ':', '?', '#', '%']) || name.chars().any(char::is_whitespace) {
+        return Err(ParamError::new(field, format!("`{}` is no {field}'s name", name.escape_debug()))
+            .with_help(format!("what stands behind the {field}'s name goes into `prefix`")));
+    }
+    Ok(())
+}
+
+/// Checks a server's address; `path`: whether there may be something behind the host.
+///
+/// # Errors
+/// It is none, or has credentials in it.
+pub(super) fn check_endpoint(endpoint: &str, path: bool) -> Result<(), ParamError> {
+    let wrong = |why: &str| {
+        // What is wrong with it may be that it holds a password.
+        Err(ParamError::new("endpoint", format!("the endpoint {why}"))
+            .with_help("write it as `https://host:port`; credentials have fields of their own"))
+    };
+    match Url::parse(endpoint) {
+        Err(_) => wrong("is no URL"),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => wrong("is neither `http` nor `https`"),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => wrong("has credentials in it"),
+        Ok(url) if (!path && url.path() != "/") || url.query().is_some() || url.fragment().is_some() => {
+            wrong("has something behind the host")
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+impl Written for S3 {
+    const KEY: &'static str = "s3";
+    const FORMS: &'static [&'static str] = &["s3://bucket/prefix", "s3:https://host/bucket/prefix"];
+
+    fn of_text(text: &str) -> Option<Result<Self, String>> {
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = match container(text, rest, "bucket") {
+                Ok(cut) => cut,
+                Err(why) => return Some(Err(why)),
+            };
+            return Some(Ok(Self { prefix: prefix.to_owned(), ..Self::new(bucket) }));
+        }
+        let rest = text.strip_prefix("s3:")?;
+        let read = || {
+            let (url, path) = address(rest)?;
+            let (bucket, prefix) = container(text, path.trim_start_matches('/'), "bucket")?;
+            let endpoint = Some(url.as_str().trim_end_matches('/').to_owned());
+            Ok(Self { endpoint, prefix: prefix.to_owned(), ..Self::new(bucket) })
+        };
+        Some(read())
+    }
+}
+
+impl Kind for S3 {
+    fn key(&self) -> &'static str {
+        Self::KEY
+    }
+
+    fn http(&self) -> Option<&Http> {
+        Some(&self.http)
+    }
+
+    fn keys(&self) -> &'static str {
+        "keys come from the location itself, or from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; \
+         they must be allowed to read, write, list and delete below the prefix"
+    }
+
+    fn check(&self) -> Result<(), ParamError> {
+        check_bucket("bucket", &self.bucket)?;
+        let secret = check("secretAccessKey", (&self.secret_access_key, &self.secret_access_key_file))?;
+        let id = self.access_key_id.is_some();
+        pair(("accessKeyId", id), ("secretAccessKey", secret), "the `AWS_*` variables")?;
+        // With keys from elsewhere it would be mixed with a key that it does not belong to.
+        if self.session_token.is_some() && !id {
+            return Err(ParamError::new("accessKeyId", "there is `sessionToken` without `accessKeyId`")
+                .with_help("write the key as well, or leave all to the `AWS_*` variables"));
+        }
+        self.endpoint.as_ref().map_or(Ok(()), |endpoint| check_endpoint(endpoint, false))
+    }
+
+    fn open(&self, door: &Door<'_>) -> Result<Opened, Failure> {
         let mut builder =
             opendal::services::S3::default().bucket(&self.bucket).root(&format!("/{}", self.bare_prefix()));
         if let Some(endpoint) = &self.endpoint {
@@ -110,11 +176,26 @@ impl S3 {
         }
         match &self.region {
             Some(region) => builder = builder.region(region),
-            None if self.endpoint.is_some() => builder = builder.region("us-east-1"),
-            None => {}
+            // Amazon's own tools take both names.
+            None => match variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]) {
+                Some((_, region)) => builder = builder.region(&region),
+                None if self.endpoint.is_some() => builder = builder.region("us-east-1"),
+                None => {}
+            },
         }
-        if let (Some(id), Some(secret)) = (&self.access_key_id, &self.secret_access_key) {
-            builder = builder.access_key_id(id).secret_access_key(secret.expose()).disable_config_load();
+        match &self.access_key_id {
+            Some(id) => {
+                let given = (&self.secret_access_key, &self.secret_access_key_file);
+                if let Some(secret) = door.secret(given, &[])? {
+                    builder = builder.access_key_id(id).secret_access_key(secret.expose()).disable_config_load();
+                }
+            }
+            // The library reads them by itself.
+            None => {
+                for name in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+                    door.secret((&None, &None), &[name])?;
+                }
+            }
         }
         if let Some(token) = &self.session_token {
             builder = builder.session_token(token.expose());
@@ -122,7 +203,14 @@ impl S3 {
         if self.virtual_host {
             builder = builder.enable_virtual_host_style();
         }
-        Operator::new(builder)
+        let operator = Operator::new(builder).map_err(|error| {
+            if self.region.is_none() && error.message().contains("region") {
+                return Failure::config(format!("no region is known for `{self}`"))
+                    .with_help("write `region` into the location, or set `AWS_REGION`");
+            }
+            failure(&error, &format!("opening `{self}`"), self.keys())
+        })?;
+        Ok(Opened { operator: door.dressed(operator), folder: None, conditional: self.conditional })
     }
 }
 

@@ -8,20 +8,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::function::Call;
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{Buffer, ErrorKind, OperationContext, Operator};
+use opendal::{Buffer, ErrorKind, Operator};
 
 use super::Location;
-use super::transport::{SENDING, transport};
+use super::kind::{Door, Opened};
+use super::transport::SENDING;
 
 /// Below a folder: where files are written before they get their names. On the same file system, so that the last step is a rename.
 pub(crate) const PARTS: &str = ".aquifer-parts";
 
-/// How old a half-written file is before nobody can be writing it any more.
-const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// How long one request may take that carries no data, or brings some.
 const REQUEST: Duration = Duration::from_secs(60);
+
+/// What a step may have under way at once, in bytes, where a rate bounds it.
+const AT_ONCE: u64 = 256 << 20;
 
 /// How long one step of a large object's writing may take at the very most. A step may wait for any of its parts, and how
 /// long a part may take is bounded where it is sent, by its size.
@@ -46,39 +48,36 @@ pub(crate) struct Store {
     shown: String,
     folder: Option<PathBuf>,
     conditional: bool,
+    marks: bool,
+    versions: bool,
+    keys: &'static str,
 }
 
 impl Store {
     /// Opens a location. Nothing is sent to a server yet.
     ///
     /// # Errors
-    /// A folder that does not exist or cannot be made; a bucket without a region.
-    pub(crate) fn open(location: &Location, purpose: Purpose) -> Result<Self, Failure> {
-        let shown = location.to_string();
-        let (operator, folder) = match location {
-            Location::Folder(folder) => {
-                let folder = std::path::absolute(folder)
-                    .map_err(|error| Failure::from_io(error, format!("finding `{shown}`")))?;
-                (open_folder(&folder, purpose)?, Some(folder))
-            }
-            Location::S3(s3) => {
-                let operator = s3.operator().map_err(|error| {
-                    if s3.region.is_none() && error.message().contains("region") {
-                        return Failure::config(format!("no region is known for `{shown}`"))
-                            .with_help("write `region` into the location, or set `AWS_REGION`");
-                    }
-                    failure(&error, &format!("opening `{shown}`"))
-                })?;
-                (operator.with_context(OperationContext::new().with_http_transport(transport()?)), None)
-            }
-        };
+    /// A folder that does not exist or cannot be made; credentials that cannot be read or are not complete.
+    pub(crate) fn open(location: &Location, purpose: Purpose, call: &Call) -> Result<Self, Failure> {
+        let kind = location.kind();
+        let Opened { operator, folder, conditional } = kind.open(&Door::new(kind, purpose, call)?)?;
         let moving = if purpose != Purpose::Read { SENDING } else { REQUEST };
+        let moving = moving + kind.http().map_or(Duration::ZERO, |http| http.patience(AT_ONCE));
         let once = operator.clone().layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(PART));
         let operator = operator
             .layer(TimeoutLayer::new().with_timeout(REQUEST).with_io_timeout(moving))
             .layer(RetryLayer::new().with_max_times(4).with_min_delay(Duration::from_millis(200)).with_jitter());
-        let conditional = matches!(location, Location::S3(s3) if s3.conditional);
-        Ok(Self { operator, once, shown, folder, conditional })
+        let can = operator.info().capability();
+        Ok(Self {
+            operator,
+            once,
+            shown: location.to_string(),
+            folder,
+            conditional: conditional && can.write_with_if_not_exists,
+            marks: can.write_with_user_metadata,
+            versions: can.write_with_if_version_match,
+            keys: kind.keys(),
+        })
     }
 
     /// The library's handle.
@@ -96,6 +95,21 @@ impl Store {
     /// Whether a write may be made to fail where there is an object already.
     pub(crate) fn is_conditional(&self) -> bool {
         self.conditional
+    }
+
+    /// Whether an object may carry a mark that tells whose it is.
+    pub(crate) fn can_mark(&self) -> bool {
+        self.marks
+    }
+
+    /// Whether a write may be made to replace the very object that was seen, and no other.
+    pub(crate) fn knows_versions(&self) -> bool {
+        self.versions
+    }
+
+    /// An error of this store as a failure; `doing` says what was tried.
+    pub(crate) fn failed(&self, error: &opendal::Error, doing: &str) -> Failure {
+        failure(error, doing, self.keys)
     }
 
     /// Where an object lies, for messages.
@@ -116,7 +130,7 @@ impl Store {
     pub(crate) async fn put(&self, name: &str, content: Buffer) -> Result<(), Failure> {
         let doing = format!("writing `{}`", self.shown(name));
         let Some(folder) = self.folder.clone() else {
-            return self.operator.write(name, content).await.map(drop).map_err(|error| failure(&error, &doing));
+            return self.operator.write(name, content).await.map(drop).map_err(|error| self.failed(&error, &doing));
         };
         let name = name.to_owned();
         let written = tokio::task::spawn_blocking(move || put_file(&folder, &name, content, true)).await;
@@ -133,7 +147,7 @@ impl Store {
         let doing = format!("writing `{}`", self.shown(name));
         let Some(folder) = self.folder.clone() else {
             let write = self.operator.write_with(name, content).if_not_exists(self.is_conditional());
-            return write.await.map(drop).map_err(|error| failure(&error, &doing));
+            return write.await.map(drop).map_err(|error| self.failed(&error, &doing));
         };
         let name = name.to_owned();
         let written = tokio::task::spawn_blocking(move || put_file(&folder, &name, content, false)).await;
@@ -185,42 +199,21 @@ fn put_file(folder: &Path, name: &str, content: Buffer, replace: bool) -> std::i
     std::fs::File::open(parent)?.sync_all()
 }
 
-/// Removes what killed programs left half-written a day ago or earlier. What cannot be removed does no harm.
-fn sweep(parts: &Path) {
-    let old = |about: std::fs::Metadata| {
-        about.is_file() && about.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > LEFT_OVER)
-    };
-    for entry in std::fs::read_dir(parts).into_iter().flatten().flatten() {
-        if entry.metadata().is_ok_and(old) {
-            _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
+/// What servers call a bucket or container that is not there.
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 
-fn open_folder(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
-    let shown = folder.display();
-    let root = folder.to_str().ok_or_else(|| Failure::config(format!("the folder's path `{shown}` is not UTF-8")))?;
-    match std::fs::metadata(folder) {
-        Ok(found) if !found.is_dir() => return Err(Failure::rejected(format!("`{shown}` is no folder"))),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && purpose == Purpose::Write => {
-            std::fs::create_dir_all(folder).map_err(|error| Failure::from_io(error, format!("making `{shown}`")))?;
-        }
-        Err(error) => return Err(Failure::from_io(error, format!("looking at `{shown}`"))),
-    }
-    let mut builder = opendal::services::Fs::default().root(root);
-    if purpose != Purpose::Read {
-        sweep(&folder.join(PARTS));
-        builder = builder.atomic_write_dir(&format!("{}/{PARTS}", root.trim_end_matches('/')));
-    }
-    Operator::new(builder).map_err(|error| failure(&error, &format!("opening `{shown}`")))
-}
+/// What servers call credentials that they do not know, where their status is not "forbidden".
+const NO_KEYS: [&str; 4] = ["authError", "required", "NoAuthenticationInformation", "InvalidAuthenticationInfo"];
 
-/// A store's error as a failure; `doing` says what was tried.
-pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
+/// What servers call a request that was signed too long ago, or is yet to be.
+const CLOCK: [&str; 2] = ["RequestTimeTooSkewed", "RequestExpired"];
+
+/// A store's error as a failure; `doing` says what was tried, `keys` where its credentials come from.
+pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failure {
     let (code, said) = answer(error.message());
     let kind = match error.kind() {
-        _ if code == Some("NoSuchBucket") => FailureKind::NotFound,
+        _ if code.is_some_and(|code| NO_BUCKET.contains(&code)) => FailureKind::NotFound,
+        _ if code.is_some_and(|code| NO_KEYS.contains(&code)) => FailureKind::Unauthorized,
         // There are no keys at all: nothing was sent.
         _ if error.message().contains("signing") => FailureKind::Unauthorized,
         ErrorKind::NotFound => FailureKind::NotFound,
@@ -240,13 +233,15 @@ pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
         Some(code) => Failure::new(kind, format!("{doing}: {} (`{code}`)", said.trim_end_matches('.'))),
         None => Failure::new(kind, format!("{doing}: {said}")),
     };
-    let failure = if kind == FailureKind::Unauthorized {
-        failure.with_help(
-            "keys come from the location itself, or from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; \
-             they must be allowed to read, write, list and delete below the prefix",
-        )
-    } else if code == Some("NoSuchBucket") {
-        failure.with_help("make the bucket first, or correct its name: no bucket is made here")
+    let failure = if code.is_some_and(|code| CLOCK.contains(&code)) {
+        failure.with_help("this machine's clock and the server's differ by too much: set this one's by NTP")
+    } else if kind == FailureKind::Unauthorized {
+        failure.with_help(keys)
+    } else if code.is_some_and(|code| NO_BUCKET.contains(&code)) {
+        failure.with_help("make the bucket or container first, or correct its name: none is made here")
+    } else if kind == FailureKind::NotFound && (doing.starts_with("listing") || doing.starts_with("writing")) {
+        // Neither asks for anything else that could be missing.
+        failure.with_help("make the bucket or container first, or correct its name: none is made here")
     } else if format!("{error:?}").contains("InvalidContentType") {
         failure
             .with_help("the server does not speak TLS: write `s3:http://HOST:PORT/BUCKET`, or `http://` in `endpoint`")
@@ -259,17 +254,28 @@ pub(crate) fn failure(error: &opendal::Error, doing: &str) -> Failure {
     }
 }
 
-/// The code and the message of an S3 server's answer, which the library prints as one Rust value; of anything else its
-/// first line.
+/// The code and the message of a server's answer, which the library prints as one Rust value, or as it came; of anything
+/// else its first line.
 fn answer(message: &str) -> (Option<&str>, &str) {
-    let field = |name: &str| {
+    let quoted = |name: &str| {
         let (_, rest) = message.split_once(&format!("{name}: \""))?;
         rest.split_once('"').map(|(value, _)| value)
     };
-    match (message.starts_with("S3Error {"), field("code"), field("message")) {
-        (true, Some(code), Some(said)) => (Some(code).filter(|code| !code.is_empty()), said),
-        _ => (None, message.lines().next().unwrap_or_default()),
-    }
+    let element = |name: &str| {
+        let (_, rest) = message.split_once(&format!("<{name}>"))?;
+        rest.split_once('<').map(|(value, _)| value)
+    };
+    let printed = message.split_once(" {").is_some_and(|(name, _)| {
+        matches!(name, "S3Error" | "AzblobError" | "GcsErrorResponse")
+    });
+    let (code, said) = match (printed, message.trim_start().starts_with('<')) {
+        // Google's codes are the status again; its reason says more.
+        (true, _) => (quoted("code").or_else(|| quoted("reason")), quoted("message")),
+        (_, true) => (element("Code"), element("Message")),
+        _ => (None, None),
+    };
+    let code = code.filter(|code| !code.is_empty());
+    (code, said.unwrap_or_else(|| if code.is_some() { "" } else { message }).lines().next().unwrap_or_default().trim())
 }
 
 #[cfg(test)]
@@ -279,10 +285,10 @@ mod tests {
     #[test]
     fn a_servers_answer_is_told_without_the_librarys_brackets() {
         let text = r#"S3Error { code: "NoSuchBucket", message: "It is not there.", resource: "", request_id: "x" }"#;
-        let told = failure(&opendal::Error::new(ErrorKind::ConfigInvalid, text), "opening `b`");
+        let told = failure(&opendal::Error::new(ErrorKind::ConfigInvalid, text), "opening `b`", "");
         assert_eq!(told.message, "opening `b`: It is not there (`NoSuchBucket`)");
         assert_eq!(told.kind, FailureKind::NotFound);
-        let told = failure(&opendal::Error::new(ErrorKind::Unexpected, "line\nother"), "opening `b`");
+        let told = failure(&opendal::Error::new(ErrorKind::Unexpected, "line\nother"), "opening `b`", "");
         assert_eq!(told.message, "opening `b`: line");
     }
 }

@@ -1,53 +1,54 @@
 //! The short form of a location: a path or a URL.
 //!
-//! Takes `/path`, `file:///path`, `local:/path`, `s3://bucket/prefix`, `s3:https://host/bucket/prefix` or restic's
-//! `s3:host/bucket/prefix`. Always holds: what has another scheme in front is refused rather than taken for a path.
+//! Takes `/path`, `s3://bucket/prefix`, restic's `s3:host/bucket/prefix` and what else the kinds know. Always holds: what has
+//! another scheme in front is refused rather than taken for a path; credentials in a text are refused.
 
-use aquifer_engine::secret::SecretUrl;
+use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{FORMS, Location, S3};
+use super::{Folder, Location, forms};
 
 /// Reads the short form.
 ///
 /// # Errors
 /// What is wrong with it, and the forms that there are.
 pub(super) fn parse(text: &str) -> Result<Location, String> {
-    if let Some(path) = text.strip_prefix("file://") {
-        return match path.starts_with('/') {
-            true => Ok(Location::Folder(path.into())),
-            false => Err(format!("`{text}` names a folder on another host; write `file:///path`")),
-        };
-    }
-    if let Some(path) = text.strip_prefix("local:") {
-        return Ok(Location::Folder(path.into()));
-    }
-    if let Some(rest) = text.strip_prefix("s3://") {
-        return bucket(text, None, rest);
-    }
-    if let Some(rest) = text.strip_prefix("s3:") {
-        let with_scheme = if rest.contains("://") { rest.to_owned() } else { format!("https://{rest}") };
-        let mut url = Url::parse(&with_scheme)
-            .map_err(|error| format!("`{}` is no URL: {error}; {FORMS}", SecretUrl::new(rest)))?;
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err(format!("credentials and options have no place in the text form of a bucket; {FORMS}"));
-        }
-        let path = percent_encoding::percent_decode_str(url.path()).decode_utf8_lossy().into_owned();
-        url.set_path("");
-        return bucket(text, Some(url.as_str().trim_end_matches('/').to_owned()), path.trim_start_matches('/'));
+    if let Some(read) = Location::of_text(text) {
+        return read.map_err(|why| format!("{why}; {}", forms()));
     }
     match scheme(text) {
-        Some(scheme) => Err(format!("there is no store `{scheme}`; {FORMS}")),
-        None => Ok(Location::Folder(text.into())),
+        Some(scheme) => Err(format!("there is no store `{scheme}`; {}", forms())),
+        None => Ok(Location::Folder(Folder(text.into()))),
     }
 }
 
-fn bucket(text: &str, endpoint: Option<String>, rest: &str) -> Result<Location, String> {
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    if bucket.is_empty() {
-        return Err(format!("`{text}` names no bucket; {FORMS}"));
+/// `container/prefix` or, as restic writes it, `container:/prefix`.
+///
+/// # Errors
+/// There is no container.
+pub(super) fn container<'t>(text: &str, rest: &'t str, what: &str) -> Result<(&'t str, &'t str), String> {
+    let cut = rest.split_once(':').filter(|(name, _)| !name.contains('/')).or_else(|| rest.split_once('/'));
+    let (name, prefix) = cut.unwrap_or((rest, ""));
+    if name.is_empty() { Err(format!("`{text}` names no {what}")) } else { Ok((name, prefix)) }
+}
+
+/// A URL of a text form, `https` unless it says otherwise, and its path in plain letters.
+///
+/// # Errors
+/// It is no URL, or holds credentials or options.
+pub(super) fn address(rest: &str) -> Result<(Url, String), String> {
+    let with_scheme = if rest.contains("://") { rest.to_owned() } else { format!("https://{rest}") };
+    // What is wrong with it may be that it holds a password, so it is not shown.
+    let mut url = Url::parse(&with_scheme).map_err(|error| format!("the address is no URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("the address is neither `http` nor `https`".to_owned());
     }
-    Ok(Location::S3(S3 { endpoint, prefix: prefix.to_owned(), ..S3::new(bucket) }))
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("credentials and options have no place in the text form".to_owned());
+    }
+    let path = percent_decode_str(url.path()).decode_utf8_lossy().into_owned();
+    url.set_path("");
+    Ok((url, path))
 }
 
 /// A scheme in front of a text: `gs` in `gs://bucket`, `rest` in restic's `rest:http://…`. Paths seldom have a colon behind

@@ -19,12 +19,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Written, give_up, look, taken};
-use crate::location::{Store, failure};
+use crate::location::Store;
 
-/// S3's own limits.
+/// The narrowest limits of all stores: S3's, and the largest block of Azure's.
 const MOST_PARTS: u64 = 10_000;
 const SMALLEST_PART: usize = 5 << 20;
-const LARGEST_PART: u64 = 4 << 30;
+const LARGEST_PART: u64 = 4000 << 20;
 
 /// How a part's size follows from what the parts before it hold. How large the object becomes is not known, and all sizes
 /// share the 10,000 parts: those that most have get small parts, and what is larger than [`COMMON`] pays for it with
@@ -39,7 +39,8 @@ const AGAIN: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// What says that an object is of this very upload, where the answer to the last request was lost.
-const MARK: &str = "aquifer-upload";
+/// Letters alone, since Azure takes no other names.
+const MARK: &str = "aquiferupload";
 
 /// How an object is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,14 +177,21 @@ impl Sending {
         mut arriving: mpsc::Receiver<Order>,
         stop: CancellationToken,
     ) -> Result<bool, Failure> {
-        let mut made = self
-            .store
-            .once()
-            .writer_with(&self.name)
-            .concurrent(concurrency)
-            .user_metadata([(MARK.to_owned(), self.mark.clone())]);
+        let mut made = self.store.once().writer_with(&self.name).concurrent(concurrency);
+        if self.store.can_mark() {
+            made = made.user_metadata([(MARK.to_owned(), self.mark.clone())]);
+        }
         if !self.overwrite && self.store.is_conditional() {
             made = made.if_not_exists(true);
+        }
+        // Also where it may replace, such a store takes the parts in a way that it can be made to complete or forget.
+        if self.overwrite && self.store.knows_versions() {
+            let there = look(&self.store, &self.name).await?;
+            made = match there.as_ref().map(opendal::Metadata::version) {
+                Some(Some(version)) => made.if_version_match(version),
+                Some(None) => made,
+                None => made.if_not_exists(true),
+            };
         }
         let mut writer = made.await.map_err(|error| self.failed(&error))?;
         let sent = self.orders(&mut writer, &mut arriving, &stop).await;
@@ -201,9 +209,13 @@ impl Sending {
     fn failed(&self, error: &opendal::Error) -> Failure {
         let shown = self.store.shown(&self.name);
         match error.kind() {
+            ErrorKind::ConditionNotMatch if self.overwrite => {
+                Failure::rejected(format!("`{shown}` was written by something else at the same time"))
+                    .with_help("upload it again, when nothing else writes it")
+            }
             ErrorKind::ConditionNotMatch => taken(&shown),
             _ => {
-                let failure = failure(error, &format!("writing `{shown}`"));
+                let failure = self.store.failed(error, &format!("writing `{shown}`"));
                 if error.to_string().contains("NotImplemented") && !self.overwrite {
                     return failure.with_help(
                         "the server may not know conditional writes: write `conditional: false` into `location.s3`",

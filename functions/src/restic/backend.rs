@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::seal::id_of;
 use super::trouble::Trouble;
-use crate::location::{Store, failure};
+use crate::location::Store;
 
 /// How long the taking away of what must not stay may take.
 const LAST: Duration = Duration::from_secs(10);
@@ -155,7 +155,7 @@ impl Backend {
     pub(crate) async fn read_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, Failure> {
         let doing = || format!("reading `{}`", self.store.shown(name));
         let read = self.store.operator().read_with(name).range(offset..offset + length).await;
-        let bytes = read.map_err(|error| failure(&error, &doing()))?.to_bytes();
+        let bytes = read.map_err(|error| self.store.failed(&error, &doing()))?.to_bytes();
         if bytes.len() as u64 != length {
             return Err(Failure::corrupt(format!(
                 "{}: {} bytes at {offset} instead of {length}: the file is shorter than the index says",
@@ -172,7 +172,7 @@ impl Backend {
     /// The file is not there, or the store cannot be reached.
     pub(crate) async fn read_all(&self, name: &str) -> Result<Bytes, Failure> {
         let read = self.store.operator().read(name).await;
-        Ok(read.map_err(|error| failure(&error, &format!("reading `{}`", self.store.shown(name))))?.to_bytes())
+        Ok(read.map_err(|error| self.store.failed(&error, &format!("reading `{}`", self.store.shown(name))))?.to_bytes())
     }
 
     /// How long ago a file was written; none where the store does not say.
@@ -181,7 +181,7 @@ impl Backend {
     /// The file is not there, or the store cannot be reached.
     pub(crate) async fn age(&self, name: &str) -> Result<Option<jiff::SignedDuration>, Failure> {
         let about = self.store.operator().stat(name).await;
-        let about = about.map_err(|error| failure(&error, &format!("looking at `{}`", self.store.shown(name))))?;
+        let about = about.map_err(|error| self.store.failed(&error, &format!("looking at `{}`", self.store.shown(name))))?;
         let written =
             about.last_modified().and_then(|at| jiff::Timestamp::from_second(at.into_inner().as_second()).ok());
         Ok(written.map(|at| jiff::Timestamp::now().duration_since(at)))
@@ -193,7 +193,7 @@ impl Backend {
     /// The store refused it or cannot be reached.
     pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
         let deleted = self.store.operator().delete(name).await;
-        deleted.map_err(|error| failure(&error, &format!("removing `{}`", self.store.shown(name))))
+        deleted.map_err(|error| self.store.failed(&error, &format!("removing `{}`", self.store.shown(name))))
     }
 
     /// The names and sizes of all files below a folder of the repository.
@@ -209,7 +209,7 @@ impl Backend {
                 .map_err(|_| Failure::cancelled("the program is ending"))?
                 .map_err(|error| Failure::from_io(error, format!("listing `{shown}`")));
         }
-        let failed = |error| failure(&error, &format!("listing `{shown}`"));
+        let failed = |error| self.store.failed(&error, &format!("listing `{shown}`"));
         let lister = self.store.operator().lister_with(&format!("{folder}/")).recursive(true).await.map_err(failed)?;
         let entries = lister.try_filter(|entry| futures::future::ready(entry.metadata().is_file()));
         let file = |entry: opendal::Entry| (entry.name().to_owned(), entry.metadata().content_length());
@@ -255,7 +255,7 @@ impl ReadBackend for Backend {
                     Ok(about) => Ok(vec![(Id::default().to_hex().as_str().to_owned(), about.content_length())]),
                     Err(error) if error.kind() == opendal::ErrorKind::NotFound => Ok(Vec::new()),
                     Err(error) => {
-                        Err(failure(&error, &format!("looking for a repository at `{}`", self.store.shown(""))))
+                        Err(self.store.failed(&error, &format!("looking for a repository at `{}`", self.store.shown(""))))
                     }
                 }
             })
@@ -278,7 +278,7 @@ impl ReadBackend for Backend {
         let doing = format!("reading `{}`", self.store.shown(&name));
         self.wait(async {
             let read = self.store.operator().read(&name).await;
-            Ok(read.map_err(|error| failure(&error, &doing))?.to_bytes())
+            Ok(read.map_err(|error| self.store.failed(&error, &doing))?.to_bytes())
         })
         .map_err(told)
     }
@@ -309,7 +309,7 @@ impl WriteBackend for Backend {
     fn remove(&self, kind: FileType, id: &Id, _: bool) -> RusticResult<()> {
         let name = name(kind, id);
         let doing = format!("removing `{}`", self.store.shown(&name));
-        self.wait(async { self.store.operator().delete(&name).await.map_err(|error| failure(&error, &doing)) })
+        self.wait(async { self.store.operator().delete(&name).await.map_err(|error| self.store.failed(&error, &doing)) })
             .map_err(told)
     }
 }

@@ -264,7 +264,7 @@ async fn others(repo: &Repo, kind: Kind, own: Option<Id>, call: &Call) -> Result
             Ok(bytes) => bytes.to_vec(),
             // Released since it was listed.
             Err(error) if error.kind() == opendal::ErrorKind::NotFound => continue,
-            Err(error) => return Err(crate::location::failure(&error, "reading the repository's locks")),
+            Err(error) => return Err(repo.backend().store().failed(&error, "reading the repository's locks")),
         };
         let content =
             repo.sealer().open_file(&bytes).ok().and_then(|json| serde_json::from_slice::<Content>(&json).ok());

@@ -75,10 +75,10 @@ impl Access {
     /// There is none, the password is wrong, the store cannot be reached.
     pub(crate) async fn open(&self, purpose: Purpose, create: bool, call: &Call) -> Result<Repo, Failure> {
         let password = self.secret(call).await?;
-        let location = self.location.clone();
+        let (location, call) = (self.location.clone(), call.clone());
         let (runtime, cancel) = (Handle::current(), call.cancellation().clone());
         crate::codec::blocking(move || {
-            let store = Store::open(&location, purpose).map_err(|failure| match failure.kind {
+            let store = Store::open(&location, purpose, &call).map_err(|failure| match failure.kind {
                 aquifer_engine::failure::FailureKind::NotFound => no_repository(&location),
                 _ => failure,
             })?;

@@ -185,6 +185,7 @@ impl fmt::Display for Lifetimes {
         match self {
             Self::Keep => f.write_str("keep"),
             Self::Drop => f.write_str("drop"),
+            Self::DropFields => f.write_str("dropFields"),
             Self::Shift { by, .. } => write!(f, "shift:{by}ms"),
         }
     }

@@ -1,0 +1,192 @@
+//! Protocols that the library does not speak, or not well enough, under the library's face.
+//!
+//! Takes a [`Protocol`]: the few questions that we ask a store. Gives an operator like all others, so that waiting, trying
+//! again and reading in pieces are the same everywhere. Always holds: what a server answers becomes one of the library's
+//! kinds of errors; what may pass by itself is marked so, and only that.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use opendal::raw::{
+    OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir,
+    RpPresign, RpRead, RpRename, RpStat, Service, ServiceInfo, oio,
+};
+use opendal::{Buffer, BytesRange, Capability, Error, ErrorKind, Metadata, OperationContext, Operator, Result};
+
+/// What a store is asked.
+pub(super) trait Protocol: Debug + Send + Sync + Unpin + 'static {
+    /// Its name.
+    const SCHEME: &'static str;
+
+    /// What writes a file there.
+    type Writer: oio::Write;
+
+    /// Whether a file can be written in several pieces.
+    const IN_PIECES: bool;
+
+    /// What is there under a name.
+    fn stat(&self, name: &str) -> impl Future<Output = Result<Metadata>> + Send;
+
+    /// A part of a file; fewer bytes only where the file ends.
+    fn read(&self, name: &str, range: BytesRange) -> impl Future<Output = Result<Buffer>> + Send;
+
+    /// All files below a folder (its name ends in a slash): their whole names. One that is not there has none.
+    fn list(&self, folder: &str) -> impl Future<Output = Result<Vec<(String, Metadata)>>> + Send;
+
+    /// Removes a file; one that is not there is removed already.
+    fn delete(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// Begins to write a file; `new`: fails where there is one.
+    fn write(self: Arc<Self>, name: &str, new: bool) -> Self::Writer;
+}
+
+/// The operator of a protocol.
+pub(super) fn operator<P: Protocol>(protocol: P) -> Operator {
+    Operator::from_parts(OperationContext::new(), Arc::new(Spoken(Arc::new(protocol))))
+}
+
+/// What a server's status says, as an error; the text in front says what was asked.
+pub(super) fn refusal(doing: &str, answer: &Response<Buffer>) -> Error {
+    let status = answer.status();
+    let kind = match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::NotFound,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            ErrorKind::PermissionDenied
+        }
+        StatusCode::PRECONDITION_FAILED => ErrorKind::ConditionNotMatch,
+        StatusCode::RANGE_NOT_SATISFIABLE => ErrorKind::RangeNotSatisfied,
+        StatusCode::TOO_MANY_REQUESTS => ErrorKind::RateLimited,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => ErrorKind::Unsupported,
+        _ => ErrorKind::Unexpected,
+    };
+    let passes = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+    // Some answer with a page.
+    let body = answer.body().to_bytes();
+    let said = String::from_utf8_lossy(&body[..body.len().min(200)]).lines().next().unwrap_or_default().trim().to_owned();
+    let said = if said.is_empty() || said.starts_with('<') { String::new() } else { format!(": {said}") };
+    Error::new(kind, format!("the server answered {doing} with {status}{said}")).with_temporary(passes)
+}
+
+/// A request that is sound by construction, or else an error that says so.
+pub(super) fn request(builder: http::request::Builder, body: Buffer) -> Result<Request<Buffer>> {
+    builder
+        .body(body)
+        .map_err(|error| Error::new(ErrorKind::ConfigInvalid, "a request cannot be made of this").set_source(error))
+}
+
+fn unsupported<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::Unsupported, "the protocol does not know this"))
+}
+
+#[derive(Debug)]
+struct Spoken<P>(Arc<P>);
+
+/// A file to be read.
+struct Reading<P> {
+    protocol: Arc<P>,
+    name: String,
+}
+
+impl<P: Protocol> oio::StreamRead for Reading<P> {
+    async fn open(&self, range: BytesRange) -> Result<(RpRead, Box<dyn oio::ReadStreamDyn>)> {
+        let read = self.protocol.read(&self.name, range).await?;
+        Ok((RpRead::default(), Box::new(read)))
+    }
+}
+
+/// A folder to be listed.
+struct Listing<P> {
+    protocol: Arc<P>,
+    folder: String,
+    found: Option<std::vec::IntoIter<(String, Metadata)>>,
+}
+
+impl<P: Protocol> oio::List for Listing<P> {
+    async fn next(&mut self) -> Result<Option<oio::Entry>> {
+        let found = match &mut self.found {
+            Some(found) => found,
+            None => self.found.insert(self.protocol.list(&self.folder).await?.into_iter()),
+        };
+        Ok(found.next().map(|(name, about)| oio::Entry::new(&name, about)))
+    }
+}
+
+/// A file to be removed.
+struct Removing<P>(Arc<P>);
+
+impl<P: Protocol> oio::OneShotDelete for Removing<P> {
+    async fn delete_once(&self, name: String, _: OpDelete) -> Result<()> {
+        self.0.delete(&name).await
+    }
+}
+
+impl<P: Protocol> Service for Spoken<P> {
+    type Reader = oio::StreamReader<Reading<P>>;
+    type Writer = P::Writer;
+    type Lister = Listing<P>;
+    type Deleter = oio::OneShotDeleter<Removing<P>>;
+    type Copier = ();
+    type Composer = ();
+
+    fn info(&self) -> ServiceInfo {
+        ServiceInfo::with_scheme(P::SCHEME)
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            stat: true,
+            read: true,
+            write: true,
+            write_can_empty: true,
+            write_can_multi: P::IN_PIECES,
+            write_with_if_not_exists: true,
+            delete: true,
+            list: true,
+            list_with_recursive: true,
+            shared: true,
+            ..Capability::default()
+        }
+    }
+
+    async fn create_dir(&self, _: &OperationContext, _: &str, _: OpCreateDir) -> Result<RpCreateDir> {
+        unsupported()
+    }
+
+    async fn stat(&self, _: &OperationContext, name: &str, _: OpStat) -> Result<RpStat> {
+        self.0.stat(name).await.map(RpStat::new)
+    }
+
+    fn read(&self, _: &OperationContext, name: &str, _: OpRead) -> Result<Self::Reader> {
+        Ok(oio::StreamReader::new(Reading { protocol: Arc::clone(&self.0), name: name.to_owned() }))
+    }
+
+    fn write(&self, _: &OperationContext, name: &str, how: OpWrite) -> Result<Self::Writer> {
+        Ok(Arc::clone(&self.0).write(name, how.if_not_exists()))
+    }
+
+    fn delete(&self, _: &OperationContext) -> Result<Self::Deleter> {
+        Ok(oio::OneShotDeleter::new(Removing(Arc::clone(&self.0))))
+    }
+
+    fn list(&self, _: &OperationContext, folder: &str, how: OpList) -> Result<Self::Lister> {
+        if !how.recursive() {
+            return unsupported();
+        }
+        Ok(Listing { protocol: Arc::clone(&self.0), folder: folder.to_owned(), found: None })
+    }
+
+    fn copy(&self, _: &OperationContext, _: &str, _: &str, _: OpCopy) -> Result<Self::Copier> {
+        unsupported()
+    }
+
+    async fn rename(&self, _: &OperationContext, _: &str, _: &str, _: OpRename) -> Result<RpRename> {
+        unsupported()
+    }
+
+    async fn presign(&self, _: &OperationContext, _: &str, _: OpPresign) -> Result<RpPresign> {
+        unsupported()
+    }
+}

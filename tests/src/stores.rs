@@ -1,0 +1,95 @@
+//! Real servers for objects, each started once for a whole test binary, all under one face.
+//!
+//! Takes nothing. Gives [`all`] of them, and for each the locations that lead to it and what is really there, told by
+//! something else than what is tested. Always holds: a program that is missing fails the test and says how to install it; the
+//! servers end with the test's process.
+//!
+//! What is wrong with the rig panics: it is for tests alone.
+
+mod azure;
+mod folder;
+mod gcs;
+mod rest;
+mod s3;
+pub mod tls_front;
+mod watched;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+pub use watched::free_port;
+
+/// What takes a while.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A server that holds objects, or a folder that does.
+pub trait StoreServer: Send + Sync {
+    /// What it is, for messages.
+    fn called(&self) -> &'static str;
+
+    /// The map form of a location below a name of its own.
+    fn location(&self, place: &str) -> Value;
+
+    /// The names of all that is at a place, in order: objects, and in front of what is left half-sent the word `pending`.
+    fn names<'a>(&'a self, place: &'a str) -> Later<'a, Vec<String>>;
+
+    /// The bytes of an object that must be there.
+    fn bytes<'a>(&'a self, place: &'a str, name: &'a str) -> Later<'a, Vec<u8>>;
+
+    /// A location with credentials that the server refuses, where it asks for any.
+    fn refused(&self, _: &str) -> Option<Value> {
+        None
+    }
+
+    /// A location in a bucket that is not there, where there are buckets.
+    fn missing(&self) -> Option<Value> {
+        None
+    }
+
+    /// The location as a server has it that takes nothing but new files, where there is such a one.
+    fn append_only(&self, _: &str) -> Option<Value> {
+        None
+    }
+
+    /// The environment with which restic finds the place, where it knows this kind.
+    fn restic(&self, _: &str) -> Option<Vec<(&'static str, String)>> {
+        None
+    }
+
+    /// The port that its locations name, where they name one.
+    fn port(&self) -> Option<u16> {
+        None
+    }
+
+    /// Whether objects other than a repository's can be stored there.
+    fn takes_objects(&self) -> bool {
+        true
+    }
+}
+
+/// All servers that there are.
+pub async fn all() -> &'static [Box<dyn StoreServer>] {
+    static ALL: OnceCell<Vec<Box<dyn StoreServer>>> = OnceCell::const_new();
+    ALL.get_or_init(async || {
+        let mut servers: Vec<Box<dyn StoreServer>> =
+            vec![Box::new(folder::start()), Box::new(s3::moto().await), Box::new(rest::start().await)];
+        // `./test` says so, which installs what Debian and Python have; the others come from Go and npm.
+        if std::env::var("AQUIFER_TEST_STORES").as_deref() != Ok("debian") {
+            servers.push(Box::new(s3::minio().await));
+            servers.push(Box::new(gcs::start().await));
+            servers.push(Box::new(azure::start().await));
+        }
+        servers
+    })
+    .await
+}
+
+/// A place that nobody else uses; with letters that a URL does not have, and slashes.
+pub fn place() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("of tests/plätze/{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,119 @@
+//! Azurite, which stands in for Azure Blob Storage, and looks at keys and clocks as that does.
+
+use std::process::Command;
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::watched::{Watched, below, encoded, free_port, installed};
+use super::{Later, StoreServer};
+
+const ACCOUNT: &str = "tests";
+const CONTAINER: &str = "backups";
+/// In base64 and in hexadecimal.
+const KEY: &str = "aHVudGVyMi1vZi1henVyZQ==";
+const KEY_IN_HEX: &str = "68756e746572322d6f662d617a757265";
+
+/// Signs a text, with the key, in base64.
+const SIGN: &str = r#"printf '%s' "$1" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$2" -binary | base64"#;
+
+pub(super) struct Azure {
+    port: u16,
+    _server: Watched,
+    _folder: TempDir,
+}
+
+pub(super) async fn start() -> Azure {
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let log = folder.path().join("log");
+    let (shown, data) = (port.to_string(), folder.path().display().to_string());
+    let args = ["--blobHost", "127.0.0.1", "--blobPort", &shown, "--location", &data, "--silent", "--disableTelemetry"];
+    let program = format!("{}/azurite-blob", installed("npm/node_modules/.bin"));
+    let server = Watched::start(&program, &args, &[("AZURITE_ACCOUNTS", &format!("{ACCOUNT}:{KEY}"))], &log);
+    let server = Azure { port, _server: server.listens(port, &log).await, _folder: folder };
+    server.ask("PUT", "", &[("restype", "container")]).await;
+    server
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().expect("sh, date and openssl are there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+impl Azure {
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/{ACCOUNT}/{CONTAINER}", self.port)
+    }
+
+    /// A signed request; `queries` in the order of the alphabet, and plain.
+    async fn ask(&self, method: &str, path: &str, queries: &[(&str, &str)]) -> Vec<u8> {
+        let date = output(Command::new("date").args(["-u", "+%a, %d %b %Y %H:%M:%S GMT"]).env("LC_ALL", "C"));
+        let path = encoded(path, true);
+        let resource: String = queries.iter().map(|(key, value)| format!("\n{key}:{value}")).collect();
+        let headers = format!("x-ms-date:{date}\nx-ms-version:2021-08-06\n");
+        let text = format!("{method}{}{headers}/{ACCOUNT}/{ACCOUNT}/{CONTAINER}{path}{resource}", "\n".repeat(12));
+        let signature = output(Command::new("sh").args(["-c", SIGN, "sh", &text, KEY_IN_HEX]));
+        let query: Vec<String> =
+            queries.iter().map(|(key, value)| format!("{key}={}", encoded(value, false))).collect();
+        let answer = Client::new()
+            .request(method.parse().expect("a method"), format!("{}{path}?{}", self.url(), query.join("&")))
+            .header("x-ms-date", date)
+            .header("x-ms-version", "2021-08-06")
+            .header("authorization", format!("SharedKey {ACCOUNT}:{signature}"))
+            .header("content-length", "0")
+            .send()
+            .await
+            .expect("an answer");
+        let status = answer.status();
+        let body = answer.bytes().await.expect("a whole answer").to_vec();
+        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        body
+    }
+}
+
+impl StoreServer for Azure {
+    fn called(&self) -> &'static str {
+        "Azurite"
+    }
+
+    fn location(&self, place: &str) -> Value {
+        let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", self.port);
+        json!({"azure": {
+            "container": CONTAINER, "prefix": place, "endpoint": endpoint, "accountName": ACCOUNT, "accountKey": KEY,
+        }})
+    }
+
+    fn names<'a>(&'a self, place: &'a str) -> Later<'a, Vec<String>> {
+        Box::pin(async move {
+            let queries = [("comp", "list"), ("prefix", &format!("{place}/")), ("restype", "container")];
+            let listing = self.ask("GET", "", &queries).await;
+            let text = String::from_utf8_lossy(&listing);
+            assert!(!text.contains("<NextMarker>"), "the listing holds all");
+            let names = text.split("<Name>").skip(1).map(|rest| rest.split("</Name>").next().unwrap_or_default());
+            below(names.map(|name| name.replace("&apos;", "'").replace("&amp;", "&")).collect(), place)
+        })
+    }
+
+    fn bytes<'a>(&'a self, place: &'a str, name: &'a str) -> Later<'a, Vec<u8>> {
+        Box::pin(async move { self.ask("GET", &format!("/{place}/{name}"), &[]).await })
+    }
+
+    fn port(&self) -> Option<u16> {
+        Some(self.port)
+    }
+
+    fn refused(&self, place: &str) -> Option<Value> {
+        let mut location = self.location(place);
+        // Also the key is a text that no message may show: `hunter2-another`.
+        location["azure"]["accountKey"] = json!("aHVudGVyMi1hbm90aGVy");
+        Some(location)
+    }
+
+    fn missing(&self) -> Option<Value> {
+        let mut location = self.location("n");
+        location["azure"]["container"] = json!("no-such-container");
+        Some(location)
+    }
+}

@@ -1,0 +1,7 @@
+//! One behaviour over all kinds of stores, each with a real server behind it.
+
+mod objects;
+mod refusals;
+mod repositories;
+mod rig;
+mod transport;

@@ -1,0 +1,93 @@
+//! Wrong credentials, buckets and servers that are not there: told as what they are, with the next step.
+
+use std::time::{Duration, Instant};
+
+use aquifer_engine::alone::{Input, run_alone};
+use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_functions::download::Download;
+use aquifer_functions::restic_push::ResticPush;
+use aquifer_functions::restic_snapshots::ResticSnapshots;
+use aquifer_functions::upload::Upload;
+use serde_json::{Value, json};
+
+use crate::rig::{on_each, refused};
+
+/// What everything that uses a location says to it.
+async fn all(location: &Value, objects: bool) -> Vec<(&'static str, Result<Value, Failure>)> {
+    let repository = json!({"repository": location, "password": "correct horse"});
+    let mut said = vec![
+        ("restic-push", run_alone(ResticPush, repository.clone(), Input::bytes("x")).await.result),
+        ("restic-snapshots", run_alone(ResticSnapshots, repository, Input::None).await.result),
+    ];
+    if objects {
+        let object = json!({"location": location, "name": "n"});
+        said.push(("upload", run_alone(Upload, object.clone(), Input::bytes("x")).await.result));
+        said.push(("download", run_alone(Download, object, Input::None).await.result));
+    }
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_told_as_such() {
+    on_each(async |place| {
+        let Some(location) = place.server.refused(&place.name) else { return };
+        for (function, result) in all(&location, place.server.takes_objects()).await {
+            let failure = result.expect_err(function);
+            assert_eq!(failure.kind, FailureKind::Unauthorized, "{function} on {}: {failure:?}", place.server.called());
+            assert!(failure.help.is_some(), "{function} on {}: {failure:?}", place.server.called());
+            assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+        }
+        assert_eq!(place.names().await, [""; 0]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_not_there_is_told() {
+    on_each(async |place| {
+        let Some(location) = place.server.missing() else { return };
+        for (function, result) in all(&location, place.server.takes_objects()).await {
+            let failure = result.expect_err(function);
+            assert_eq!(failure.kind, FailureKind::NotFound, "{function} on {}: {failure:?}", place.server.called());
+            // To those who only read, some servers do not tell a bucket that is missing from an object that is.
+            let told = failure.help.as_ref().is_some_and(|help| help.contains("bucket"));
+            let writes = matches!(function, "restic-push" | "upload");
+            assert!(told || !writes, "{function} on {}: {failure:?}", place.server.called());
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_told() {
+    on_each(async |place| {
+        let repository = json!({"repository": place.location(), "password": "correct horse"});
+        let result = run_alone(ResticSnapshots, repository, Input::None).await.result;
+        refused(&result, FailureKind::NotFound, "no restic repository");
+        if place.server.takes_objects() {
+            let result = place.download("n", json!({})).await.result;
+            let failure = result.expect_err("nothing is there");
+            assert_eq!(failure.kind, FailureKind::NotFound, "{failure:?}");
+        }
+        assert_eq!(place.names().await, [""; 0], "reading makes nothing");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_told_soon() {
+    on_each(async |place| {
+        let Some(port) = place.server.port() else { return };
+        // Bound, and not listened on for longer than it takes to know a free port.
+        let free = aquifer_tests::stores::free_port();
+        let location = place.location().to_string().replace(&format!(":{port}"), &format!(":{free}"));
+        let location: Value = serde_json::from_str(&location).expect("JSON");
+        let begun = Instant::now();
+        for (function, result) in all(&location, place.server.takes_objects()).await {
+            let failure = result.expect_err(function);
+            assert_eq!(failure.kind, FailureKind::Unavailable, "{function} on {}: {failure:?}", place.server.called());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+    })
+    .await;
+}

@@ -1,0 +1,170 @@
+//! What these tests share: a place in each store, and running the functions on it.
+
+use std::sync::Arc;
+
+use aquifer_engine::alone::{Input, Outcome, run_alone};
+use aquifer_engine::event::Level;
+use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::function::{Call, RunInfo, Voice};
+use aquifer_engine::pipe::pipe;
+use aquifer_engine::ports::OpenEnds;
+use aquifer_engine::registry::Registry;
+use aquifer_engine::report::Report;
+use aquifer_engine::secret::Redactor;
+use aquifer_engine::stream::StreamType;
+use aquifer_functions::download::Download;
+use aquifer_functions::upload::Upload;
+use aquifer_tests::stores::{StoreServer, all, place};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A place of a test's own in a store.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) server: &'static dyn StoreServer,
+    pub(crate) name: String,
+}
+
+/// Runs a test on each server, one after the other, at a place of its own.
+pub(crate) async fn on_each(test: impl AsyncFn(Place)) {
+    // For a look at one kind alone, by hand.
+    let only = std::env::var("ONLY_STORE").ok();
+    for server in all().await.iter().filter(|server| only.as_ref().is_none_or(|only| server.called() == only)) {
+        eprintln_of_tests(server.called());
+        test(Place { server: &**server, name: place() }).await;
+    }
+}
+
+/// As [`on_each`], on those that take objects.
+pub(crate) async fn on_each_for_objects(test: impl AsyncFn(Place)) {
+    on_each(async |place| {
+        if place.server.takes_objects() {
+            test(place).await;
+        }
+    })
+    .await;
+}
+
+/// Shown with a test that fails: the server that was at work.
+#[expect(clippy::print_stderr, reason = "a test's output is shown where it fails")]
+fn eprintln_of_tests(server: &str) {
+    eprintln!("on {server}");
+}
+
+impl Place {
+    pub(crate) fn location(&self) -> Value {
+        self.server.location(&self.name)
+    }
+
+    pub(crate) async fn names(&self) -> Vec<String> {
+        self.server.names(&self.name).await
+    }
+
+    pub(crate) fn params(&self, name: &str, more: Value) -> Value {
+        with(json!({"location": self.location(), "name": name}), more)
+    }
+
+    pub(crate) async fn upload(&self, name: &str, bytes: &[u8], more: Value) -> Result<Value, Failure> {
+        run_alone(Upload, self.params(name, more), pieces(bytes)).await.result
+    }
+
+    pub(crate) async fn download(&self, name: &str, more: Value) -> Outcome {
+        run_alone(Download, self.params(name, more), Input::None).await
+    }
+
+    /// The bytes of an object that must be sound.
+    pub(crate) async fn downloaded(&self, name: &str) -> Vec<u8> {
+        let outcome = self.download(name, json!({})).await;
+        outcome.result.unwrap_or_else(|failure| panic!("{}: {failure:?}", self.server.called()));
+        outcome.stdout
+    }
+}
+
+/// A map with more in it.
+pub(crate) fn with(mut all: Value, more: Value) -> Value {
+    all.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+    all
+}
+
+/// Bytes that repeat nowhere, by a fixed xorshift generator.
+pub(crate) fn sample(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Pieces of an odd size, so that nothing depends on where they are cut.
+pub(crate) fn chunks(bytes: &[u8]) -> Vec<Bytes> {
+    bytes.chunks(100_003).map(Bytes::copy_from_slice).collect()
+}
+
+pub(crate) fn pieces(bytes: &[u8]) -> Input {
+    Input::Finished(chunks(bytes))
+}
+
+/// A failure that must be of this kind and say this.
+pub(crate) fn refused(result: &Result<Value, Failure>, kind: FailureKind, says: &str) {
+    let failure = result.as_ref().expect_err(says);
+    let all =
+        format!("{} {} {}", failure.message, failure.help.as_deref().unwrap_or_default(), failure.causes.join(" "));
+    assert_eq!(failure.kind, kind, "{failure:?}");
+    assert!(all.contains(says), "{says}: {failure:?}");
+    assert!(!all.contains("hunter2"), "{failure:?}");
+}
+
+struct Deaf;
+
+impl Voice for Deaf {
+    fn say(&self, _: &str, _: Level, _: &str) {}
+
+    fn note(&self, _: &str, _: String) {}
+
+    fn so_far(&self) -> Report {
+        unreachable!("no function here asks for the run so far")
+    }
+}
+
+/// An upload that has begun, and goes on until its source is told how to end.
+pub(crate) struct Begun {
+    pub(crate) running: JoinHandle<Result<Value, Failure>>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) control: aquifer_engine::pipe::Control,
+    /// Ends the feeding, and with it the source's end of the pipe.
+    pub(crate) feeding: JoinHandle<()>,
+}
+
+/// Begins an upload of `bytes`, and comes back when it has read at least `read` of them.
+pub(crate) async fn begin(params: Value, bytes: &[u8], read: u64) -> Begun {
+    let registry = Registry::new().with(Upload);
+    let (mut writer, mut ends) = pipe(1, 8 << 20, &StreamType::unknown(), None);
+    let (reader, control) = ends.remove(0);
+    let prepared = registry.get("upload").expect("registered").prepare(params).expect("sound params");
+    let cancel = CancellationToken::new();
+    let started = "2026-11-23T10:00:00Z".parse().expect("a time");
+    let run = RunInfo { id: "run".into(), task: "task".into(), started };
+    let call = Call::new(Arc::new(run), "step", cancel.clone(), Redactor::default(), Arc::new(Deaf));
+    let running = tokio::spawn(prepared.run(OpenEnds { stdin: Some(reader), stdout: None }, call));
+    let pieces = chunks(bytes);
+    let feeding = tokio::spawn(async move {
+        for piece in pieces {
+            if writer.write(piece).await.is_err() {
+                return;
+            }
+        }
+        // The pipe stays open until it is told how it ends.
+        std::future::pending::<()>().await;
+    });
+    while control.level().read < read && !running.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    Begun { running, cancel, control, feeding }
+}
