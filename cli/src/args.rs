@@ -138,7 +138,7 @@ pub(crate) enum Progress {
     Plain,
     /// Each event as a JSON object a line.
     Json,
-    /// Nothing but what went wrong.
+    /// Nothing but warnings, and what went wrong.
     None,
 }
 

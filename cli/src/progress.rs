@@ -11,7 +11,7 @@ pub(crate) mod words;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use aquifer_engine::event::{Event, EventSink, Silent};
+use aquifer_engine::event::{Event, EventSink, Level, What};
 
 use crate::args::{Color, Progress};
 use crate::print::{self, Screen};
@@ -20,7 +20,14 @@ use echo::Quiet;
 /// The sink for a way of telling progress, and what has to live while it is used.
 pub(crate) fn sink(progress: Progress, color: Color, screen: &Screen) -> (Arc<dyn EventSink>, Option<Quiet>) {
     let sink: Arc<dyn EventSink> = match progress {
-        Progress::None => Arc::new(Silent),
+        // A run that succeeded with less than was asked for must not look like any other.
+        Progress::None => Arc::new(|event: &Event| {
+            if matches!(event.what, What::Message { level: Level::Warning, .. })
+                && let Some(line) = words::line(&event.what)
+            {
+                print::note(&line);
+            }
+        }),
         Progress::Json => Arc::new(|event: &Event| {
             if let Ok(line) = serde_json::to_string(event) {
                 print::note(&line);

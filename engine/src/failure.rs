@@ -172,11 +172,25 @@ impl Failure {
         let kind = match error.kind() {
             ErrorKind::NotFound => FailureKind::NotFound,
             ErrorKind::PermissionDenied => FailureKind::Unauthorized,
-            ErrorKind::AlreadyExists | ErrorKind::IsADirectory | ErrorKind::NotADirectory => FailureKind::Rejected,
+            ErrorKind::AlreadyExists
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::FileTooLarge => FailureKind::Rejected,
             ErrorKind::InvalidData | ErrorKind::UnexpectedEof => FailureKind::Corrupt,
             _ => FailureKind::Unavailable,
         };
-        Self::new(kind, format!("{doing}: {error}"))
+        let help = match error.kind() {
+            ErrorKind::StorageFull => {
+                "the disk is full: make room on it (`df -h` shows which), or name a place on another"
+            }
+            ErrorKind::QuotaExceeded => "this user's share of the disk is used up: make room, or have it raised",
+            ErrorKind::ReadOnlyFilesystem => "this file system is mounted read-only: name a place on another",
+            ErrorKind::FileTooLarge => "this file system takes no larger file, or `ulimit -f` forbids one",
+            ErrorKind::PermissionDenied => "this user has no right to it: change the rights, or run as one who has",
+            _ => return Self::new(kind, format!("{doing}: {error}")),
+        };
+        Self::new(kind, format!("{doing}: {error}")).with_help(help)
     }
 }
 
@@ -190,5 +204,22 @@ pub(crate) fn one_line(text: &str) -> String {
 impl From<Failure> for std::io::Error {
     fn from(failure: Failure) -> Self {
         Self::other(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_takes_no_more_says_what_would_help() {
+        for (code, word, retried) in
+            [(28, "full", true), (122, "share", true), (30, "read-only", false), (13, "right", false)]
+        {
+            let failure = Failure::from_io(std::io::Error::from_raw_os_error(code), "writing `x`");
+            assert!(failure.help.as_ref().is_some_and(|help| help.contains(word)), "{failure:?}");
+            assert_eq!(failure.kind.is_retryable(), retried, "{failure:?}");
+        }
+        assert_eq!(Failure::from_io(std::io::ErrorKind::BrokenPipe.into(), "x").help, None);
     }
 }

@@ -190,9 +190,27 @@ impl Checker<'_> {
                 "write it without quotes; from the environment, declare a param of that type and give it with `--set-env`".to_owned(),
             ),
             _ if names.contains(&"array") && !value.is_object() => Some("put it in brackets: `[…]`".to_owned()),
-            _ => None,
+            _ => self.meaning(schema, path),
         };
         self.problems.push(problem.maybe_help(help));
+    }
+
+    /// What a value there means, and how one is written; nothing for the params as a whole.
+    fn meaning(&self, schema: &Json, path: &str) -> Option<String> {
+        let names = types(schema);
+        // The default of a secret is one, too.
+        let default = schema.get("default").filter(|value| !value.is_null() && !is_secret_place(schema));
+        let example = default.map(Json::to_string);
+        let example = example.or_else(|| {
+            let written = ["integer", "number", "boolean", "object", "array", "string"];
+            let as_text = ["3", "1.5", "true", "{name: value}", "[one, two]", "some text"];
+            written.iter().zip(as_text).find(|(name, _)| names.contains(name)).map(|(_, text)| text.to_owned())
+        })?;
+        let name = path.rsplit('.').next().filter(|name| !name.is_empty())?;
+        let described = schema.get("description").and_then(Json::as_str).and_then(|text| text.lines().next());
+        let meaning = described.filter(|text| !text.is_empty()).map(|text| format!("; it is: {text}"));
+        let written = if name.ends_with(']') { example } else { format!("{name}: {example}") };
+        Some(format!("write it like `{written}`{}", meaning.unwrap_or_default()))
     }
 
     fn check_hole(&mut self, schema: &Json, given: &Given, kind: Option<Kind>, path: &str) {
@@ -236,7 +254,8 @@ impl Checker<'_> {
                 (None, most) => format!("at most {}", most.unwrap_or_default()),
             };
             let message = format!("{} takes a number {range}", self.label(path));
-            self.problems.push(Diagnostic::at(given.span, "out-of-range", message, "out of range"));
+            let problem = Diagnostic::at(given.span, "out-of-range", message, "out of range");
+            self.problems.push(problem.maybe_help(self.meaning(schema, path)));
         }
     }
 
@@ -332,103 +351,4 @@ impl Checker<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::document::node::parse;
-    use crate::source::Sources;
-    use crate::template::{Found, Names, Reference, Tree};
-
-    /// `params.secret` is one; `params.integer` and the like will be of that type; nothing else is known.
-    struct Holes;
-
-    impl Names for Holes {
-        fn look_up(&self, reference: &Reference, _: Span) -> Result<Found, Box<Diagnostic>> {
-            let Reference::Param(name) = reference else { return Ok(Found::hole(None, true)) };
-            let kind = Kind::ALL.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind);
-            Ok(Found { secret: name == "secret", ..Found::hole(kind, true) })
-        }
-    }
-
-    fn codes(schema: &Json, text: &str) -> Vec<(&'static str, String)> {
-        let mut sources = Sources::default();
-        let id = sources.add("t.yaml", text);
-        let mut problems = Vec::new();
-        let nodes = parse(id, text, &mut problems);
-        let given = Tree::compile(&nodes[0], text, &mut problems).render(&Holes, &mut problems).fitted(schema);
-        check(Taker { name: "f", span: Span::new(id, 0, 1) }, schema, &given, &mut problems);
-        problems.iter().map(|one| (one.code, sources.slice(one.labels[0].span).to_owned())).collect()
-    }
-
-    fn schema() -> Json {
-        json!({
-            "type": "object", "additionalProperties": false, "required": ["name"],
-            "properties": {
-                "name": {"type": "string"},
-                "size": {"type": ["integer", "null"], "minimum": 1},
-                "share": {"type": "number"},
-                "mode": {"anyOf": [{"oneOf": [{"const": "a"}, {"const": "b"}]}, {"type": "null"}]},
-                "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-                "keys": {"type": "array", "items": {"type": "string", "x-secret": true}},
-                "url": {"anyOf": [{"type": "string", "x-secret": "userinfo"}, {"type": "null"}]},
-                "to": {"oneOf": [
-                    {"type": "object", "required": ["s3"], "additionalProperties": false, "properties": {"s3": {"type": "object", "required": ["bucket"], "properties": {"bucket": {"type": "string"}}}}},
-                    {"type": "object", "required": ["file"], "additionalProperties": false, "properties": {"file": {"type": "string"}}},
-                ]},
-                "tagged": {"oneOf": [
-                    {"type": "object", "required": ["type", "x"], "properties": {"type": {"const": "one"}, "x": {"type": "integer"}}},
-                    {"type": "object", "required": ["type", "y"], "properties": {"type": {"const": "two"}, "y": {"type": "integer"}}},
-                ]},
-                "either": {"type": ["string", "integer"]},
-                "any": true,
-            },
-        })
-    }
-
-    #[test]
-    fn what_fits_passes() {
-        for text in [
-            "{name: n}",
-            "{name: n, size: null, mode: ~}",
-            "{name: n, size: 3, share: 2, mode: b, labels: {a: b}, keys: [k], url: u, to: {file: f}, tagged: {type: two, y: 1}, either: 7, any: [1, {}]}",
-            "{name: '{{ params.integer }}', size: '{{ params.number }}', share: '{{ params.integer }}', mode: '{{ params.string }}', keys: ['{{ params.secret }}'], url: 'x://:{{ params.secret }}@h', to: '{{ params.map }}', any: '{{ run.id }}'}",
-        ] {
-            assert_eq!(codes(&schema(), text), [], "{text}");
-        }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_marked() {
-        for (text, code, place) in [
-            ("{}", "missing-param", "{"),
-            ("{name: null}", "missing-param", "{"),
-            ("{name: 7}", "wrong-type", "7"),
-            ("{name: n, Size: 1}", "unknown-param", "Size"),
-            ("{name: n, size: 0}", "out-of-range", "0"),
-            ("{name: n, size: 1.5}", "wrong-type", "1.5"),
-            ("{name: n, mode: c}", "unknown-value", "c"),
-            ("{name: n, mode: 1}", "wrong-type", "1"),
-            ("{name: n, mode: [a]}", "wrong-type", "[a]"),
-            ("{name: n, labels: {a: 1}}", "wrong-type", "1"),
-            ("{name: n, labels: [a]}", "wrong-type", "[a]"),
-            ("{name: n, to: {s3: {}}}", "missing-param", "{}"),
-            ("{name: n, to: {s3: {bucket: b}, file: f}}", "two-values", "{s3: {bucket: b}, file: f}"),
-            ("{name: n, to: {}}", "unknown-value", "{}"),
-            ("{name: n, to: text}", "wrong-type", "text"),
-            ("{name: n, tagged: {type: one, x: a}}", "wrong-type", "a"),
-            ("{name: n, size: '{{ params.list }}'}", "wrong-type", "'{{ params.list }}'"),
-            ("{name: n, size: '{{ params.string }}'}", "wrong-type", "'{{ params.string }}'"),
-            ("{name: '{{ params.secret }}'}", "secret-shown", "'{{ params.secret }}'"),
-            ("{name: n, labels: {a: 'x{{ params.secret }}'}}", "secret-shown", "'x{{ params.secret }}'"),
-            ("[a]", "wrong-type", "[a]"),
-        ] {
-            assert_eq!(
-                codes(&schema(), text).first(),
-                Some(&(code, place.to_owned())),
-                "{text}: {:?}",
-                codes(&schema(), text)
-            );
-        }
-    }
-}
+mod tests;

@@ -71,6 +71,9 @@ pub struct StepReport {
     pub status: Status,
     /// How long it ran, in seconds.
     pub seconds: f64,
+    /// What it warned of, in its last attempt; of more than a hundred warnings the first ones, and how many more there were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Bytes that it read.
     pub bytes_in: u64,
     /// Bytes that it wrote.

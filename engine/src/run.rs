@@ -8,6 +8,7 @@
 mod attempt;
 mod board;
 mod policy;
+mod warnings;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -174,7 +174,9 @@ impl<'n, 'p> Fields<'n, 'p> {
             return Some(number);
         }
         let wanted = format!("a whole number from {} to {}", range.start(), range.end());
-        self.problems.push(mismatch(node, field, &wanted));
+        let example = if range.contains(&3) { 3 } else { *range.start() };
+        let help = format!("write digits, without quotes: `{field}: {example}`");
+        self.problems.push(mismatch(node, field, &wanted).help(help));
         None
     }
 

@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::board::Board;
 use super::{LAST_GRACE, RunOptions};
-use crate::event::Status;
+use crate::event::{Level, Status};
 use crate::failure::{Failure, FailureKind};
 use crate::function::{Call, Voice};
 use crate::pipe::{Control, OnDeclare, pipe};
@@ -348,7 +348,7 @@ impl<'a> Attempt<'a> {
                 let _ = tokio::time::timeout(DROP_TIME, task).await;
             }
             let name = &self.plan.step(id).name;
-            self.board.warn(name, "did not stop when told to, and was dropped");
+            self.board.say(name, Level::Warning, "did not stop when told to, and was dropped");
             self.close_cancelled(id, &reason, None);
         }
     }

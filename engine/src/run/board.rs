@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::warnings::Warnings;
 use crate::event::{Event, EventSink, Level, Status, StepHead, StepProgress, VERSION, What};
 use crate::failure::{Failure, one_line};
 use crate::function::{RunInfo, Voice};
@@ -47,6 +48,7 @@ struct StepState {
     stdin: Option<Control>,
     stdout: Vec<Control>,
     note: Option<String>,
+    warnings: Warnings,
     failure: Option<Failure>,
     /// As the function gave them: a later step needs the value, not what may be shown of it.
     outputs: Value,
@@ -60,6 +62,7 @@ impl StepState {
         stdin: None,
         stdout: Vec::new(),
         note: None,
+        warnings: Warnings::NONE,
         failure: None,
         outputs: Value::Null,
     };
@@ -280,8 +283,8 @@ impl Board {
         self.emit(&state, what);
     }
 
-    pub(super) fn warn(&self, step: &str, text: &str) {
-        self.say(step, Level::Warning, text);
+    fn place(&self, step: &str) -> Option<usize> {
+        self.plan.steps.iter().position(|planned| planned.name == step)
     }
 
     /// The step among these that the others wait for, by the levels of their pipes now.
@@ -339,12 +342,16 @@ fn overall(state: &State) -> Status {
 impl Voice for Board {
     fn say(&self, step: &str, level: Level, text: &str) {
         let text = one_line(&self.secrets.redact(text));
-        self.emit(&self.lock(), What::Message { step: step.to_owned(), level, text });
+        let mut state = self.lock();
+        if let Some(place) = self.place(step).filter(|_| level == Level::Warning) {
+            state.steps[place].warnings.add(&text);
+        }
+        self.emit(&state, What::Message { step: step.to_owned(), level, text });
     }
 
     fn note(&self, step: &str, text: String) {
         let text = one_line(&self.secrets.redact(&text));
-        if let Some(place) = self.plan.steps.iter().position(|planned| planned.name == step) {
+        if let Some(place) = self.place(step) {
             self.lock().steps[place].note = Some(text);
         }
     }
@@ -359,6 +366,7 @@ impl Voice for Board {
                 function: planned.function.clone(),
                 status: step.status,
                 seconds: running.map_or(step.took, |started| started.elapsed()).as_secs_f64(),
+                warnings: step.warnings.told(),
                 bytes_in: step.bytes_in(),
                 bytes_out: step.bytes_out(),
                 failure: step.failure.clone(),

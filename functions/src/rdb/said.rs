@@ -4,6 +4,7 @@ use aquifer_engine::function::Call;
 
 use crate::rdb::copy::Copied;
 use crate::rdb::reader::PassedOver;
+use crate::redis::keys::tally::so_many_keys;
 
 /// Says what of an RDB is not in the stream.
 pub(crate) fn say(copied: &Copied, passed_over: PassedOver, call: &Call) {
@@ -11,7 +12,7 @@ pub(crate) fn say(copied: &Copied, passed_over: PassedOver, call: &Call) {
         call.warn("the temporary key of a restore is left out (`aquifer:restore:…`): a restore into this server was under way, or did not end");
     }
     if copied.empty > 0 {
-        call.warn(format!("{} keys have no elements and are left out, as a server leaves them out", copied.empty));
+        call.warn(format!("{} without elements left out, as a server leaves them out", so_many_keys(copied.empty)));
     }
     if copied.lost_pending > 0 {
         call.warn(format!(

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aquifer_engine::failure::Failure;
+use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, ParamError};
 use aquifer_engine::secret::Secret;
 use rustic_core::{
@@ -46,16 +46,18 @@ impl Access {
             (None, None) => Err(ParamError::new("", "there is no `password` and no `passwordFile`")
                 .with_help("write one of them: every repository is encrypted")),
             (Some(password), None) if password.expose().is_empty() => {
-                Err(ParamError::new("password", "the password is empty"))
+                Err(ParamError::new("password", "the password is empty")
+                    .with_help("the param or the variable that it comes from (`--set-env`) is empty: fill it"))
             }
             _ => Ok(()),
         }
     }
 
     /// The password; of a file, its text without the white space around it, as restic takes it.
-    async fn secret(&self, call: &Call) -> Result<Secret, Failure> {
+    async fn secret(&self, call: &Call) -> Result<Password, Failure> {
         let Some(path) = &self.password_file else {
-            return self.password.clone().ok_or_else(|| Failure::config("there is no password"));
+            let secret = self.password.clone().ok_or_else(|| Failure::config("there is no password"))?;
+            return Ok(Password { secret, place: "`password`".to_owned() });
         };
         let shown = path.display();
         let text = tokio::fs::read_to_string(path)
@@ -66,7 +68,7 @@ impl Access {
             return Err(Failure::config(format!("the password file `{shown}` is empty")));
         }
         call.hide(password);
-        Ok(Secret::new(password))
+        Ok(Password { secret: Secret::new(password), place: format!("`passwordFile` (`{shown}`)") })
     }
 
     /// Opens the repository on a blocking thread. `create`: makes it where there is none.
@@ -79,13 +81,22 @@ impl Access {
         let (runtime, cancel) = (Handle::current(), call.cancellation().clone());
         crate::codec::blocking(move || {
             let store = Store::open(&location, purpose, &call).map_err(|failure| match failure.kind {
-                aquifer_engine::failure::FailureKind::NotFound => no_repository(&location),
+                FailureKind::NotFound if create => failure
+                    .during(format_args!("no repository can be made at `{location}`"))
+                    .with_help("name a folder that this user can make and write in `repository`"),
+                FailureKind::NotFound => no_repository(&location),
                 _ => failure,
             })?;
-            Repo::open(store, &password, create, runtime, cancel)
+            Repo::enter(&store, &password, create, &runtime, &cancel)
         })
         .await
     }
+}
+
+/// A password, and where it was given.
+struct Password {
+    secret: Secret,
+    place: String,
 }
 
 fn no_repository(place: impl std::fmt::Display) -> Failure {
@@ -104,19 +115,9 @@ pub(crate) struct Repo {
 }
 
 impl Repo {
-    fn open(
-        store: Store,
-        password: &Secret,
-        create: bool,
-        runtime: Handle,
-        cancel: CancellationToken,
-    ) -> Result<Self, Failure> {
-        Self::enter(&store, password, create, &runtime, &cancel)
-    }
-
     fn enter(
         store: &Store,
-        password: &Secret,
+        password: &Password,
         create: bool,
         runtime: &Handle,
         cancel: &CancellationToken,
@@ -126,14 +127,18 @@ impl Repo {
         let failed = |error: Box<RusticError>| {
             let failure = backend.trouble().failure(&error, &format!("opening the repository at `{shown}`"));
             if error.is_incorrect_password() {
-                Failure::unauthorized(format!("the password does not open the repository at `{shown}`"))
+                Failure::unauthorized(format!(
+                    "the password in {} does not open the repository at `{shown}`",
+                    password.place
+                ))
+                .with_help("give the one that the repository was made with, or correct `repository`")
             } else {
                 failure
             }
         };
         let backends = RepositoryBackends::new(Arc::new(backend.clone()), None);
         let repository = Repository::new(&RepositoryOptions::default().no_cache(true), &backends).map_err(failed)?;
-        let credentials = Credentials::password(password.expose());
+        let credentials = Credentials::password(password.secret.expose());
         let missing = repository.config_id().map_err(failed)?.is_none();
         match (missing, create) {
             (false, _) => {

@@ -72,7 +72,8 @@ impl Drop for Gateway {
 fn step(name: &str, status: Status, outputs: Value) -> StepReport {
     let failure = (status == Status::Failed).then(|| Failure::unavailable("lost"));
     let function = format!("{name}-function");
-    StepReport { step: name.into(), function, status, seconds: 1.5, bytes_in: 10, bytes_out: 20, failure, outputs }
+    let (warnings, bytes_in, bytes_out) = (Vec::new(), 10, 20);
+    StepReport { step: name.into(), function, status, seconds: 1.5, warnings, bytes_in, bytes_out, failure, outputs }
 }
 
 fn pipeline(status: Status, steps: Vec<StepReport>) -> PipelineReport {

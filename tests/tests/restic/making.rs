@@ -84,3 +84,27 @@ async fn a_password_file_is_read_as_restic_reads_it() {
     outcome.result.expect("stored");
     assert_eq!(repository.snapshots().len(), 1, "restic opens it with the bare password");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_named_by_its_param() {
+    let repository = Repository::nowhere();
+    push(&repository, b"a", json!({})).await.expect("stored");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "another one").expect("written");
+    for (params, place) in [
+        (json!({"repository": repository.path(), "password": "another one"}), "in `password`"),
+        (json!({"repository": repository.path(), "passwordFile": file.path()}), "in `passwordFile` (`/"),
+    ] {
+        let failure = run_alone(ResticPush, params, Input::bytes("b")).await.result.expect_err("a wrong password");
+        assert_eq!(failure.kind, FailureKind::Unauthorized, "{failure:?}");
+        assert!(failure.message.contains(place) && failure.help.is_some(), "{failure:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_where_no_repository_can_be_made_is_said_to_be_none() {
+    let params = json!({"repository": "/proc/x", "password": crate::rig::PASSWORD});
+    let failure = run_alone(ResticPush, params, Input::bytes("a")).await.result.expect_err("nobody can");
+    assert!(failure.message.contains("no repository can be made at `/proc/x`"), "{failure:?}");
+    assert!(!failure.kind.is_retryable() && !failure.help.unwrap_or_default().contains("init: true"));
+}

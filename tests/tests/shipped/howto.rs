@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
-use aquifer_engine::catalog::Inputs;
+use aquifer_engine::catalog::{Catalog, Inputs};
 use aquifer_engine::event::Status;
+use aquifer_tests::redis_cluster::RedisCluster;
 use aquifer_tests::redis_server::RedisServer;
 
-use crate::redis::fill;
+use crate::redis::{fill, fill_database};
 use crate::{catalog, played};
 
 /// The commands of a page's `sh` blocks, as words.
@@ -123,6 +124,88 @@ async fn servers_are_migrated() {
         stage.run(&command).await;
     }
     assert_eq!(count(&stage.new, "5", "shop:*"), count(&stage.old, "0", "*"));
+}
+
+/// The tasks of a page, beside the shipped ones.
+fn with_tasks_of(page: &str) -> Catalog {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/howto").join(page);
+    let text = std::fs::read_to_string(path).expect("the page");
+    let mut catalog = catalog();
+    for (at, block) in text.split("```yaml\n").skip(1).enumerate() {
+        catalog.add_text(&format!("{page}-{at}"), block.split("```").next().expect("its end"));
+    }
+    catalog
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_backed_up_shard_by_shard_and_brought_back() {
+    let catalog = with_tasks_of("clusters.md");
+    let (from, to) = (RedisCluster::start(2, false, &[]), RedisCluster::start(3, false, &[]));
+    let single = RedisServer::start();
+    fill_database(&single, 0);
+    let copy = Inputs::default().with_text("from", single.socket_url()).with_text("to", from.url());
+    assert_eq!(played(&catalog, "redis-copy", &copy).await.status, Status::Succeeded);
+    let folder = tempfile::tempdir().expect("a folder");
+    let inputs = |url: String| {
+        Inputs::default()
+            .with_text("redis", url)
+            .with_text("repository", folder.path().join("repository").display().to_string())
+            .with_text("password", "correct horse")
+    };
+    let report = played(&catalog, "shard-by-shard", &inputs(from.url())).await;
+    assert_eq!(report.status, Status::Succeeded, "{report:#?}");
+    let report = played(&catalog, "restore-shard-by-shard", &inputs(to.url())).await;
+    assert_eq!(report.status, Status::Succeeded, "{report:#?}");
+    let compared = Inputs::default().with_text("left", from.url()).with_text("right", to.url());
+    let report = played(&catalog, "redis-diff", &compared).await;
+    assert_eq!(report.status, Status::Succeeded, "{report:#?}");
+    assert_eq!(to.keys(), from.keys());
+    // Two jobs read two thirds of three shards.
+    let report = played(&catalog, "shard-by-shard", &inputs(to.url())).await;
+    assert_eq!(report.status, Status::Failed, "{report:#?}");
+    let failure = report.first_failure.expect("one").failure;
+    assert!(failure.message.contains("the cluster has 3 shards"), "{failure:?}");
+    // None of these is a backup of a whole server, and who looks for one hears what there is.
+    let report = played(&catalog, "redis-restore", &inputs(single.socket_url())).await;
+    let help = report.first_failure.expect("no such snapshot").failure.help.unwrap_or_default();
+    assert!(help.contains("`/shard-1.resp`, `/shard-2.resp`"), "{help}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_on_the_pages_are_enough_for_the_shipped_tasks() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let read = |page: &str| std::fs::read_to_string(root.join(page)).expect("the page");
+    let managed = read("howto/managed-redis.md");
+    let rule = managed.split("ACL SETUSER backup on >PASSWORD ").nth(1).expect("the rule").lines().next().expect("it");
+    assert!(read("reference/redis-stream.md").contains(&format!("`{rule}`")), "the pages say the same: {rule}");
+    let server = RedisServer::start();
+    fill(&server);
+    server.cli(&["FUNCTION", "LOAD", "#!lua name=one\nredis.register_function('f', function() return 1 end)"]);
+    server.cli(&[&["ACL", "SETUSER", "backup", "on", ">word"], &rule.split(' ').collect::<Vec<_>>()[..]].concat());
+    let folder = tempfile::tempdir().expect("a folder");
+    let user = || {
+        Inputs::default()
+            .with_text("redis", server.socket_url())
+            .with_text("redisUsername", "backup")
+            .with_text("redisPassword", "word")
+    };
+    let stored = |inputs: Inputs| {
+        let repository = folder.path().join("repository").display().to_string();
+        inputs.with_text("repository", repository).with_text("password", "correct horse")
+    };
+    for (task, inputs) in [
+        ("redis-backup", stored(user())),
+        ("redis-backup-file", user().with_text("path", folder.path().join("f").display().to_string())),
+        ("redis-digest", user()),
+    ] {
+        let report = played(&catalog(), task, &inputs).await;
+        assert_eq!(report.status, Status::Succeeded, "{task}: {report:#?}");
+    }
+    server.cli(&["ACL", "SETUSER", "backup", "-function|list"]);
+    assert_eq!(played(&catalog(), "redis-backup", &stored(user())).await.status, Status::Failed);
+    let without = stored(user()).with_text("functions", "false");
+    let report = played(&catalog(), "redis-backup", &without).await;
+    assert_eq!(report.status, Status::Succeeded, "{report:#?}");
 }
 
 #[test]

@@ -3,22 +3,25 @@
 use aquifer_engine::catalog::Inputs;
 use aquifer_engine::event::Status;
 use aquifer_engine::report::Report;
-use aquifer_tests::redis_server::RedisServer;
+use aquifer_tests::redis_server::{Certificates, RedisServer};
 use serde_json::{Value as Json, json};
 
 use crate::{catalog, played};
 
 /// Keys of each type, some with an expiry, in two databases.
 pub(crate) fn fill(server: &RedisServer) {
+    fill_database(server, 0);
+    fill_database(server, 3);
+}
+
+/// 400 keys of each type, some with an expiry.
+pub(crate) fn fill_database(server: &RedisServer, index: u32) {
     let mut client = server.client();
-    for from in [0, 400] {
-        let mut select = redis::cmd("SELECT");
-        select.arg(from / 400 * 3);
-        select.exec(&mut client).expect("selected");
-        let script = redis::Script::new(include_str!("../../../scripts/fill.lua"));
-        let now = jiff::Timestamp::now().as_millisecond();
-        script.arg(from).arg(400).arg(now).invoke::<()>(&mut client).expect("filled");
-    }
+    redis::cmd("SELECT").arg(index).exec(&mut client).expect("selected");
+    let script = redis::Script::new(include_str!("../../../scripts/fill.lua"));
+    let now = jiff::Timestamp::now().as_millisecond();
+    let from = if index == 0 { 0 } else { 400 };
+    script.arg(from).arg(400).arg(now).invoke::<()>(&mut client).expect("filled");
 }
 
 fn output(report: &Report, step: &str, name: &str) -> Json {
@@ -29,6 +32,14 @@ fn output(report: &Report, step: &str, name: &str) -> Json {
 fn succeeded(report: Report) -> Report {
     assert_eq!(report.status, Status::Succeeded, "{report:#?}");
     report
+}
+
+/// Whether a server is running that was started in this folder.
+fn runs_in(folder: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).contains(&format!("{folder}/redis.sock")))
 }
 
 struct Place {
@@ -82,7 +93,9 @@ async fn a_restore_is_rehearsed_and_leaves_nothing() {
     let report = succeeded(played(&catalog(), "redis-drill", &place.inputs()).await);
     assert_eq!(output(&report, "restored", "digest"), place.digest().await);
     let folder = output(&report, "folder", "stdout");
-    assert!(!std::path::Path::new(folder.as_str().expect("a path")).exists(), "the scratch server's folder is gone");
+    let folder = folder.as_str().expect("a path");
+    assert!(!std::path::Path::new(folder).exists(), "the scratch server's folder is gone");
+    assert!(!runs_in(folder), "the scratch server has ended");
 
     // A key that was changed since is a difference, and the scratch server goes away all the same.
     redis::cmd("SET").arg("session:0").arg("other").exec(&mut place.server.client()).expect("changed");
@@ -92,7 +105,71 @@ async fn a_restore_is_rehearsed_and_leaves_nothing() {
     assert_eq!(first.step, "compare");
     assert!(format!("{first:?}").contains("differ: 1 with another value"), "{first:?}");
     let folder = output(&report, "folder", "stdout");
-    assert!(!std::path::Path::new(folder.as_str().expect("a path")).exists());
+    let folder = folder.as_str().expect("a path");
+    assert!(!std::path::Path::new(folder).exists() && !runs_in(folder));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_valkey_holds_is_rehearsed_in_a_valkey() {
+    let place = Place { server: RedisServer::valkey(&[]), folder: tempfile::tempdir().expect("a folder") };
+    fill(&place.server);
+    // Redis 7.0 has no expiries of fields, and reads no payload of so new a server.
+    let mut client = place.server.client();
+    redis::cmd("HSETEX").arg(&["timed", "EX", "9999", "FIELDS", "1", "f", "v"]).exec(&mut client).expect("Valkey 9");
+    succeeded(played(&catalog(), "redis-backup", &place.inputs()).await);
+    let report = played(&catalog(), "redis-drill", &place.inputs()).await;
+    assert_eq!(report.first_failure.as_ref().map(|first| first.step.as_str()), Some("restore"), "{report:#?}");
+    let inputs = place.inputs().with_text("server", "valkey-server");
+    let report = succeeded(played(&catalog(), "redis-drill", &inputs).await);
+    assert_eq!(output(&report, "restored", "keys"), json!(801));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_certificates_is_backed_up_and_written() {
+    let certificates = Certificates::new();
+    let server = RedisServer::tls(&certificates, &["--tls-auth-clients", "yes"]);
+    server.cli(&["ACL", "SETUSER", "backup", "on", ">word", "~*", "+@all"]);
+    fill(&server);
+    let folder = tempfile::tempdir().expect("a folder");
+    let [ca, cert, key] = ["ca.crt", "server.crt", "server.key"].map(|name| certificates.path(name));
+    let signed_in = |prefix: &str, inputs: Inputs| {
+        let (user, tls) = match prefix {
+            "" => ("redis".to_owned(), "tls".to_owned()),
+            _ => (prefix.to_owned(), format!("{prefix}Tls")),
+        };
+        inputs
+            .with_text(format!("{user}Username"), "backup")
+            .with_text(format!("{user}Password"), "word")
+            .with_text(tls, json!({"caFile": ca, "certFile": cert, "keyFile": key}).to_string())
+            .with_text(user, format!("rediss://127.0.0.1:{}", server.port()))
+    };
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let stored =
+        |inputs: Inputs| inputs.with_text("repository", path("repository")).with_text("password", "correct horse");
+    let filed = |inputs: Inputs| inputs.with_text("path", path("file"));
+    let object = |inputs: Inputs| inputs.with_text("location", path("objects")).with_text("name", "one");
+    let replaced = |inputs: Inputs| inputs.with_text("onConflict", "replace");
+    let both = signed_in("from", signed_in("to", Inputs::default()));
+    let diffed = signed_in("left", signed_in("right", Inputs::default()));
+    let here = || signed_in("", Inputs::default());
+    for (task, inputs) in [
+        ("redis-backup", stored(here()).with_text("form", "logical")),
+        ("redis-backup-file", filed(here())),
+        ("redis-backup-file", filed(here()).with_text("overwrite", "true").with_text("form", "logical")),
+        ("redis-backup-object", object(here()).with_text("functions", "false")),
+        ("redis-restore", replaced(stored(here())).with_text("checkFirst", "true")),
+        ("redis-restore-file", replaced(filed(here()))),
+        ("redis-restore-object", replaced(object(here()))),
+        ("redis-copy", replaced(both)),
+        ("redis-diff", diffed),
+        ("redis-digest", here()),
+        ("redis-drill", stored(here())),
+    ] {
+        let report = played(&catalog(), task, &inputs).await;
+        assert_eq!(report.status, Status::Succeeded, "{task}: {report:#?}");
+    }
+    let report = played(&catalog(), "redis-backup-file", &filed(here())).await;
+    assert_eq!(report.status, Status::Failed, "a file is not overwritten unless that is said");
 }
 
 #[tokio::test(flavor = "multi_thread")]
