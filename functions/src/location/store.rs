@@ -265,9 +265,9 @@ fn answer(message: &str) -> (Option<&str>, &str) {
         let (_, rest) = message.split_once(&format!("<{name}>"))?;
         rest.split_once('<').map(|(value, _)| value)
     };
-    let printed = message.split_once(" {").is_some_and(|(name, _)| {
-        matches!(name, "S3Error" | "AzblobError" | "GcsErrorResponse")
-    });
+    let printed = message
+        .split_once(" {")
+        .is_some_and(|(name, _)| matches!(name, "S3Error" | "AzblobError" | "GcsErrorResponse"));
     let (code, said) = match (printed, message.trim_start().starts_with('<')) {
         // Google's codes are the status again; its reason says more.
         (true, _) => (quoted("code").or_else(|| quoted("reason")), quoted("message")),
