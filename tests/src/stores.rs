@@ -46,6 +46,11 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
+    /// The text form, and the environment that belongs to it, where the text says it all.
+    fn text(&self, _: &str) -> Option<(String, Vec<(&'static str, String)>)> {
+        None
+    }
+
     /// The location as one whose server's key is not known, where keys of servers are known one by one.
     fn stranger(&self, _: &str) -> Option<Value> {
         None

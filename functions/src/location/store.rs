@@ -228,7 +228,12 @@ pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failur
         ErrorKind::RangeNotSatisfied => FailureKind::Corrupt,
         _ => FailureKind::Unavailable,
     };
-    let said = if said.is_empty() { error.kind().into_static() } else { said };
+    let said = match (said, error.kind()) {
+        ("", ErrorKind::PermissionDenied) => "the server does not allow it",
+        ("", ErrorKind::NotFound) => "it is not there",
+        ("", kind) => kind.into_static(),
+        (said, _) => said,
+    };
     let failure = match code {
         Some(code) => Failure::new(kind, format!("{doing}: {} (`{code}`)", said.trim_end_matches('.'))),
         None => Failure::new(kind, format!("{doing}: {said}")),

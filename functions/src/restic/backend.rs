@@ -257,9 +257,17 @@ impl ReadBackend for Backend {
                 match self.store.operator().stat("config").await {
                     Ok(about) => Ok(vec![(Id::default().to_hex().as_str().to_owned(), about.content_length())]),
                     Err(error) if error.kind() == opendal::ErrorKind::NotFound => Ok(Vec::new()),
-                    Err(error) => Err(self
-                        .store
-                        .failed(&error, &format!("looking for a repository at `{}`", self.store.shown("")))),
+                    Err(mut error) => {
+                        // The answer to a look has no words; the one to a read says what is wrong with the keys or the clock.
+                        if error.kind() == opendal::ErrorKind::PermissionDenied
+                            && let Err(more) = self.store.operator().read("config").await
+                        {
+                            error = more;
+                        }
+                        Err(self
+                            .store
+                            .failed(&error, &format!("looking for a repository at `{}`", self.store.shown(""))))
+                    }
                 }
             })
         } else {

@@ -126,4 +126,9 @@ impl StoreServer for S3 {
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
         ])
     }
+
+    fn text(&self, place: &str) -> Option<(String, Vec<(&'static str, String)>)> {
+        let keys = vec![("AWS_ACCESS_KEY_ID", ID.to_owned()), ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned())];
+        self.looks_at_keys.then(|| (format!("s3:http://127.0.0.1:{}/{BUCKET}/{place}", self.port), keys))
+    }
 }
