@@ -28,7 +28,7 @@ pub struct Download;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DownloadParams {
-    /// The folder or bucket. Keys that are not given here come from the `AWS_*` environment variables.
+    /// The folder, bucket or other store. Credentials that are not given here come from the environment; see `docs/reference/stores.md`.
     pub location: Location,
     /// The object's name below the location.
     pub name: String,

@@ -14,6 +14,7 @@ mod http;
 mod kind;
 mod rest;
 mod s3;
+mod sftp;
 mod spoken;
 mod store;
 mod text;
@@ -34,6 +35,7 @@ pub use http::Http;
 use kind::{Kind, Written};
 pub use rest::Rest;
 pub use s3::S3;
+pub use sftp::Sftp;
 pub(crate) use store::{PARTS, Purpose, Store};
 
 /// The table of kinds: the variant, its type, and what it is for people.
@@ -95,6 +97,7 @@ kinds! {
     "A bucket of Google Cloud Storage." Gcs,
     "A container of Azure Blob Storage." Azure,
     "A restic repository on a server of restic's REST protocol." Rest,
+    "A folder on another machine, over SFTP." Sftp,
 }
 
 /// What there is to write.
@@ -112,7 +115,11 @@ impl Location {
         let kind = self.kind();
         let checked = kind.check().and_then(|()| kind.http().map_or(Ok(()), Http::check));
         checked.map_err(|error| ParamError {
-            path: [path, kind.key(), &error.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("."),
+            path: [path, kind.key(), &error.path]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("."),
             ..error
         })
     }
@@ -156,7 +163,10 @@ impl<'de> Deserialize<'de> for Location {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Location, A::Error> {
                 let Some(key) = map.next_key::<String>()? else {
-                    return Err(A::Error::custom(format!("the location is empty; write one of `{}`", KEYS.join("`, `"))));
+                    return Err(A::Error::custom(format!(
+                        "the location is empty; write one of `{}`",
+                        KEYS.join("`, `")
+                    )));
                 };
                 let location = Location::of_field(&key, &mut map)?;
                 match map.next_key::<String>()? {

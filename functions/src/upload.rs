@@ -24,7 +24,7 @@ pub struct Upload;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UploadParams {
-    /// The folder or bucket. Keys that are not given here come from the `AWS_*` environment variables.
+    /// The folder, bucket or other store. Credentials that are not given here come from the environment; see `docs/reference/stores.md`.
     pub location: Location,
     /// The object's name below the location; it may hold slashes.
     pub name: String,

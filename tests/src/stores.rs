@@ -11,6 +11,7 @@ mod folder;
 mod gcs;
 mod rest;
 mod s3;
+mod sftp;
 pub mod tls_front;
 mod watched;
 
@@ -45,6 +46,16 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
+    /// The text form, and the environment that belongs to it, where the text says it all.
+    fn text(&self, _: &str) -> Option<(String, Vec<(&'static str, String)>)> {
+        None
+    }
+
+    /// The location as one whose server's key is not known, where keys of servers are known one by one.
+    fn stranger(&self, _: &str) -> Option<Value> {
+        None
+    }
+
     /// A location in a bucket that is not there, where there are buckets.
     fn missing(&self) -> Option<Value> {
         None
@@ -55,7 +66,7 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
-    /// The environment with which restic finds the place, where it knows this kind.
+    /// The environment with which restic finds the place, where it knows this kind; what is named `-o` is an option.
     fn restic(&self, _: &str) -> Option<Vec<(&'static str, String)>> {
         None
     }
@@ -75,8 +86,12 @@ pub trait StoreServer: Send + Sync {
 pub async fn all() -> &'static [Box<dyn StoreServer>] {
     static ALL: OnceCell<Vec<Box<dyn StoreServer>>> = OnceCell::const_new();
     ALL.get_or_init(async || {
-        let mut servers: Vec<Box<dyn StoreServer>> =
-            vec![Box::new(folder::start()), Box::new(s3::moto().await), Box::new(rest::start().await)];
+        let mut servers: Vec<Box<dyn StoreServer>> = vec![
+            Box::new(folder::start()),
+            Box::new(s3::moto().await),
+            Box::new(rest::start().await),
+            Box::new(sftp::start().await),
+        ];
         // `./test` says so, which installs what Debian and Python have; the others come from Go and npm.
         if std::env::var("AQUIFER_TEST_STORES").as_deref() != Ok("debian") {
             servers.push(Box::new(s3::minio().await));

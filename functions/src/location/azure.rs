@@ -102,12 +102,14 @@ impl Kind for Azure {
                 .with_help("leave one of them out"));
         }
         if key && self.account_name.is_none() {
-            return Err(ParamError::new("accountName", "there is `accountKey` without `accountName`")
-                .with_help("write `accountName` as well, or leave both to `AZURE_ACCOUNT_NAME` and `AZURE_ACCOUNT_KEY`"));
+            return Err(ParamError::new("accountName", "there is `accountKey` without `accountName`").with_help(
+                "write `accountName` as well, or leave both to `AZURE_ACCOUNT_NAME` and `AZURE_ACCOUNT_KEY`",
+            ));
         }
         if self.account_name.as_ref().is_some_and(|name| name.is_empty() || name.contains(['/', '.', ':', '@'])) {
-            return Err(ParamError::new("accountName", "it is no account's name")
-                .with_help("it is the first word of the server's name, such as `account` in `account.blob.core.windows.net`"));
+            return Err(ParamError::new("accountName", "it is no account's name").with_help(
+                "it is the first word of the server's name, such as `account` in `account.blob.core.windows.net`",
+            ));
         }
         self.endpoint.as_ref().map_or(Ok(()), |endpoint| check_endpoint(endpoint, true))
     }
@@ -117,7 +119,8 @@ impl Kind for Azure {
         let endpoint = match (&self.endpoint, &account) {
             (Some(endpoint), _) => endpoint.clone(),
             (None, Some(account)) => {
-                let suffix = variable(&["AZURE_ENDPOINT_SUFFIX"]).map_or("core.windows.net".to_owned(), |(_, named)| named);
+                let suffix =
+                    variable(&["AZURE_ENDPOINT_SUFFIX"]).map_or("core.windows.net".to_owned(), |(_, named)| named);
                 format!("https://{account}.blob.{suffix}")
             }
             (None, None) => {
@@ -155,7 +158,8 @@ impl Kind for Azure {
             }
             (None, None) => {}
         }
-        let operator = Operator::new(builder).map_err(|error| failure(&error, &format!("opening `{self}`"), self.keys()))?;
+        let operator =
+            Operator::new(builder).map_err(|error| failure(&error, &format!("opening `{self}`"), self.keys()))?;
         Ok(door.dressed(operator).into())
     }
 }

@@ -20,11 +20,10 @@ pub(super) type Given<'a> = (&'a Option<Secret>, &'a Option<PathBuf>);
 /// There are two, or the value is empty.
 pub(super) fn check(field: &str, (value, file): Given<'_>) -> Result<bool, ParamError> {
     match (value, file) {
-        (Some(_), Some(_)) => Err(ParamError::new(
-            format!("{field}File"),
-            format!("there are a `{field}` and a `{field}File`"),
-        )
-        .with_help("leave one of them out")),
+        (Some(_), Some(_)) => {
+            Err(ParamError::new(format!("{field}File"), format!("there are a `{field}` and a `{field}File`"))
+                .with_help("leave one of them out"))
+        }
         (Some(value), None) if value.expose().is_empty() => {
             Err(ParamError::new(field, format!("`{field}` is empty")).with_help("leave it out, or set it"))
         }
@@ -67,8 +66,9 @@ impl Door<'_> {
                     .map_err(|error| Failure::from_io(error, format!("reading the credential in `{shown}`")))?;
                 let text = text.trim();
                 if text.is_empty() {
-                    return Err(Failure::config(format!("the file `{shown}` is empty"))
-                        .with_help("it must hold the credential and nothing else; white space around it does not count"));
+                    return Err(Failure::config(format!("the file `{shown}` is empty")).with_help(
+                        "it must hold the credential and nothing else; white space around it does not count",
+                    ));
                 }
                 text.to_owned()
             }

@@ -113,7 +113,8 @@ impl Kind for Gcs {
         if self.anonymous {
             builder = builder.skip_signature();
         } else if self.credentials.is_some() || self.credentials_file.is_some() {
-            let from = self.credentials_file.as_ref().map_or("credentials".to_owned(), |path| path.display().to_string());
+            let from =
+                self.credentials_file.as_ref().map_or("credentials".to_owned(), |path| path.display().to_string());
             if let Some(json) = door.secret((&self.credentials, &self.credentials_file), &[])? {
                 builder = builder.credential(&coded(&json, &from)?).disable_config_load().disable_vm_metadata();
             }
@@ -124,7 +125,8 @@ impl Kind for Gcs {
                 builder = builder.credential(&coded(&json, &path)?).disable_config_load().disable_vm_metadata();
             }
         }
-        let operator = Operator::new(builder).map_err(|error| failure(&error, &format!("opening `{self}`"), self.keys()))?;
+        let operator =
+            Operator::new(builder).map_err(|error| failure(&error, &format!("opening `{self}`"), self.keys()))?;
         Ok(door.dressed(operator).into())
     }
 }

@@ -83,11 +83,10 @@ impl Http {
     /// # Errors
     /// The file with certificates cannot be read or holds none.
     pub(super) fn client(&self) -> Result<reqwest::Client, Failure> {
-        let mut builder =
-            reqwest::Client::builder().connect_timeout(CONNECTING).tcp_user_timeout(UNCONFIRMED).user_agent(concat!(
-                "aquifer/",
-                env!("CARGO_PKG_VERSION")
-            ));
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECTING)
+            .tcp_user_timeout(UNCONFIRMED)
+            .user_agent(concat!("aquifer/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &self.ca_file {
             let shown = path.display();
             let none = || Failure::config(format!("`{shown}` holds no certificate in PEM"));

@@ -88,9 +88,7 @@ impl<'a> Door<'a> {
     /// A store of the library's, over our transport.
     pub(super) fn dressed(&self, operator: Operator) -> Operator {
         match &self.transport {
-            Some(transport) => {
-                operator.with_context(OperationContext::new().with_http_transport(transport.clone()))
-            }
+            Some(transport) => operator.with_context(OperationContext::new().with_http_transport(transport.clone())),
             None => operator,
         }
     }

@@ -11,9 +11,7 @@ use aquifer_engine::failure::Failure;
 use aquifer_engine::function::ParamError;
 use aquifer_engine::secret::Secret;
 use http::{Method, Request, Response, StatusCode, header};
-use opendal::raw::{
-    format_authorization_by_basic, oio, parse_content_length, parse_last_modified,
-};
+use opendal::raw::{format_authorization_by_basic, oio, parse_content_length, parse_last_modified};
 use opendal::{Buffer, BytesRange, Error, ErrorKind, HttpTransporter, Metadata, MetadataBuilder, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -182,9 +180,8 @@ impl Protocol for Server {
         if answer.status() != StatusCode::OK {
             return Err(refusal("a look", &answer));
         }
-        let length = parse_content_length(answer.headers())?.ok_or_else(|| {
-            Error::new(ErrorKind::Unexpected, "the server does not say how large the file is")
-        })?;
+        let length = parse_content_length(answer.headers())?
+            .ok_or_else(|| Error::new(ErrorKind::Unexpected, "the server does not say how large the file is"))?;
         let mut about = MetadataBuilder::file(length);
         if let Some(at) = parse_last_modified(answer.headers())? {
             about.last_modified(at);

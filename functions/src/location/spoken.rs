@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use opendal::raw::{
-    OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir,
-    RpPresign, RpRead, RpRename, RpStat, Service, ServiceInfo, oio,
+    OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign,
+    RpRead, RpRename, RpStat, Service, ServiceInfo, oio,
 };
 use opendal::{Buffer, BytesRange, Capability, Error, ErrorKind, Metadata, OperationContext, Operator, Result};
 
@@ -65,7 +65,8 @@ pub(super) fn refusal(doing: &str, answer: &Response<Buffer>) -> Error {
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
     // Some answer with a page.
     let body = answer.body().to_bytes();
-    let said = String::from_utf8_lossy(&body[..body.len().min(200)]).lines().next().unwrap_or_default().trim().to_owned();
+    let said =
+        String::from_utf8_lossy(&body[..body.len().min(200)]).lines().next().unwrap_or_default().trim().to_owned();
     let said = if said.is_empty() || said.starts_with('<') { String::new() } else { format!(": {said}") };
     Error::new(kind, format!("the server answered {doing} with {status}{said}")).with_temporary(passes)
 }

@@ -228,7 +228,12 @@ pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failur
         ErrorKind::RangeNotSatisfied => FailureKind::Corrupt,
         _ => FailureKind::Unavailable,
     };
-    let said = if said.is_empty() { error.kind().into_static() } else { said };
+    let said = match (said, error.kind()) {
+        ("", ErrorKind::PermissionDenied) => "the server does not allow it",
+        ("", ErrorKind::NotFound) => "it is not there",
+        ("", kind) => kind.into_static(),
+        (said, _) => said,
+    };
     let failure = match code {
         Some(code) => Failure::new(kind, format!("{doing}: {} (`{code}`)", said.trim_end_matches('.'))),
         None => Failure::new(kind, format!("{doing}: {said}")),
@@ -265,9 +270,9 @@ fn answer(message: &str) -> (Option<&str>, &str) {
         let (_, rest) = message.split_once(&format!("<{name}>"))?;
         rest.split_once('<').map(|(value, _)| value)
     };
-    let printed = message.split_once(" {").is_some_and(|(name, _)| {
-        matches!(name, "S3Error" | "AzblobError" | "GcsErrorResponse")
-    });
+    let printed = message
+        .split_once(" {")
+        .is_some_and(|(name, _)| matches!(name, "S3Error" | "AzblobError" | "GcsErrorResponse"));
     let (code, said) = match (printed, message.trim_start().starts_with('<')) {
         // Google's codes are the status again; its reason says more.
         (true, _) => (quoted("code").or_else(|| quoted("reason")), quoted("message")),

@@ -26,6 +26,10 @@ fn every_form_names_its_place() {
         (json!("gs:bucket"), "gs://bucket"),
         (json!("azure:container:/a"), "azure://container/a"),
         (json!("azure://container/a/"), "azure://container/a"),
+        (json!("sftp:me@host:/srv/a"), "sftp://me@host//srv/a"),
+        (json!("sftp:host:a/b"), "sftp://host/a/b"),
+        (json!("sftp://me@host:2222//srv/a"), "sftp://me@host:2222//srv/a"),
+        (json!("sftp://[::1]:22/a"), "sftp://[::1]:22/a"),
         (json!("rest:http://host:8000/a/"), "rest:http://host:8000/a/"),
         (json!("rest:host:8000/a"), "rest:https://host:8000/a/"),
         (json!({"s3": {"bucket": "b", "prefix": "/p/"}}), "s3://b/p"),
@@ -43,6 +47,8 @@ fn a_form_that_is_not_known_is_told_what_there_is() {
         (json!("s3://"), "bucket"),
         (json!("s3:https://host"), "bucket"),
         (json!("file://host/a"), "host"),
+        (json!("sftp:host"), "no folder"),
+        (json!("sftp://me:pass@host/a"), "credentials"),
         (json!({}), "empty"),
         (json!({"s4": {}}), "`s4`"),
         (json!({"folder": "/a", "s3": {"bucket": "b"}}), "not both"),
@@ -78,10 +84,17 @@ fn half_a_credential_and_two_of_them_are_refused_of_the_clouds() {
         (json!({"gcs": {"bucket": "b", "tokenFile": "t", "anonymous": true}}), "to.gcs.anonymous"),
         (json!({"gcs": {"bucket": "b", "token": ""}}), "to.gcs.token"),
         (json!({"gcs": {"bucket": "b", "endpoint": "http://u:p@h"}}), "to.gcs.endpoint"),
+        (json!({"sftp": {"host": "-oProxyCommand=x", "path": "a"}}), "to.sftp.host"),
+        (json!({"sftp": {"host": "me@h", "path": "a"}}), "to.sftp.host"),
+        (json!({"sftp": {"host": "h", "user": "-l", "path": "a"}}), "to.sftp.user"),
+        (json!({"sftp": {"host": "h", "path": ""}}), "to.sftp.path"),
         (json!({"azure": {"container": ""}}), "to.azure.container"),
         (json!({"azure": {"container": "c", "accountKey": "k"}}), "to.azure.accountName"),
         (json!({"azure": {"container": "c", "accountName": "a.b"}}), "to.azure.accountName"),
-        (json!({"azure": {"container": "c", "accountName": "a", "accountKey": "k", "sasToken": "s"}}), "to.azure.sasToken"),
+        (
+            json!({"azure": {"container": "c", "accountName": "a", "accountKey": "k", "sasToken": "s"}}),
+            "to.azure.sasToken",
+        ),
         (json!({"azure": {"container": "c", "sasToken": "s", "sasTokenFile": "s"}}), "to.azure.sasTokenFile"),
         (json!({"azure": {"container": "c", "http": {"insecure": true, "caFile": "f"}}}), "to.azure.http.insecure"),
     ] {
@@ -111,8 +124,7 @@ fn half_a_credential_and_a_wrong_endpoint_are_refused() {
 #[test]
 fn a_secret_is_in_no_debug_form() {
     let location: Location =
-        from_value(json!({"s3": {"bucket": "b", "accessKeyId": "a", "secretAccessKey": "hunter2"}}))
-            .expect("sound");
+        from_value(json!({"s3": {"bucket": "b", "accessKeyId": "a", "secretAccessKey": "hunter2"}})).expect("sound");
     assert!(!format!("{location:?} {location}").contains("hunter2"));
 }
 

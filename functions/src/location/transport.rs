@@ -49,7 +49,11 @@ impl Line {
     }
 
     /// Sends a request with any body; gives the answer's head as soon as it is there.
-    pub(super) async fn send(&self, head: http::request::Parts, body: reqwest::Body) -> opendal::Result<Response<HttpBody>> {
+    pub(super) async fn send(
+        &self,
+        head: http::request::Parts,
+        body: reqwest::Body,
+    ) -> opendal::Result<Response<HttpBody>> {
         let url = reqwest::Url::parse(&head.uri.to_string())
             .map_err(|error| Error::new(ErrorKind::ConfigInvalid, "the address is no URL").set_source(error))?;
         let is_head = head.method == Method::HEAD;

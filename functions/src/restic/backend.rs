@@ -172,7 +172,9 @@ impl Backend {
     /// The file is not there, or the store cannot be reached.
     pub(crate) async fn read_all(&self, name: &str) -> Result<Bytes, Failure> {
         let read = self.store.operator().read(name).await;
-        Ok(read.map_err(|error| self.store.failed(&error, &format!("reading `{}`", self.store.shown(name))))?.to_bytes())
+        Ok(read
+            .map_err(|error| self.store.failed(&error, &format!("reading `{}`", self.store.shown(name))))?
+            .to_bytes())
     }
 
     /// How long ago a file was written; none where the store does not say.
@@ -181,7 +183,8 @@ impl Backend {
     /// The file is not there, or the store cannot be reached.
     pub(crate) async fn age(&self, name: &str) -> Result<Option<jiff::SignedDuration>, Failure> {
         let about = self.store.operator().stat(name).await;
-        let about = about.map_err(|error| self.store.failed(&error, &format!("looking at `{}`", self.store.shown(name))))?;
+        let about =
+            about.map_err(|error| self.store.failed(&error, &format!("looking at `{}`", self.store.shown(name))))?;
         let written =
             about.last_modified().and_then(|at| jiff::Timestamp::from_second(at.into_inner().as_second()).ok());
         Ok(written.map(|at| jiff::Timestamp::now().duration_since(at)))
@@ -254,8 +257,16 @@ impl ReadBackend for Backend {
                 match self.store.operator().stat("config").await {
                     Ok(about) => Ok(vec![(Id::default().to_hex().as_str().to_owned(), about.content_length())]),
                     Err(error) if error.kind() == opendal::ErrorKind::NotFound => Ok(Vec::new()),
-                    Err(error) => {
-                        Err(self.store.failed(&error, &format!("looking for a repository at `{}`", self.store.shown(""))))
+                    Err(mut error) => {
+                        // The answer to a look has no words; the one to a read says what is wrong with the keys or the clock.
+                        if error.kind() == opendal::ErrorKind::PermissionDenied
+                            && let Err(more) = self.store.operator().read("config").await
+                        {
+                            error = more;
+                        }
+                        Err(self
+                            .store
+                            .failed(&error, &format!("looking for a repository at `{}`", self.store.shown(""))))
                     }
                 }
             })
@@ -309,7 +320,9 @@ impl WriteBackend for Backend {
     fn remove(&self, kind: FileType, id: &Id, _: bool) -> RusticResult<()> {
         let name = name(kind, id);
         let doing = format!("removing `{}`", self.store.shown(&name));
-        self.wait(async { self.store.operator().delete(&name).await.map_err(|error| self.store.failed(&error, &doing)) })
-            .map_err(told)
+        self.wait(async {
+            self.store.operator().delete(&name).await.map_err(|error| self.store.failed(&error, &doing))
+        })
+        .map_err(told)
     }
 }

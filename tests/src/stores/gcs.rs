@@ -20,7 +20,8 @@ pub(super) async fn start() -> Gcs {
     let log = folder.path().join("log");
     let shown = port.to_string();
     let public = format!("127.0.0.1:{port}");
-    let args = ["-scheme", "http", "-host", "127.0.0.1", "-port", &shown, "-backend", "memory", "-public-host", &public];
+    let args =
+        ["-scheme", "http", "-host", "127.0.0.1", "-port", &shown, "-backend", "memory", "-public-host", &public];
     let server = Watched::start(&format!("{}/fake-gcs-server", installed("go/bin")), &args, &[], &log);
     let server = Gcs { port, _server: server.listens(port, &log).await, _folder: folder };
     let made = Client::new().post(format!("{}/b", server.api())).body(json!({"name": BUCKET}).to_string()).send().await;

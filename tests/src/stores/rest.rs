@@ -87,4 +87,9 @@ impl StoreServer for Rest {
     fn takes_objects(&self) -> bool {
         false
     }
+
+    fn text(&self, place: &str) -> Option<(String, Vec<(&'static str, String)>)> {
+        let keys = vec![("RESTIC_REST_USERNAME", USER.to_owned()), ("RESTIC_REST_PASSWORD", PASSWORD.to_owned())];
+        Some((format!("rest:http://127.0.0.1:{}/{}/", self.port, plain(place)), keys))
+    }
 }

@@ -37,7 +37,8 @@ pub(super) async fn minio() -> S3 {
     let log = folder.path().join("log");
     let program = format!("{}/minio", installed("go/bin"));
     let data = folder.path().join("data").display().to_string();
-    let args = ["server", "--quiet", "--address", &format!("127.0.0.1:{port}"), "--console-address", "127.0.0.1:0", &data];
+    let args =
+        ["server", "--quiet", "--address", &format!("127.0.0.1:{port}"), "--console-address", "127.0.0.1:0", &data];
     let more = [("MINIO_ROOT_USER", ID), ("MINIO_ROOT_PASSWORD", SECRET), ("MINIO_BROWSER", "off")];
     let server = Watched::start(&program, &args, &more, &log);
     S3::with("MinIO", true, port, server.listens(port, &log).await, folder)
@@ -69,7 +70,8 @@ impl S3 {
         let text = String::from_utf8_lossy(&listing);
         assert!(!text.contains("<IsTruncated>true"), "the listing of the tests holds all");
         let keys = text.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().unwrap_or_default());
-        keys.map(|key| key.replace("&#39;", "'").replace("&#34;", "\"").replace("&quot;", "\"").replace("&amp;", "&")).collect()
+        keys.map(|key| key.replace("&#39;", "'").replace("&#34;", "\"").replace("&quot;", "\"").replace("&amp;", "&"))
+            .collect()
     }
 }
 
@@ -123,5 +125,10 @@ impl StoreServer for S3 {
             ("AWS_ACCESS_KEY_ID", ID.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
         ])
+    }
+
+    fn text(&self, place: &str) -> Option<(String, Vec<(&'static str, String)>)> {
+        let keys = vec![("AWS_ACCESS_KEY_ID", ID.to_owned()), ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned())];
+        self.looks_at_keys.then(|| (format!("s3:http://127.0.0.1:{}/{BUCKET}/{place}", self.port), keys))
     }
 }

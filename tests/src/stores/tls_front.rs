@@ -30,8 +30,15 @@ impl TlsFront {
         let at = folder.path();
         std::fs::write(at.join("names"), "subjectAltName=IP:127.0.0.1\n").expect("written");
         let subject = ["-subj", "/CN=authority of the tests"];
-        openssl(at, &[&["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem"], &subject[..]].concat());
-        openssl(at, &["req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "request", "-subj", "/CN=server"]);
+        openssl(
+            at,
+            &[&["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem"], &subject[..]]
+                .concat(),
+        );
+        openssl(
+            at,
+            &["req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "request", "-subj", "/CN=server"],
+        );
         let sign = ["x509", "-req", "-in", "request", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
         openssl(at, &[&sign[..], &["-out", "cert.pem", "-extfile", "names"]].concat());
         let shown = at.display();

@@ -27,7 +27,8 @@ pub fn free_port() -> u16 {
 
 /// The folder of programs that were installed for the tests.
 pub(super) fn installed(below: &str) -> String {
-    let cache = std::env::var("XDG_CACHE_HOME").unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").expect("a home")));
+    let cache = std::env::var("XDG_CACHE_HOME")
+        .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").expect("a home")));
     format!("{cache}/aquifer/{below}")
 }
 

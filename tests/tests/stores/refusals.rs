@@ -43,6 +43,19 @@ async fn wrong_credentials_are_told_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_key_is_not_known_is_refused_with_the_next_step() {
+    on_each(async |place| {
+        let Some(location) = place.server.stranger(&place.name) else { return };
+        for (_, result) in all(&location, place.server.takes_objects()).await {
+            refused(&result, FailureKind::Unauthorized, "the host's key is not known");
+            refused(&result, FailureKind::Unauthorized, "ssh-keyscan");
+        }
+        assert_eq!(place.names().await, [""; 0]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_is_not_there_is_told() {
     on_each(async |place| {
         let Some(location) = place.server.missing() else { return };

@@ -34,7 +34,14 @@ impl Place {
     fn restic(&self, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
         let found = self.server.restic(&self.name)?;
         let mut command = Command::new("restic");
-        command.args(args).arg("--no-cache").env("RESTIC_PASSWORD", PASSWORD).envs(found);
+        command.args(args).arg("--no-cache").env("RESTIC_PASSWORD", PASSWORD);
+        for (name, value) in found {
+            if name == "-o" {
+                command.args([name, &value])
+            } else {
+                command.env(name, value)
+            };
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -127,7 +134,8 @@ async fn a_server_that_only_takes_new_files_is_told_as_such() {
         let Some(location) = place.server.append_only(&place.name) else { return };
         let params = |more: Value| with(json!({"repository": location, "password": PASSWORD}), more);
         for start in [0, 1 << 20] {
-            let pushed = run_alone(ResticPush, params(json!({"filename": "dump"})), pieces(&bytes[start..])).await.result;
+            let pushed =
+                run_alone(ResticPush, params(json!({"filename": "dump"})), pieces(&bytes[start..])).await.result;
             pushed.unwrap_or_else(|failure| panic!("{}: {failure:?}", place.server.called()));
         }
         assert_eq!(place.left("locks").await, [""; 0]);
