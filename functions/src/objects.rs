@@ -7,6 +7,7 @@
 mod bucket;
 mod folder;
 mod manifest;
+mod patience;
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, ParamError};

@@ -120,10 +120,10 @@ impl Kind for Gcs {
             }
         } else if let Some(token) = door.secret((&self.token, &self.token_file), &["GOOGLE_ACCESS_TOKEN"])? {
             builder = builder.token(token.expose().to_owned()).disable_config_load().disable_vm_metadata();
-        } else if let Some((_, path)) = variable(&["GOOGLE_APPLICATION_CREDENTIALS"]) {
-            if let Some(json) = door.secret((&None, &Some(PathBuf::from(&path))), &[])? {
-                builder = builder.credential(&coded(&json, &path)?).disable_config_load().disable_vm_metadata();
-            }
+        } else if let Some((_, path)) = variable(&["GOOGLE_APPLICATION_CREDENTIALS"])
+            && let Some(json) = door.secret((&None, &Some(PathBuf::from(&path))), &[])?
+        {
+            builder = builder.credential(&coded(&json, &path)?).disable_config_load().disable_vm_metadata();
         }
         let operator =
             Operator::new(builder).map_err(|error| failure(&error, &format!("opening `{self}`"), self.keys()))?;

@@ -7,8 +7,6 @@
 //!   `concurrency + 5` parts: those on their way, and those that wait for it;
 //! - what took an older object's place stays, also where the upload fails after that: nothing else is left.
 
-use std::time::Duration;
-
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use aquifer_engine::pipe::Reader;
@@ -18,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::patience::Patience;
 use super::{Written, give_up, look, taken};
 use crate::location::Store;
 
@@ -33,10 +32,6 @@ const COMMON: u64 = 100 << 30;
 const COMMON_LARGEST: u64 = 16 << 20;
 const COMMON_SHARE: u64 = 250;
 const LARGE_SHARE: u64 = 800;
-
-/// How often, and after what wait at first, a request is sent again that failed for a passing reason.
-const AGAIN: u32 = 4;
-const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// What says that an object is of this very upload, where the answer to the last request was lost.
 /// Letters alone, since Azure takes no other names.
@@ -325,30 +320,6 @@ async fn abort(writer: &mut Writer) -> opendal::Result<()> {
         patience.wait_after(error).await?;
     }
     Ok(())
-}
-
-/// How often a request is still sent again.
-struct Patience {
-    left: u32,
-    wait: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { left: AGAIN, wait: FIRST_WAIT }
-    }
-}
-
-impl Patience {
-    async fn wait_after(&mut self, error: opendal::Error) -> opendal::Result<()> {
-        if !error.is_temporary() || self.left == 0 {
-            return Err(error);
-        }
-        tokio::time::sleep(self.wait).await;
-        self.left -= 1;
-        self.wait *= 2;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub(crate) struct Place {
 }
 
 /// Runs a test on each server, one after the other, at a place of its own.
+#[expect(clippy::disallowed_methods, reason = "a test binary is steered by its environment")]
 pub(crate) async fn on_each(test: impl AsyncFn(Place)) {
     // For a look at one kind alone, by hand.
     let only = std::env::var("ONLY_STORE").ok();
