@@ -123,12 +123,9 @@ impl Function for ResticPush {
             return Err(ParamError::new("filename", format!("`{}` is no name for a file", name.escape_debug()))
                 .with_help("write a name without `/`, such as `dumpfile.resp`"));
         }
-        match params.tags.iter().find(|tag| tag.is_empty() || tag.contains(',')) {
-            Some(tag) => {
-                return Err(ParamError::new("tags", format!("`{tag}` is no tag"))
-                    .with_help("a tag is not empty and has no comma in it"));
-            }
-            None => {}
+        if let Some(tag) = params.tags.iter().find(|tag| tag.is_empty() || tag.contains(',')) {
+            return Err(ParamError::new("tags", format!("`{tag}` is no tag"))
+                .with_help("a tag is not empty and has no comma in it"));
         }
         match params.tags.iter().find(|tag| tag.starts_with("verified:")) {
             Some(tag) => Err(ParamError::new("tags", format!("`{tag}` says that somebody has read the data back"))

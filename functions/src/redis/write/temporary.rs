@@ -111,10 +111,10 @@ impl Loader {
             all.push_str(&String::from_utf8_lossy(&clients));
         }
         for name in names.iter().filter_map(Reply::bytes) {
-            if mark(name).is_some_and(|mark| !all.contains(mark)) {
-                if let Reply::Integer(_) = fleet.ask(name, &[b"UNLINK", name]).await? {
-                    fleet.ask(LIST, &[b"SREM", LIST, name]).await?;
-                }
+            if mark(name).is_some_and(|mark| !all.contains(mark))
+                && let Reply::Integer(_) = fleet.ask(name, &[b"UNLINK", name]).await?
+            {
+                fleet.ask(LIST, &[b"SREM", LIST, name]).await?;
             }
         }
         Ok(())
