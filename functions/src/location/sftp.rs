@@ -31,7 +31,7 @@ pub struct Sftp {
     pub port: Option<u16>,
     /// The user; unless said, what `ssh`'s configuration says, or the one that this runs as.
     #[serde(default)]
-    pub user: Option<String>,
+    pub username: Option<String>,
     /// The folder: from the root where it begins with a slash, else from the user's home. It is made where something is written.
     pub path: String,
     /// A file with the private key, which must have no passphrase; unless said, `ssh`'s own keys and its agent.
@@ -51,7 +51,7 @@ impl Written for Sftp {
         let made = |user: &str, host: &str, port, path: &str| Self {
             host: host.to_owned(),
             port,
-            user: Some(user.to_owned()).filter(|user| !user.is_empty()),
+            username: Some(user.to_owned()).filter(|user| !user.is_empty()),
             path: path.to_owned(),
             key_file: None,
             known_hosts_file: None,
@@ -90,8 +90,8 @@ impl Kind for Sftp {
             return Err(ParamError::new("host", format!("`{}` is no host", self.host.escape_debug()))
                 .with_help("the user and the path have fields of their own"));
         }
-        if self.user.as_ref().is_some_and(|user| !sound(user) || user.contains('@')) {
-            return Err(ParamError::new("user", "it is no user's name"));
+        if self.username.as_ref().is_some_and(|user| !sound(user) || user.contains('@')) {
+            return Err(ParamError::new("username", "it is no user's name"));
         }
         if self.path.is_empty() || self.path.contains(['\0', '\n']) {
             return Err(ParamError::new("path", "the folder's path is empty, or holds what no path does")
@@ -108,7 +108,7 @@ impl Kind for Sftp {
         let target = Target {
             host: self.host.clone(),
             port: self.port,
-            user: self.user.clone(),
+            user: self.username.clone(),
             key_file: self.key_file.clone(),
             known_hosts_file: self.known_hosts_file.clone(),
         };
@@ -124,7 +124,7 @@ impl Kind for Sftp {
 impl fmt::Display for Sftp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sftp://")?;
-        if let Some(user) = &self.user {
+        if let Some(user) = &self.username {
             write!(f, "{user}@")?;
         }
         if self.host.contains(':') {

@@ -70,7 +70,7 @@ async fn a_key_of_which_a_part_is_refused_does_not_appear() {
     for on_conflict in ["fail", "replace"] {
         let params = json!({"errors": "collect", "username": "some", "password": "word", "onConflict": on_conflict});
         let failure = restore(&to, &stream, params).await.expect_err("one was refused");
-        assert!(failure.message.contains("1 keys of the stream were not written: NOPERM 1"), "{}", failure.message);
+        assert!(failure.message.contains("1 key of the stream was not written: NOPERM 1"), "{}", failure.message);
         assert_eq!(to.cli(&["EXISTS", "a-board"]).trim(), "0");
         assert_eq!(to.cli(&["HLEN", "a-hash"]).trim(), "30000");
         assert_eq!(to.cli(&["DBSIZE"]).trim(), "2");

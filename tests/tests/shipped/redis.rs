@@ -203,6 +203,13 @@ async fn a_restore_whose_source_breaks_says_what_it_has_written() {
     let place = Place::new();
     let path = place.folder.path().join("dump");
     let inputs = || Inputs::default().with_text("redis", place.server.socket_url());
+    // Enough that much of it was written before the end is missing.
+    let mut state = 7_u64;
+    let mut noise = || (state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1), state.to_be_bytes()).1;
+    for n in 0..40 {
+        let value: Vec<u8> = (0..64 << 10).flat_map(|_| noise()).collect();
+        redis::cmd("SET").arg(format!("noise:{n}")).arg(value).exec(&mut place.server.client()).expect("room");
+    }
     succeeded(played(&catalog(), "redis-backup-file", &inputs().with_text("path", path.display().to_string())).await);
     let whole = std::fs::read(&path).expect("written");
     std::fs::write(&path, &whole[..whole.len() * 9 / 10]).expect("cut");
@@ -212,5 +219,5 @@ async fn a_restore_whose_source_breaks_says_what_it_has_written() {
     let step = report.steps().find(|one| one.step == "restore").expect("the step");
     assert_eq!(step.status, Status::Cancelled);
     let causes = step.failure.as_ref().expect("why").causes.join(" ");
-    assert!(causes.contains("had been written"), "{causes}");
+    assert!(causes.contains("keys had been written"), "{causes}");
 }
