@@ -1,9 +1,9 @@
-//! Where objects lie: a folder or a store of one of the kinds below, named by one param, opened as one kind of [`Store`].
+//! Where objects lie: a folder or a store of one of the kinds below, named by one param, opened as one kind of `Store`.
 //!
 //! Takes a text (`/backup`, `s3://bucket/prefix`) or a map with one typed field (`{s3: {…}}`); no free map is handed to the
 //! store's library, which would take a misspelt option without a word. Always holds: credentials are secret params, or come
 //! from files or from where the provider's own tools look for them, and are hidden; an unknown form is told which ones there
-//! are; a folder that is only read is never created. A kind is a file that implements [`Kind`], and a line in the table below
+//! are; a folder that is only read is never created. A kind is a file that implements `Kind`, and a line in the table below
 //! (docs/decisions/0018-kinds-of-stores.md).
 
 mod azure;
