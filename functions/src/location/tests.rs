@@ -86,7 +86,7 @@ fn half_a_credential_and_two_of_them_are_refused_of_the_clouds() {
         (json!({"gcs": {"bucket": "b", "endpoint": "http://u:p@h"}}), "to.gcs.endpoint"),
         (json!({"sftp": {"host": "-oProxyCommand=x", "path": "a"}}), "to.sftp.host"),
         (json!({"sftp": {"host": "me@h", "path": "a"}}), "to.sftp.host"),
-        (json!({"sftp": {"host": "h", "username": "-l", "path": "a"}}), "to.sftp.user"),
+        (json!({"sftp": {"host": "h", "username": "-l", "path": "a"}}), "to.sftp.username"),
         (json!({"sftp": {"host": "h", "path": ""}}), "to.sftp.path"),
         (json!({"azure": {"container": ""}}), "to.azure.container"),
         (json!({"azure": {"container": "c", "accountKey": "k"}}), "to.azure.accountName"),

@@ -53,7 +53,7 @@ impl Sftp {
     fn with(&self, place: &str, key: &str, known: &str) -> Value {
         let at = self.folder.path();
         json!({"sftp": {
-            "host": "127.0.0.1", "port": self.port, "user": self.user, "path": at.join("data").join(place),
+            "host": "127.0.0.1", "port": self.port, "username": self.user, "path": at.join("data").join(place),
             "keyFile": at.join(key), "knownHostsFile": at.join(known),
         }})
     }
