@@ -15,3 +15,4 @@ pub mod redis_server;
 pub mod s3_server;
 pub mod simulation;
 pub mod stores;
+pub mod streams;

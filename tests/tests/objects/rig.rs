@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use aquifer_engine::alone::{Input, Outcome, run_alone};
 use aquifer_engine::event::Level;
-use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, RunInfo, Voice};
 use aquifer_engine::report::Report;
 use aquifer_engine::secret::Redactor;
 use aquifer_functions::download::Download;
 use aquifer_functions::upload::Upload;
 use aquifer_tests::s3_server::S3Server;
-use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use aquifer_tests::streams::{chunks, pieces, refused, sample};
 
 /// A place for objects, and what is really in it.
 pub(crate) enum Place {
@@ -114,39 +115,6 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
         }
     }
     found
-}
-
-/// Bytes that repeat nowhere, by a fixed xorshift generator.
-pub(crate) fn sample(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
-/// Pieces of an odd size, so that nothing depends on where they are cut.
-pub(crate) fn chunks(bytes: &[u8]) -> Vec<Bytes> {
-    bytes.chunks(100_003).map(Bytes::copy_from_slice).collect()
-}
-
-pub(crate) fn pieces(bytes: &[u8]) -> Input {
-    Input::Finished(chunks(bytes))
-}
-
-/// A failure that must be of this kind and say this.
-pub(crate) fn refused(result: &Result<Value, Failure>, kind: FailureKind, says: &str) {
-    let failure = result.as_ref().expect_err(says);
-    let all =
-        format!("{} {} {}", failure.message, failure.help.as_deref().unwrap_or_default(), failure.causes.join(" "));
-    assert_eq!(failure.kind, kind, "{failure:?}");
-    assert!(all.contains(says), "{says}: {failure:?}");
-    assert!(!all.contains("hunter2"), "{failure:?}");
 }
 
 struct Deaf;

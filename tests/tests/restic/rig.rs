@@ -12,6 +12,8 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+pub(crate) use aquifer_tests::streams::noise;
+
 /// Everybody's password here.
 pub(crate) const PASSWORD: &str = "correct horse";
 
@@ -106,20 +108,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// Bytes that do not compress, always the same for a seed.
-pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 /// Bytes that compress well.
