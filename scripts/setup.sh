@@ -24,6 +24,29 @@ debian() {
   command -v "$1" >/dev/null || die "Debian's $2 was installed, and there is still no $1"
 }
 
+# debian_newest COMMAND PACKAGE WHY FILE ARGUMENT: makes sure that the newest FILE that Debian has is there, by the name COMMAND, beside the one of the
+# installed release; ARGUMENT makes it show its version.
+# The package is taken from Debian's development branch and unpacked into a folder of its own: nothing is installed over anything.
+debian_newest() {
+  local home="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/debian"
+  [ -x "$home/bin/$1" ] && return
+  command -v apt-get >/dev/null || die "$1 is missing, and this is no Debian ($3)"
+  say "unpacking the newest $2 of Debian into $home: $3"
+  local apt="$home/apt" mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  # shellcheck disable=SC2016 # apt's own variables
+  mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" && !/security/ { print $2; exit }')
+  [ -n "$mirror" ] || die "no mirror of Debian is among apt's sources: run apt-get update"
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$home/bin"
+  echo "deb [signed-by=$keyring] $mirror sid main" >"$apt/sources.list"
+  local options=(-qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+  if [ -z "$(find "$apt/lists" -name '*_Packages*' -print -quit)" ]; then apt-get "${options[@]}" update; fi
+  (cd "$apt" && apt-get "${options[@]}" download "$2") || die "Debian's newest $2 cannot be had: $3"
+  dpkg-deb -x "$apt/$2"_*.deb "$home/$2"
+  ln -sf "$home/$2/usr/bin/$4" "$home/bin/$1"
+  "$home/bin/$1" "$5" >/dev/null || die "Debian's newest $2 does not run here: $3"
+}
+
 # python_tool COMMAND PACKAGE WHY: makes sure that COMMAND of a Python package is there, in an environment of its own.
 python_tool() {
   local venv="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/venv"
