@@ -23,6 +23,7 @@ pub mod redis_restore;
 pub mod redis_verify;
 pub mod restic_check;
 pub mod restic_forget;
+pub mod restic_prune;
 pub mod restic_pull;
 pub mod restic_push;
 pub mod restic_snapshots;
@@ -54,6 +55,7 @@ pub fn builtins() -> Registry {
         .with(restic_push::ResticPush)
         .with(restic_pull::ResticPull)
         .with(restic_forget::ResticForget)
+        .with(restic_prune::ResticPrune)
         .with(restic_check::ResticCheck)
         .with(restic_snapshots::ResticSnapshots)
         .with(upload::Upload)

@@ -8,6 +8,7 @@ mod interop;
 mod locks;
 mod making;
 mod promises;
+mod prune;
 mod rig;
 mod s3;
 mod verify;
