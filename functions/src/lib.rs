@@ -22,6 +22,7 @@ pub mod redis_dump;
 pub mod redis_restore;
 pub mod redis_verify;
 pub mod restic_check;
+pub mod restic_copy;
 pub mod restic_forget;
 pub mod restic_prune;
 pub mod restic_pull;
@@ -57,6 +58,7 @@ pub fn builtins() -> Registry {
         .with(restic_forget::ResticForget)
         .with(restic_prune::ResticPrune)
         .with(restic_check::ResticCheck)
+        .with(restic_copy::ResticCopy)
         .with(restic_snapshots::ResticSnapshots)
         .with(upload::Upload)
         .with(download::Download)

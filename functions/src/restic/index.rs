@@ -25,6 +25,13 @@ pub(crate) struct Place {
     pub(crate) unpacked: u32,
 }
 
+impl Place {
+    /// Its pack's number: blobs of one pack have the same.
+    pub(crate) fn pack(&self) -> u32 {
+        self.pack
+    }
+}
+
 /// All blobs of a repository.
 #[derive(Debug, Default)]
 pub(crate) struct Index {

@@ -9,7 +9,7 @@ mod plan;
 mod repack;
 mod sweep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
@@ -157,7 +157,7 @@ fn look(repo: &Repo, bounds: &Bounds) -> Result<(Catalog, Plan), Failure> {
         }
     }
     let roots = snapshots.iter().map(|snapshot| *snapshot.tree);
-    let used = repo.backend().wait(Used::below(repo, &index, roots))?;
+    let used = repo.backend().wait(Used::below(repo, &index, roots, &HashSet::new()))?;
     let plan = decide(&catalog, used, &stored, bounds)?;
     Ok((catalog, plan))
 }

@@ -27,7 +27,7 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    /// Follows trees down to the files.
+    /// Follows trees down to the files, but for those below trees that are `known`.
     ///
     /// # Errors
     /// A tree is missing or damaged, or the store cannot be reached.
@@ -35,9 +35,10 @@ impl Used {
         repo: &Repo,
         index: &Index,
         roots: impl IntoIterator<Item = Id>,
+        known: &HashSet<Id>,
     ) -> Result<Self, Failure> {
         let mut used = Self::default();
-        let mut waiting: Vec<Id> = roots.into_iter().filter(|id| used.trees.insert(*id)).collect();
+        let mut waiting: Vec<Id> = roots.into_iter().filter(|id| !known.contains(id) && used.trees.insert(*id)).collect();
         let mut reading = FuturesUnordered::new();
         loop {
             while reading.len() < AT_ONCE
@@ -48,6 +49,7 @@ impl Used {
             let Some(tree) = reading.next().await else { return Ok(used) };
             for node in tree?.nodes {
                 if let Some(id) = node.subtree
+                    && !known.contains(&*id)
                     && used.trees.insert(*id)
                 {
                     waiting.push(*id);

@@ -1,5 +1,6 @@
 //! The restic functions against the real restic binary, on a folder and on an S3 server.
 
+mod copying;
 mod damage;
 mod forget;
 mod history;

@@ -47,7 +47,12 @@ impl Repository {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("restic");
+        self.command_of("restic", args)
+    }
+
+    /// A command of Debian's `restic`, or of `restic-newest`.
+    pub(crate) fn command_of(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(aquifer_tests::program(program));
         let cache = self.folder.path().join("cache");
         command.args(args).env("RESTIC_REPOSITORY", self.path()).env("RESTIC_PASSWORD", PASSWORD);
         command.env("RESTIC_CACHE_DIR", cache).stdin(Stdio::null());
