@@ -9,5 +9,6 @@ mod locks;
 mod making;
 mod promises;
 mod rig;
+mod rules;
 mod s3;
 mod verify;
