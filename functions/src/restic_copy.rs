@@ -101,7 +101,8 @@ pub struct ResticCopyOutputs {
 
 impl Function for ResticCopy {
     const NAME: &'static str = "restic-copy";
-    const SUMMARY: &'static str = "Copy snapshots from one restic repository to another, of another key and in another store.";
+    const SUMMARY: &'static str =
+        "Copy snapshots from one restic repository to another, of another key and in another store.";
     const REPEAT: &'static str = "Copies what is not there yet.";
     type Params = ResticCopyParams;
     type Ports = Action;
@@ -115,8 +116,9 @@ impl Function for ResticCopy {
         params.from.check("from")?;
         params.to.check("to")?;
         if params.from.repository == params.to.repository {
-            return Err(ParamError::new("to.repository", "it is the repository that is read")
-                .with_help("name another one"));
+            return Err(
+                ParamError::new("to.repository", "it is the repository that is read").with_help("name another one")
+            );
         }
         params.snapshot.as_deref().map_or(Ok(()), select::check)
     }
@@ -138,8 +140,7 @@ impl Function for ResticCopy {
                         None => select::all(&inner_from, &filter)?,
                     };
                     let mut copying = Copying::begin(inner_from, inner_to, verify)?;
-                    let mut outputs =
-                        ResticCopyOutputs { copied: 0, there: 0, stored_bytes: 0, snapshots: Vec::new() };
+                    let mut outputs = ResticCopyOutputs { copied: 0, there: 0, stored_bytes: 0, snapshots: Vec::new() };
                     for snapshot in snapshots {
                         let about = SnapshotSummary::from(&snapshot);
                         let id = &about.id[..8];

@@ -10,16 +10,19 @@ use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Action;
 use aquifer_engine::secret::Secret;
 use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
+use rustic_core::repofile::SnapshotFile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::blocking;
 use crate::location::{Location, Purpose};
+use crate::restic::keep::{Count, Keep};
 use crate::restic::lock::{Kind, locked};
 use crate::restic::open::{Access, Repo};
 use crate::restic::prune::{Bounds, prune};
-use crate::restic::retention::{GroupBy, Keep, sort_out};
+use crate::restic::retention::{GroupBy, Sorted, sort_out};
 use crate::restic::select::{self, Filter, SnapshotSummary};
+use crate::restic::span::CalendarSpan;
 use crate::restic_push::ten_minutes;
 use crate::units::Period;
 
@@ -39,34 +42,44 @@ pub struct ResticForgetParams {
     /// A file that holds the password; white space around it does not count.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
-    /// How many of the newest to keep.
+    /// How many of the newest to keep; `unlimited` keeps all.
     #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub keep_last: Option<u32>,
-    /// For how many hours that have one to keep the last one.
+    pub keep_last: Option<Count>,
+    /// For how many hours that have one to keep the last one; `unlimited` for all of them.
     #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub keep_hourly: Option<u32>,
-    /// For how many days that have one to keep the last one.
+    pub keep_hourly: Option<Count>,
+    /// For how many days that have one to keep the last one; `unlimited` for all of them.
     #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub keep_daily: Option<u32>,
-    /// For how many weeks that have one to keep the last one.
+    pub keep_daily: Option<Count>,
+    /// For how many weeks (Monday to Sunday) that have one to keep the last one; `unlimited` for all of them.
     #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub keep_weekly: Option<u32>,
-    /// For how many months that have one to keep the last one.
+    pub keep_weekly: Option<Count>,
+    /// For how many months that have one to keep the last one; `unlimited` for all of them.
     #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub keep_monthly: Option<u32>,
-    /// For how many years that have one to keep the last one.
+    pub keep_monthly: Option<Count>,
+    /// For how many years that have one to keep the last one; `unlimited` for all of them.
     #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub keep_yearly: Option<u32>,
-    /// Keep all that are no older than this before the newest one: `14d`, `1y 6months`.
+    pub keep_yearly: Option<Count>,
+    /// Keep all that are less than so long before the newest one: `14d`, `2w`, `36h`, `1y6m` (`m` are months). Months and years are
+    /// the calendar's. A snapshot of the future does not count as the newest.
     #[serde(default)]
-    pub keep_within: Option<Period>,
-    /// Keep all that have one of these tags.
+    pub keep_within: Option<CalendarSpan>,
+    /// Keep the last one of each hour among those that are less than so long before the newest one.
+    #[serde(default)]
+    pub keep_within_hourly: Option<CalendarSpan>,
+    /// Keep the last one of each day among those that are less than so long before the newest one.
+    #[serde(default)]
+    pub keep_within_daily: Option<CalendarSpan>,
+    /// Keep the last one of each week among those that are less than so long before the newest one.
+    #[serde(default)]
+    pub keep_within_weekly: Option<CalendarSpan>,
+    /// Keep the last one of each month among those that are less than so long before the newest one.
+    #[serde(default)]
+    pub keep_within_monthly: Option<CalendarSpan>,
+    /// Keep the last one of each year among those that are less than so long before the newest one.
+    #[serde(default)]
+    pub keep_within_yearly: Option<CalendarSpan>,
+    /// Keep all that have one of these tags. `a,b` stands for those that have both, and `""` for those without any.
     #[serde(default)]
     pub keep_tags: Vec<String>,
     /// Which snapshots the rules are about; all unless said.
@@ -78,7 +91,7 @@ pub struct ResticForgetParams {
     /// Whether to remove the data too that no snapshot needs any more, as `restic-prune` does without bounds.
     #[serde(default)]
     pub prune: bool,
-    /// Whether only to say what would be removed.
+    /// Whether only to say what would go, and of each that would stay why.
     #[serde(default)]
     pub dry_run: bool,
     /// How long to wait for locks of others.
@@ -98,22 +111,41 @@ pub struct ResticForgetOutputs {
     pub kept: u64,
     /// How many were removed, or would be.
     pub removed: u64,
-    /// The removed ones.
+    /// The removed ones, oldest first.
     pub removed_snapshots: Vec<SnapshotSummary>,
+    /// Those that stay, and why, oldest first.
+    pub kept_snapshots: Vec<KeptSnapshot>,
     /// How many bytes the repository became smaller; nothing without `prune`.
     pub freed_bytes: Option<u64>,
+}
+
+/// A snapshot that stays.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptSnapshot {
+    /// Its id.
+    pub id: String,
+    /// When it was made.
+    pub time: String,
+    /// The host that it is of.
+    pub host: String,
+    /// Which rules keep it, in restic's words: `daily snapshot`, `within 14d`; `oldest …` where a rule could keep more than there is.
+    pub reasons: Vec<String>,
 }
 
 impl ResticForgetParams {
     fn keep(&self) -> Keep {
         Keep {
             last: self.keep_last,
-            hourly: self.keep_hourly,
-            daily: self.keep_daily,
-            weekly: self.keep_weekly,
-            monthly: self.keep_monthly,
-            yearly: self.keep_yearly,
-            within: self.keep_within.map(|period| period.0),
+            of_each: [self.keep_hourly, self.keep_daily, self.keep_weekly, self.keep_monthly, self.keep_yearly],
+            within: self.keep_within,
+            each_within: [
+                self.keep_within_hourly,
+                self.keep_within_daily,
+                self.keep_within_weekly,
+                self.keep_within_monthly,
+                self.keep_within_yearly,
+            ],
             tags: self.keep_tags.clone(),
         }
     }
@@ -135,20 +167,9 @@ impl Function for ResticForget {
         Access::check(&params.repository, params.password.as_ref(), params.password_file.as_deref())?;
         if params.keep().is_empty() {
             return Err(ParamError::new("", "there is no rule: everything would be removed")
-                .with_help("write at least one of `keepLast`, `keepHourly`, `keepDaily`, `keepWeekly`, `keepMonthly`, `keepYearly`, `keepWithin` and `keepTags`"));
+                .with_help("write at least one of `keepLast`, `keepHourly`, `keepDaily`, `keepWeekly`, `keepMonthly`, `keepYearly`, `keepWithin`, `keepWithinHourly` (`Daily`, `Weekly`, `Monthly`, `Yearly`) and `keepTags`"));
         }
-        let numbers = [
-            ("keepLast", params.keep_last),
-            ("keepHourly", params.keep_hourly),
-            ("keepDaily", params.keep_daily),
-            ("keepWeekly", params.keep_weekly),
-            ("keepMonthly", params.keep_monthly),
-            ("keepYearly", params.keep_yearly),
-        ];
-        match numbers.into_iter().find(|(_, number)| *number == Some(0)) {
-            Some((name, _)) => Err(ParamError::new(name, "0 keeps nothing").with_help("leave it out")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     async fn run(&self, params: ResticForgetParams, _: Action, call: &Call) -> Result<ResticForgetOutputs, Failure> {
@@ -167,35 +188,48 @@ impl Function for ResticForget {
                 forget(&inner, &keep, &filter, &group_by, dry_run)
             })
         };
-        let (kept, removed) = locked(&repo, Kind::Shared, patience, call, work).await?;
+        let Sorted { kept, removed } = locked(&repo, Kind::Shared, patience, call, work).await?;
+        let kept: Vec<KeptSnapshot> = kept.into_iter().map(KeptSnapshot::from).collect();
+        let removed: Vec<SnapshotSummary> = removed.iter().map(SnapshotSummary::from).collect();
         for snapshot in &removed {
             let verb = if dry_run { "would remove" } else { "removed" };
             call.info(format!("{verb} {} {} {}", &snapshot.id[..8], snapshot.time, snapshot.host));
+        }
+        for snapshot in &kept {
+            let (id, reasons) = (&snapshot.id[..8], snapshot.reasons.join(", "));
+            let text = format!("{id} {} {}: {reasons}", snapshot.time, snapshot.host);
+            if dry_run { call.info(format!("would keep {text}")) } else { call.debug(format!("kept {text}")) }
         }
         let mut freed_bytes = None;
         if params.prune && !dry_run {
             let pruned = prune(&repo, Bounds::default(), None, params.lock_timeout.0, call).await?;
             freed_bytes = Some(pruned.freed);
         }
-        Ok(ResticForgetOutputs { kept, removed: removed.len() as u64, removed_snapshots: removed, freed_bytes })
+        Ok(ResticForgetOutputs {
+            kept: kept.len() as u64,
+            removed: removed.len() as u64,
+            removed_snapshots: removed,
+            kept_snapshots: kept,
+            freed_bytes,
+        })
     }
 }
 
-/// Applies the rules; gives how many stay, and what goes.
-fn forget(
-    repo: &Repo,
-    keep: &Keep,
-    filter: &Filter,
-    group_by: &[GroupBy],
-    dry_run: bool,
-) -> Result<(u64, Vec<SnapshotSummary>), Failure> {
-    let snapshots = select::all(repo, filter)?;
-    let (kept, removed) = sort_out(snapshots, keep, group_by);
+impl From<(SnapshotFile, Vec<String>)> for KeptSnapshot {
+    fn from((snapshot, reasons): (SnapshotFile, Vec<String>)) -> Self {
+        let SnapshotSummary { id, time, host, .. } = SnapshotSummary::from(&snapshot);
+        Self { id, time, host, reasons }
+    }
+}
+
+/// Applies the rules; gives what stays and what goes.
+fn forget(repo: &Repo, keep: &Keep, filter: &Filter, group_by: &[GroupBy], dry_run: bool) -> Result<Sorted, Failure> {
+    let sorted = sort_out(select::all(repo, filter)?, keep, group_by);
     if !dry_run {
-        let ids: Vec<_> = removed.iter().map(|snapshot| snapshot.id).collect();
+        let ids: Vec<_> = sorted.removed.iter().map(|snapshot| snapshot.id).collect();
         let deleted = repo.rustic().delete_snapshots(&ids);
         deleted.map_err(|error| repo.trouble().failure(&error, "removing snapshots"))?;
         repo.trouble().check()?;
     }
-    Ok((kept.len() as u64, removed.iter().map(SnapshotSummary::from).collect()))
+    Ok(sorted)
 }

@@ -1,24 +1,31 @@
 //! Which snapshots are meant: by host, paths, tags and id, as restic's own filters say it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use aquifer_engine::failure::Failure;
 use rustic_core::repofile::SnapshotFile;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::keep::has_tags;
 use super::open::Repo;
 
 /// Which snapshots; each field narrows the choice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Filter {
-    /// Only those of this host.
+    /// Only those of this host, or of one of these.
     #[serde(default)]
-    pub host: Option<String>,
+    pub host: Option<Hosts>,
     /// Only those that have all of these tags.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Only those that have one of these tags. `a,b` stands for those that have both, and `""` for those without any.
+    #[serde(default)]
+    pub any_tags: Vec<String>,
     /// Only those that have all of these paths.
     #[serde(default)]
     pub paths: Vec<String>,
@@ -26,9 +33,55 @@ pub struct Filter {
 
 impl Filter {
     fn takes(&self, snapshot: &SnapshotFile) -> bool {
-        self.host.as_ref().is_none_or(|host| *host == snapshot.hostname)
+        self.host.as_ref().is_none_or(|hosts| hosts.0.contains(&snapshot.hostname))
+            && (self.any_tags.is_empty() || self.any_tags.iter().any(|tags| has_tags(snapshot, tags)))
             && self.tags.iter().all(|tag| snapshot.tags.contains(tag))
             && self.paths.iter().all(|path| snapshot.paths.contains(path))
+    }
+}
+
+/// One host, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosts(Vec<String>);
+
+impl<'de> Deserialize<'de> for Hosts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Hosts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a host's name, or a list of one or more")
+            }
+
+            fn visit_str<E: Error>(self, host: &str) -> Result<Hosts, E> {
+                Ok(Hosts(vec![host.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Hosts, A::Error> {
+                let mut hosts = Vec::new();
+                while let Some(host) = list.next_element()? {
+                    hosts.push(host);
+                }
+                // None at all would be a filter that takes nothing, and hardly what was meant.
+                if hosts.is_empty() { Err(A::Error::invalid_length(0, &self)) } else { Ok(Hosts(hosts)) }
+            }
+        }
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+impl JsonSchema for Hosts {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Hosts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1})
     }
 }
 

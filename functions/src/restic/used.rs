@@ -38,7 +38,8 @@ impl Used {
         known: &HashSet<Id>,
     ) -> Result<Self, Failure> {
         let mut used = Self::default();
-        let mut waiting: Vec<Id> = roots.into_iter().filter(|id| !known.contains(id) && used.trees.insert(*id)).collect();
+        let mut waiting: Vec<Id> =
+            roots.into_iter().filter(|id| !known.contains(id) && used.trees.insert(*id)).collect();
         let mut reading = FuturesUnordered::new();
         loop {
             while reading.len() < AT_ONCE

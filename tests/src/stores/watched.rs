@@ -33,6 +33,12 @@ pub(super) fn installed(below: &str) -> String {
     format!("{cache}/aquifer/{below}")
 }
 
+/// A program of Debian's development branch, by the path where `./test` puts it, or by its name where it is on the search path.
+pub fn debian_newest(program: &str) -> String {
+    let path = installed(&format!("debian/bin/{program}"));
+    if Path::new(&path).exists() { path } else { program.to_owned() }
+}
+
 impl Watched {
     /// Starts a server; what it says goes into `log`.
     pub(super) fn start(program: &str, args: &[&str], more: &[(&str, &str)], log: &Path) -> Self {

@@ -3,6 +3,7 @@
 use aquifer_engine::alone::{Input, run_alone};
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_functions::restic_copy::ResticCopy;
+use aquifer_tests::stores::debian_newest;
 use serde_json::{Value as Json, json};
 
 use crate::rig::{PASSWORD, Repository, noise, pull, push, words};
@@ -23,7 +24,8 @@ impl Second {
 
     /// What a restic says to a command, which must succeed.
     fn restic(&self, program: &str, args: &[&str]) -> Vec<u8> {
-        let mut command = self.0.command_of(program, args);
+        let program = if program == "restic" { program.to_owned() } else { debian_newest(program) };
+        let mut command = self.0.command_of(&program, args);
         let output = command.env("RESTIC_PASSWORD", OTHER).output().expect("restic is needed");
         assert!(output.status.success(), "restic {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
@@ -49,7 +51,15 @@ fn back_a_folder_up(repository: &Repository) -> tempfile::TempDir {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, noise(700_000, name.len() as u64)).expect("written");
     }
-    repository.restic(&["backup", "--quiet", "--host", "folders", "--tag", "x,y", &folder.path().display().to_string()]);
+    repository.restic(&[
+        "backup",
+        "--quiet",
+        "--host",
+        "folders",
+        "--tag",
+        "x,y",
+        &folder.path().display().to_string(),
+    ]);
     folder
 }
 
@@ -96,15 +106,20 @@ async fn snapshots_are_copied_once_and_are_the_same() {
 async fn what_restic_copied_is_not_copied_again_and_one_can_be_chosen() {
     let from = Repository::nowhere();
     for number in 0..3_u8 {
-        push(&from, &noise(300_000, number.into()), json!({"host": if number == 2 { "b" } else { "a" }})).await.expect("stored");
+        push(&from, &noise(300_000, number.into()), json!({"host": if number == 2 { "b" } else { "a" }}))
+            .await
+            .expect("stored");
     }
     let to = Second::nowhere();
-    let outputs = copy(&from, &to, json!({"filter": {"host": "a"}, "snapshot": "latest", "verify": "data"})).await.expect("copied");
+    let outputs = copy(&from, &to, json!({"filter": {"host": "a"}, "snapshot": "latest", "verify": "data"}))
+        .await
+        .expect("copied");
     assert_eq!(outputs["copied"], json!(1));
     assert_eq!(to.snapshots()[0]["tags"], json!(["verified:data"]), "it was read back there");
     let secret = from.path().with_file_name("password");
     std::fs::write(&secret, PASSWORD).expect("written");
-    let from_options = ["--from-repo", &from.path().display().to_string(), "--from-password-file", &secret.display().to_string()];
+    let from_options =
+        ["--from-repo", &from.path().display().to_string(), "--from-password-file", &secret.display().to_string()];
     to.restic("restic-newest", &[&["copy", "--host", "b"], &from_options[..]].concat());
     assert_eq!(to.snapshots().len(), 2);
     let outputs = copy(&from, &to, json!({})).await.expect("copied");
@@ -114,7 +129,8 @@ async fn what_restic_copied_is_not_copied_again_and_one_can_be_chosen() {
     let third = Second::nowhere();
     let params = json!({"from": to.access(), "to": third.access(), "init": true});
     run_alone(ResticCopy, params, Input::None).await.result.expect("copied");
-    let originals = |snapshots: Vec<Json>| -> Vec<Json> { snapshots.iter().map(|one| one["original"].clone()).collect() };
+    let originals =
+        |snapshots: Vec<Json>| -> Vec<Json> { snapshots.iter().map(|one| one["original"].clone()).collect() };
     assert_eq!(originals(third.snapshots()), originals(to.snapshots()));
 }
 

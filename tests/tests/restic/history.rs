@@ -1,7 +1,7 @@
 //! A repository with years of snapshots in it, made in no time.
 //!
 //! Takes what each snapshot is to look like; gives a repository that restic and we read alike. Always holds: restic made the
-//! repository and the first snapshot; the others are copies of it with another time, host and tags, written by `rustic_core`.
+//! repository and the first snapshot; the others are copies of it with another time, host, tags and paths, written by `rustic_core`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub(crate) struct Made {
     pub(crate) time: Zoned,
     pub(crate) host: &'static str,
     pub(crate) tags: Vec<&'static str>,
+    pub(crate) paths: Vec<&'static str>,
 }
 
 /// A repository with these snapshots only.
@@ -33,11 +34,13 @@ pub(crate) fn repository_of(history: Vec<Made>) -> Repository {
     let first = opened.get_all_snapshots().expect("listed").pop().expect("the first one");
     let copies = history.into_iter().map(|made| {
         let mut copy = first.clone();
-        let mut tags = StringList::default();
-        for tag in made.tags {
-            tags.add(tag.to_owned());
-        }
-        (copy.time, copy.hostname, copy.tags) = (made.time, made.host.to_owned(), tags);
+        let list = |names: Vec<&str>| {
+            let mut list = StringList::default();
+            names.into_iter().for_each(|name| list.add(name.to_owned()));
+            list
+        };
+        (copy.time, copy.hostname) = (made.time, made.host.to_owned());
+        (copy.tags, copy.paths) = (list(made.tags), list(made.paths));
         copy
     });
     opened.save_snapshots(copies.collect()).expect("saved");

@@ -11,5 +11,6 @@ mod making;
 mod promises;
 mod prune;
 mod rig;
+mod rules;
 mod s3;
 mod verify;

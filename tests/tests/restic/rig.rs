@@ -50,9 +50,14 @@ impl Repository {
         self.command_of("restic", args)
     }
 
-    /// A command of Debian's `restic`, or of `restic-newest`.
+    /// What the newest restic says to a command, which must succeed.
+    pub(crate) fn newest_restic(&self, args: &[&str]) -> Vec<u8> {
+        said(self.command_of(&aquifer_tests::stores::debian_newest("restic-newest"), args), args)
+    }
+
+    /// A command of a restic: its name, or where it is.
     pub(crate) fn command_of(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(aquifer_tests::program(program));
+        let mut command = Command::new(program);
         let cache = self.folder.path().join("cache");
         command.args(args).env("RESTIC_REPOSITORY", self.path()).env("RESTIC_PASSWORD", PASSWORD);
         command.env("RESTIC_CACHE_DIR", cache).stdin(Stdio::null());
@@ -61,9 +66,7 @@ impl Repository {
 
     /// What restic says to a command, which must succeed.
     pub(crate) fn restic(&self, args: &[&str]) -> Vec<u8> {
-        let output = self.command(args).output().expect("restic is needed by these tests: install Debian's restic");
-        assert!(output.status.success(), "restic {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
+        said(self.command(args), args)
     }
 
     /// Stores bytes with restic.
@@ -101,6 +104,12 @@ impl Repository {
     pub(crate) fn files(&self, folder: &str) -> Vec<PathBuf> {
         files(&self.path().join(folder))
     }
+}
+
+fn said(mut command: Command, args: &[&str]) -> Vec<u8> {
+    let output = command.output().expect("restic is needed by these tests: `./test` installs it");
+    assert!(output.status.success(), "restic {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

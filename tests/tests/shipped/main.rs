@@ -3,6 +3,7 @@
 mod howto;
 mod postgres;
 mod redis;
+mod repository;
 
 use aquifer_engine::catalog::{Catalog, Inputs};
 use aquifer_engine::event::Status;
@@ -22,8 +23,8 @@ fn shipped_documents_have_no_problems() {
     let catalog = catalog();
     let problems = catalog.builtin_problems();
     assert!(problems.is_empty(), "{problems:#?}");
-    // postgres.yaml and repository.yaml hold two.
-    assert_eq!(catalog.tasks().len(), aquifer_functions::shipped().len() + 2);
+    // postgres.yaml holds two, and repository.yaml three.
+    assert_eq!(catalog.tasks().len(), aquifer_functions::shipped().len() + 3);
 }
 
 pub(crate) async fn played(catalog: &Catalog, task: &str, inputs: &Inputs) -> Report {
