@@ -13,4 +13,5 @@ mod prune;
 mod rig;
 mod rules;
 mod s3;
+mod together;
 mod verify;
