@@ -80,8 +80,8 @@ impl StoreServer for Sftp {
         Some(self.port)
     }
 
-    fn refused(&self, place: &str) -> Option<Value> {
-        Some(self.with(place, "stranger", "known"))
+    fn refused(&self, place: &str) -> Vec<Value> {
+        vec![self.with(place, "stranger", "known")]
     }
 
     fn stranger(&self, place: &str) -> Option<Value> {
