@@ -14,8 +14,10 @@ mod s3;
 mod sftp;
 pub mod tls_front;
 mod watched;
+mod webdav;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -76,6 +78,11 @@ pub trait StoreServer: Send + Sync {
         &["restic", "restic-newest"]
     }
 
+    /// Where its files lie on this machine, where they are plain ones that are sent beside their places.
+    fn files(&self, _: &str) -> Option<PathBuf> {
+        None
+    }
+
     /// The port that its locations name, where they name one.
     fn port(&self) -> Option<u16> {
         None
@@ -97,8 +104,15 @@ pub async fn all() -> &'static [Box<dyn StoreServer>] {
         let (ours, others) = tokio::join!(
             async {
                 let (moto, rest, sftp) = tokio::join!(s3::moto(), rest::start(), sftp::start());
-                let ours: [Box<dyn StoreServer>; 4] =
-                    [Box::new(folder::start()), Box::new(moto), Box::new(rest), Box::new(sftp)];
+                let (apache, rclone) = tokio::join!(webdav::apache(), webdav::rclone());
+                let ours: [Box<dyn StoreServer>; 6] = [
+                    Box::new(folder::start()),
+                    Box::new(moto),
+                    Box::new(rest),
+                    Box::new(sftp),
+                    Box::new(apache),
+                    Box::new(rclone),
+                ];
                 ours
             },
             async {

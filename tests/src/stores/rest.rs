@@ -2,20 +2,17 @@
 //! a folder of his own.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::folder::files;
 use super::watched::{Watched, free_port, installed};
+use super::webdav::users as write_users;
 use super::{Later, StoreServer};
 
 const USER: &str = "somebody";
 const PASSWORD: &str = "hunter2-of-rest";
-
-/// A line of a file with users, as `htpasswd -s` writes it.
-const HASH: &str = r#"printf '%s:{SHA}' "$1"; printf %s "$2" | openssl dgst -sha1 -binary | base64"#;
 
 /// A running server.
 pub(super) struct Rest {
@@ -29,10 +26,8 @@ pub(super) async fn start() -> Rest {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     std::fs::create_dir(&data).expect("made");
-    let hashed = Command::new("sh").args(["-c", HASH, "sh", USER, PASSWORD]).output().expect("sh is there");
-    assert!(hashed.status.success(), "openssl: `./test` installs it");
     let users = folder.path().join("users");
-    std::fs::write(&users, hashed.stdout).expect("written");
+    write_users(&users, USER, PASSWORD);
     let program = format!("{}/rest-server", installed("debian/bin"));
     let serve = async |more: &[&str]| {
         let port = free_port();

@@ -1,6 +1,6 @@
 //! OpenSSH's server, for the user that the tests run as, with keys of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -86,6 +86,10 @@ impl StoreServer for Sftp {
 
     fn stranger(&self, place: &str) -> Option<Value> {
         Some(self.with(place, "user", "known to nobody"))
+    }
+
+    fn files(&self, place: &str) -> Option<PathBuf> {
+        Some(self.folder.path().join("data").join(place))
     }
 
     fn restic(&self, place: &str) -> Option<Vec<(&'static str, String)>> {
