@@ -7,6 +7,7 @@ mod increments;
 mod interop;
 mod locks;
 mod making;
+mod parts;
 mod promises;
 mod rig;
 mod rules;
