@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn days_and_weeks_take_all_parts_in_turn() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a moment");
-        let number = |value, text| part(value).choose(at(text), 0).number;
-        let daily = |text| number(json!({"of": 7, "by": "day"}), text);
+        let number = |value, text: &str| part(value).choose(at(text), 0).number;
+        let daily = |text: &str| number(json!({"of": 7, "by": "day"}), text);
         let week = ["2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26", "2026-11-27", "2026-11-28", "2026-11-29"];
         let mut days: Vec<u32> = week.iter().map(|day| daily(&format!("{day}T00:00:00Z"))).collect();
         for (day, number) in week.iter().zip(&days) {
@@ -175,7 +175,7 @@ mod tests {
         }
         days.sort_unstable();
         assert_eq!(days, [1, 2, 3, 4, 5, 6, 7]);
-        let weekly = |text| number(json!({"of": 5, "by": "week"}), text);
+        let weekly = |text: &str| number(json!({"of": 5, "by": "week"}), text);
         let monday = weekly("2026-11-23T00:00:00Z");
         assert_eq!(weekly("2026-11-29T23:59:59Z"), monday);
         assert_eq!(weekly("2026-11-30T00:00:00Z"), monday % 5 + 1);

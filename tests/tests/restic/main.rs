@@ -12,4 +12,5 @@ mod promises;
 mod rig;
 mod rules;
 mod s3;
+mod stats;
 mod verify;
