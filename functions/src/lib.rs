@@ -28,6 +28,7 @@ pub mod restic_prune;
 pub mod restic_pull;
 pub mod restic_push;
 pub mod restic_snapshots;
+pub mod restic_stats;
 pub mod throttle;
 pub mod upload;
 
@@ -60,6 +61,7 @@ pub fn builtins() -> Registry {
         .with(restic_check::ResticCheck)
         .with(restic_copy::ResticCopy)
         .with(restic_snapshots::ResticSnapshots)
+        .with(restic_stats::ResticStats)
         .with(upload::Upload)
         .with(download::Download)
         .with(file_read::FileRead)

@@ -32,7 +32,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, snapshot: &SnapshotFile) -> bool {
+    pub(crate) fn takes(&self, snapshot: &SnapshotFile) -> bool {
         self.host.as_ref().is_none_or(|hosts| hosts.0.contains(&snapshot.hostname))
             && (self.any_tags.is_empty() || self.any_tags.iter().any(|tags| has_tags(snapshot, tags)))
             && self.tags.iter().all(|tag| snapshot.tags.contains(tag))

@@ -50,7 +50,7 @@ async fn a_changed_byte_is_found_by_reading_and_never_passed_on() {
     assert!(check(&repository, false).await.is_ok(), "only reading the data can tell");
     let found = check(&repository, true).await.expect_err("damaged");
     assert_eq!(found.kind, FailureKind::Corrupt);
-    assert!(found.message.contains("MAC") && found.help.is_some(), "{found:?}");
+    assert!(found.message.contains("authentication tag") && found.help.is_some(), "{found:?}");
     let outcome = pull(&repository, json!({})).await;
     let told = outcome.result.expect_err("damaged");
     assert_eq!(told.kind, FailureKind::Corrupt);

@@ -50,9 +50,14 @@ impl Repository {
         self.command_of("restic", args)
     }
 
+    /// A command of the newest restic.
+    pub(crate) fn newest_command(&self, args: &[&str]) -> Command {
+        self.command_of(&aquifer_tests::stores::debian_newest("restic-newest"), args)
+    }
+
     /// What the newest restic says to a command, which must succeed.
     pub(crate) fn newest_restic(&self, args: &[&str]) -> Vec<u8> {
-        said(self.command_of(&aquifer_tests::stores::debian_newest("restic-newest"), args), args)
+        said(self.newest_command(args), args)
     }
 
     /// A command of a restic: its name, or where it is.

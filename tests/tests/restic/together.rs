@@ -51,7 +51,8 @@ async fn restic_and_we_back_up_and_prune_at_the_same_time() {
     }
     remember(&stored, "first", bytes(502));
 
-    let (ours, theirs) = ((Arc::clone(&repository), Arc::clone(&stored)), (Arc::clone(&repository), Arc::clone(&stored)));
+    let (ours, theirs) =
+        ((Arc::clone(&repository), Arc::clone(&stored)), (Arc::clone(&repository), Arc::clone(&stored)));
     let pushing = tokio::spawn(async move {
         for round in 0..ROUNDS {
             let bytes = bytes(round);

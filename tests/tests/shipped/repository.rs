@@ -59,3 +59,17 @@ async fn old_snapshots_go_by_rule_after_a_dry_run_that_says_why() {
     assert_eq!(done["removedSnapshots"], tried["removedSnapshots"]);
     assert_eq!(outputs(&play(&folder, "repository-snapshots", &[]).await)["count"], json!(3));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_the_data_is_checked() {
+    let folder = repository(&[1000, 2000]).await;
+    let all = outputs(&play(&folder, "repository-check", &[]).await);
+    let mut read = 0;
+    for number in 1..=3 {
+        let part = json!({"number": number, "of": 3}).to_string();
+        read += outputs(&play(&folder, "repository-check", &[("part", &part)]).await)["packsRead"]
+            .as_u64()
+            .expect("a number");
+    }
+    assert_eq!((json!(read), &all["packsRead"]), (all["packsRead"].clone(), &json!(4)));
+}

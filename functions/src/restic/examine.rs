@@ -1,0 +1,339 @@
+//! Reads packs and holds them against the index and their own names.
+//!
+//! Takes the packs that the index names, or a part of them. Gives what is wrong with them. Always holds: every byte of a pack that
+//! counts as read was read, every blob in it was opened and compared with its id, the pack's header says what the index says, and the
+//! whole file has the hash that it is named by; what is held in memory is a few reads of at most [`SPAN`] bytes and their blobs.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use aquifer_engine::failure::{Failure, FailureKind};
+use rustic_core::Id;
+use rustic_core::repofile::{BlobType, IndexFile};
+use sha2::{Digest, Sha256};
+
+use super::cipher::{Cipher, OVERHEAD};
+use super::open::Repo;
+use super::part::Chosen;
+
+/// How many bytes are read at once.
+const SPAN: u64 = 4 << 20;
+
+/// How many packs are read at once.
+const AT_ONCE: usize = 4;
+
+/// How many findings are kept; the rest is counted.
+const KEPT: usize = 20;
+
+/// The bytes of the length at a pack's end.
+const LENGTH: usize = 4;
+
+/// A blob of a pack, as the index or the pack's own header has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Blob {
+    id: Id,
+    is_tree: bool,
+    offset: u64,
+    length: u64,
+    unpacked: u32,
+}
+
+/// The bytes of a header's longest entry: kind, two lengths, id.
+const LONGEST_ENTRY: usize = 1 + 4 + 4 + 32;
+
+/// Packs and the blobs that the index says are in them.
+pub(crate) type Packs = BTreeMap<Id, Contents>;
+
+/// What the index says of a pack.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    blobs: Vec<Blob>,
+    /// Whether two of its index files say two things.
+    twofold: bool,
+}
+
+/// What reading packs has shown.
+#[derive(Debug, Default)]
+pub(crate) struct Examined {
+    /// How many packs were read.
+    pub(crate) packs: u64,
+    /// How many bytes they have.
+    pub(crate) bytes: u64,
+    /// What is wrong, in one line each; not all where there are many.
+    pub(crate) findings: Vec<String>,
+    /// How many findings there are.
+    pub(crate) count: usize,
+}
+
+impl Examined {
+    fn find(&mut self, what: Vec<String>) {
+        self.count += what.len();
+        let room = KEPT - self.findings.len();
+        self.findings.extend(what.into_iter().take(room));
+    }
+}
+
+/// The packs that the index names, of a part where one is given.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn indexed(repo: &Repo, part: Option<Chosen>) -> Result<Packs, Failure> {
+    let failed =
+        |error: Box<rustic_core::RusticError>| repo.trouble().failure(&error, "reading the repository's index");
+    let mut packs = Packs::new();
+    for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
+        let (_, file) = file.map_err(failed)?;
+        for pack in file.packs.into_iter().filter(|pack| part.is_none_or(|part| part.takes(&pack.id))) {
+            let mut blobs: Vec<Blob> = pack
+                .blobs
+                .into_iter()
+                .map(|blob| Blob {
+                    id: *blob.id,
+                    is_tree: blob.tpe == BlobType::Tree,
+                    offset: blob.location.offset.into(),
+                    length: blob.location.length.into(),
+                    unpacked: blob.location.uncompressed_length.map_or(0, std::num::NonZeroU32::get),
+                })
+                .collect();
+            blobs.sort_by_key(|blob| blob.offset);
+            let known = packs.entry(*pack.id).or_default();
+            known.twofold |= !known.blobs.is_empty() && known.blobs != blobs;
+            known.blobs = blobs;
+        }
+    }
+    Ok(packs)
+}
+
+/// Reads packs, of which `sizes` are those that are there. For blocking threads.
+///
+/// # Errors
+/// The store cannot be reached, or the step was stopped. What is wrong with the packs is no error.
+pub(crate) fn examine(repo: &Repo, packs: Packs, sizes: &BTreeMap<Id, u64>) -> Result<Examined, Failure> {
+    let queue = Mutex::new(packs.into_iter());
+    let (found, stop) = (Mutex::new(Examined::default()), AtomicBool::new(false));
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<(), Failure> {
+        while let Some((id, contents)) = next() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            // That it is missing is found by comparing the index with what is listed.
+            let Some(size) = sizes.get(&id).copied() else { continue };
+            let what =
+                Reading::new(repo, id, &contents).all(size).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.packs += 1;
+            found.bytes += size;
+            found.find(what);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let ends =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ends.collect::<Vec<_>>().into_iter().collect::<Result<(), Failure>>()
+    })?;
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// One pack while it is read.
+struct Reading<'a> {
+    repo: &'a Repo,
+    id: Id,
+    blobs: &'a [Blob],
+    /// How many of them were looked at.
+    done: usize,
+    hash: Sha256,
+    /// What was read and not yet looked at, from `at` on.
+    held: Vec<u8>,
+    at: u64,
+    findings: Vec<String>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(repo: &'a Repo, id: Id, contents: &'a Contents) -> Self {
+        let blobs = &contents.blobs;
+        let mut reading =
+            Self { repo, id, blobs, done: 0, hash: Sha256::new(), held: Vec::new(), at: 0, findings: Vec::new() };
+        if contents.twofold {
+            reading.find("index files say different things of what is in it");
+        }
+        reading
+    }
+
+    fn find(&mut self, what: impl std::fmt::Display) {
+        let id = self.id.to_hex();
+        self.findings.push(format!("the pack `{}`: {what}", id.as_str()));
+    }
+
+    /// Reads all of it, and gives what is wrong.
+    fn all(mut self, size: u64) -> Result<Vec<String>, Failure> {
+        let name = super::backend::name(rustic_core::FileType::Pack, &self.id);
+        let backend = self.repo.backend();
+        // A header that has room for what the index says is held until its end is there; anything longer is none.
+        let end = self.blobs.iter().map(|blob| blob.offset + blob.length).max().unwrap_or(0);
+        let longest = (LENGTH + OVERHEAD + LONGEST_ENTRY * self.blobs.len()) as u64;
+        if size <= end || size - end > longest {
+            self.find(format!("it has {size} bytes, and by the index its blobs end at {end}"));
+        }
+        let mut offset = 0;
+        while offset < size {
+            let length = SPAN.min(size - offset);
+            match backend.wait(backend.read_range(&name, offset, length)) {
+                Ok(bytes) => {
+                    self.hash.update(&bytes);
+                    self.held.extend_from_slice(&bytes);
+                }
+                Err(failure) if matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => {
+                    self.find(failure.message);
+                    return Ok(self.findings);
+                }
+                Err(failure) => return Err(failure),
+            }
+            offset += length;
+            self.open_what_is_whole();
+            if self.done == self.blobs.len() && !self.findings.is_empty() {
+                self.held.clear();
+            }
+        }
+        if self.findings.is_empty() {
+            let header = Header { sealed: &self.held, blobs: self.blobs };
+            if let Err(what) = header.compare(self.repo.sealer().cipher()) {
+                self.find(what);
+            }
+        }
+        if self.findings.is_empty() && self.hash.clone().finalize()[..] != super::index::bytes(&self.id) {
+            self.find("its content has another hash than its name");
+        }
+        Ok(self.findings)
+    }
+
+    /// Opens the blobs of which all bytes are there.
+    fn open_what_is_whole(&mut self) {
+        let mut used = 0;
+        while let Some(blob) = self.blobs.get(self.done) {
+            let from = self.at + used as u64;
+            if blob.offset != from {
+                let what =
+                    format!("by the index a blob begins at {}, and the one before it ends at {from}", blob.offset);
+                self.find(what);
+                self.done = self.blobs.len();
+                break;
+            }
+            let Some(stored) = self.held.get(used..used + blob.length as usize) else { break };
+            if let Err(failure) = self.repo.sealer().open(&blob.id, stored, blob.unpacked) {
+                let id = blob.id.to_hex();
+                self.find(format!("the blob `{}` at {from}: {}", id.as_str(), failure.message));
+            }
+            used += blob.length as usize;
+            self.done += 1;
+        }
+        self.held.drain(..used);
+        self.at += used as u64;
+    }
+}
+
+/// What stands behind a pack's blobs, and what should be in it.
+struct Header<'a> {
+    sealed: &'a [u8],
+    blobs: &'a [Blob],
+}
+
+impl Header<'_> {
+    /// Compares it with the index.
+    fn compare(&self, cipher: &Cipher) -> Result<(), &'static str> {
+        let (sealed, length) = self.sealed.split_last_chunk::<LENGTH>().ok_or("it has no header")?;
+        if u32::from_le_bytes(*length) as usize != sealed.len() {
+            return Err("its header has another length than the index leaves for it");
+        }
+        let plain = cipher.decrypt(sealed).map_err(|_| "its header is damaged")?;
+        let mut rest = &plain[..];
+        for blob in self.blobs {
+            let fits = entry(&mut rest).is_some_and(|(is_tree, length, unpacked, id)| {
+                is_tree == blob.is_tree
+                    && length == blob.length
+                    && unpacked == blob.unpacked
+                    && id == super::index::bytes(&blob.id)
+            });
+            if !fits {
+                return Err("its header names other blobs than the index");
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { Err("its header names more blobs than the index") }
+    }
+}
+
+/// Takes the next entry of a header ("Pack Format" in restic's design document): whether it is a tree, its length, its length once
+/// unpacked or 0, and its id.
+fn entry(rest: &mut &[u8]) -> Option<(bool, u64, u32, [u8; 32])> {
+    let (&kind, mut bytes) = rest.split_first()?;
+    let mut number = || {
+        let (number, behind) = bytes.split_first_chunk::<4>()?;
+        bytes = behind;
+        Some(u32::from_le_bytes(*number))
+    };
+    let length = number()?;
+    let unpacked = match kind {
+        0 | 1 => 0,
+        2 | 3 => number()?,
+        _ => return None,
+    };
+    let (id, behind) = bytes.split_first_chunk::<32>()?;
+    *rest = behind;
+    Some((kind % 2 == 1, length.into(), unpacked, *id))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustic_core::repofile::MasterKey;
+
+    use super::super::seal::id_of;
+    use super::*;
+
+    #[test]
+    fn a_header_names_what_the_index_names() {
+        let cipher = Cipher::new(&MasterKey::new()).expect("sound");
+        let blob = |number: u8| Blob {
+            id: id_of(&[number]),
+            is_tree: number % 2 == 1,
+            offset: 0,
+            length: u64::from(number) + 40,
+            unpacked: if number > 1 { 70_000 } else { 0 },
+        };
+        let sealed = |blobs: &[Blob], more: &[u8]| {
+            let mut plain = Vec::new();
+            for blob in blobs {
+                plain.push(u8::from(blob.is_tree) + if blob.unpacked > 0 { 2 } else { 0 });
+                plain.extend((blob.length as u32).to_le_bytes());
+                if blob.unpacked > 0 {
+                    plain.extend(blob.unpacked.to_le_bytes());
+                }
+                plain.extend(super::super::index::bytes(&blob.id));
+            }
+            plain.extend(more);
+            let mut sealed = cipher.encrypt(&plain).expect("sealed");
+            sealed.extend((sealed.len() as u32).to_le_bytes());
+            sealed
+        };
+        let blobs: Vec<Blob> = (0..4).map(blob).collect();
+        let compare = |sealed: &[u8]| Header { sealed, blobs: &blobs }.compare(&cipher);
+        assert_eq!(compare(&sealed(&blobs, &[])), Ok(()));
+        assert!(compare(&sealed(&blobs, &[0])).is_err(), "more");
+        assert!(compare(&sealed(&blobs[..3], &[])).is_err(), "less");
+        assert!(compare(&sealed(&blobs[..3], &[7; 40])).is_err(), "no kind");
+        assert!(compare(&[]).is_err() && compare(&[0; 4]).is_err() && compare(&sealed(&blobs, &[])[1..]).is_err());
+        let other: [fn(&mut Blob); 4] = [
+            |blob| blob.is_tree = !blob.is_tree,
+            |blob| blob.length += 1,
+            |blob| blob.unpacked += 1,
+            |blob| blob.id = id_of(b"other"),
+        ];
+        for change in other {
+            let mut changed = blobs.clone();
+            change(&mut changed[2]);
+            assert!(compare(&sealed(&changed, &[])).is_err(), "{:?}", changed[2]);
+        }
+    }
+}
