@@ -6,10 +6,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use aquifer_tests::flaky::{Fate, proxy};
+use aquifer_tests::stores::rest_server::RestServer;
 use aquifer_tests::streams::noise;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -85,20 +91,17 @@ impl Rig {
         self.folder.path().join("repository")
     }
 
-    /// Starts a task. A push has a host of its own, by which its snapshot is known, and bytes of which a part is new.
+    /// Starts a task on the repository in the folder.
     fn start(&mut self, task: &str) -> (Child, Option<String>) {
+        self.start_at(task, "repository")
+    }
+
+    /// Starts a task. A push has a host of its own, by which its snapshot is known, and bytes of which a part is new.
+    fn start_at(&mut self, task: &str, repository: &str) -> (Child, Option<String>) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aquifer"));
         command.current_dir(self.folder.path()).env("PASSWORD", PASSWORD).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.args([
-            "run",
-            "tasks.yaml",
-            "--task",
-            task,
-            "--set",
-            "repository=repository",
-            "--set-env",
-            "password=PASSWORD",
-        ]);
+        command.args(["run", "tasks.yaml", "--task", task, "--set-env", "password=PASSWORD"]);
+        command.args(["--set", &format!("repository={repository}")]);
         let host = (task == "push").then(|| {
             let host = format!("push-{}", self.pushed.len());
             let at = self.numbers.next() as usize % (self.bytes.len() - 400_000);
@@ -205,4 +208,77 @@ fn killed_at_any_moment_it_harms_nothing_and_goes_on_by_itself() {
     assert!(cut_off > KILLS / 2, "most were cut off: {cut_off}");
     rig.run("prune");
     rig.assert_all_whole();
+}
+
+/// What is asked of a server that changes something.
+fn changes(method: &str) -> bool {
+    matches!(method, "POST" | "DELETE")
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-r").arg(from).arg(to).status().expect("cp is there");
+    assert!(status.success());
+}
+
+/// Killed before each of the requests that change something: between any two of them nothing is lost either, however
+/// short the time between them is.
+#[test]
+fn killed_between_any_two_changes_it_harms_nothing_and_goes_on() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut rig = Rig::new();
+    for _ in 0..3 {
+        rig.run("push");
+    }
+    // Something to copy, something to remove, and something to forget.
+    let first = rig.snapshots[0].0.clone();
+    rig.restic(&["forget", &first]);
+    rig.look(None);
+    let served = rig.folder.path().join("served");
+    std::fs::create_dir(&served).expect("made");
+    let server = runtime.block_on(RestServer::over(&served));
+    let begun = rig.folder.path().join("begun");
+    copy(&rig.repository(), &begun);
+    let snapshots = rig.snapshots.clone();
+
+    for task in ["prune", "push"] {
+        for changes_before in 0.. {
+            let name = format!("{task}-{changes_before}");
+            copy(&begun, &served.join(&name));
+            let (seen, pid) = (AtomicUsize::new(0), Arc::new(OnceLock::<i32>::new()));
+            let of_child = Arc::clone(&pid);
+            let way = proxy(server.port(), move |method, _| {
+                if !changes(method) || seen.fetch_add(1, Ordering::SeqCst) < changes_before {
+                    return Fate::Passes;
+                }
+                _ = kill(Pid::from_raw(*of_child.wait()), Signal::SIGKILL);
+                Fate::IsLost
+            });
+            let (child, host) = rig.start_at(task, &format!("rest:http://127.0.0.1:{way}/{name}/"));
+            pid.set(child.id().cast_signed()).expect("set once");
+            let output = child.wait_with_output().expect("waited for");
+            let done = output.status.success();
+
+            // The repository is where restic and the next run find it.
+            std::fs::remove_dir_all(rig.repository()).expect("removed");
+            copy(&served.join(&name), &rig.repository());
+            rig.snapshots.clone_from(&snapshots);
+            let is_there = rig.look(host.as_deref());
+            assert_eq!(rig.snapshots.len(), snapshots.len() + usize::from(is_there), "{name}: a snapshot is gone");
+            assert!(is_there || host.is_none() || !done, "{name}: it said that {host:?} is stored");
+            rig.restic(&["check", "--read-data", "--no-lock"]);
+            if is_there {
+                rig.assert_all_whole();
+            }
+            if done {
+                assert!(changes_before > 3, "{name}: {}", String::from_utf8_lossy(&output.stderr));
+                break;
+            }
+            // Each costs seconds, and those beside each other differ little.
+            if changes_before % 3 == 0 {
+                rig.run(task);
+                rig.restic(&["check", "--read-data", "--no-lock"]);
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod azure;
 mod folder;
 mod gcs;
 mod rest;
+pub mod rest_server;
 mod s3;
 mod sftp;
 pub mod tls_front;
