@@ -19,6 +19,8 @@ pub enum Fate {
     AnswerIsLost,
     /// It does not arrive, and the connection stays open.
     Hangs,
+    /// It does not arrive, and is answered with this status, such as 503.
+    Answered(u16),
 }
 
 /// Opens the proxy; `rule` is asked with the method and the target of each request.
@@ -41,6 +43,11 @@ fn carry(mut client: TcpStream, server: u16, rule: &(dyn Fn(&str, &str) -> Fate 
     if fate == Fate::Hangs {
         // Until the client gives up.
         let _ = client.read(&mut [0]);
+        return None;
+    }
+    if let Fate::Answered(status) = fate {
+        let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        client.write_all(answer.as_bytes()).ok()?;
         return None;
     }
     let mut upstream = TcpStream::connect(("127.0.0.1", server)).ok()?;

@@ -3,9 +3,11 @@
 pub mod between;
 pub mod case_functions;
 pub mod doubles;
+pub mod faulty;
 pub mod flaky;
 pub mod gate;
 pub mod lies;
+pub mod mounted;
 pub mod newer_server;
 pub mod process;
 mod proxy;

@@ -4,6 +4,7 @@
 //! exclude all. Always holds: a lock of a process that is dead, or that has not been renewed for half an hour, stops nobody; ours is
 //! renewed while we work, and work ends where that has failed for too long; it is taken away once nobody works any more.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,14 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the taking away may take: a store that does not answer must not hold up the end.
 const RELEASE: Duration = Duration::from_secs(10);
+
+/// The locks that this process holds or is about to take. Others judge by whether the process lives, and so this is one for the process:
+/// a lock that it could not take away, because the way to the store was broken, would stop its own prunes for half an hour.
+static HELD: Mutex<BTreeSet<Id>> = Mutex::new(BTreeSet::new());
+
+fn held_here() -> MutexGuard<'static, BTreeSet<Id>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,12 +86,15 @@ impl Content {
     }
 
     /// True where nobody can be behind it any more.
-    fn is_stale(&self) -> bool {
+    fn is_stale(&self, id: &Id) -> bool {
         let age = Timestamp::now().duration_since(self.time);
         if age > jiff::SignedDuration::try_from(STALE).unwrap_or(jiff::SignedDuration::MAX) {
             return true;
         }
-        let here = self.hostname == hostname() && self.pid > 0 && self.pid != i64::from(std::process::id());
+        let here = self.hostname == hostname() && self.pid > 0;
+        if here && self.pid == i64::from(std::process::id()) {
+            return !held_here().contains(id);
+        }
         here && i32::try_from(self.pid).is_ok_and(|pid| {
             // Without a signal, `kill` only asks whether there is such a process.
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)
@@ -165,6 +177,7 @@ impl Lock {
     }
 
     fn of(repo: &Repo, id: Id) -> Self {
+        held_here().insert(id);
         Self {
             repo: repo.clone(),
             current: Arc::new(Mutex::new(id)),
@@ -197,13 +210,14 @@ impl Lock {
                     continue;
                 }
                 let Ok((id, sealed)) = sealed(&repo, kind) else { continue };
+                held_here().insert(id);
                 if put(&repo, &id, sealed).await.is_ok() {
                     let old = std::mem::replace(&mut *held(&current), id);
                     renewed = Timestamp::now();
-                    remove(&repo, old).await;
+                    give_back(&repo, old).await;
                 } else {
                     // It may have been written and only the answer lost.
-                    remove(&repo, id).await;
+                    give_back(&repo, id).await;
                 }
             }
         });
@@ -221,7 +235,7 @@ impl Lock {
             }
         }
         let id = *held(&self.current);
-        remove(&self.repo, id).await;
+        give_back(&self.repo, id).await;
         self.released.store(true, Ordering::Relaxed);
     }
 }
@@ -247,9 +261,27 @@ fn name(id: &Id) -> String {
     format!("locks/{}", id.to_hex().as_str())
 }
 
-/// Removes a lock; not being able to is no failure of the work, and the lock goes stale by itself.
-async fn remove(repo: &Repo, id: Id) {
-    _ = timeout(RELEASE, repo.backend().store().operator().delete(&name(&id))).await;
+/// Removes a lock. Not being able to is no failure of the work: it goes stale by itself, and until then it is tried again for as long as
+/// the program runs, for to others it looks like one that is held.
+async fn give_back(repo: &Repo, id: Id) {
+    held_here().remove(&id);
+    if remove(repo, id).await {
+        return;
+    }
+    let repo = repo.clone();
+    tokio::spawn(async move {
+        for _ in 0..STALE.as_secs() / TICK.as_secs() {
+            sleep(TICK).await;
+            if remove(&repo, id).await {
+                return;
+            }
+        }
+    });
+}
+
+/// Removes a lock; whether that is certain.
+async fn remove(repo: &Repo, id: Id) -> bool {
+    timeout(RELEASE, repo.backend().store().operator().delete(&name(&id))).await.is_ok_and(|deleted| deleted.is_ok())
 }
 
 /// Whose lock is in the way, if any is. Stale ones of dead processes are removed when we want the repository for ourselves.
@@ -278,7 +310,7 @@ async fn others(repo: &Repo, kind: Kind, own: Option<Id>, call: &Call) -> Result
                 "it may be in the middle of being written; where it stays, `restic unlock --remove-all` removes it",
             ));
         };
-        if content.is_stale() {
+        if content.is_stale(&id) {
             call.debug(format!("a stale lock is ignored: {}", content.owner()));
             if kind == Kind::Exclusive {
                 remove(repo, id).await;
@@ -322,11 +354,12 @@ impl Drop for Lock {
             return;
         }
         let id = *held(&self.current);
+        held_here().remove(&id);
         if let Some(folder) = self.repo.backend().store().folder() {
             _ = std::fs::remove_file(folder.join(name(&id)));
             return;
         }
         let repo = self.repo.clone();
-        self.repo.backend().runtime().spawn(async move { remove(&repo, id).await });
+        self.repo.backend().runtime().spawn(async move { give_back(&repo, id).await });
     }
 }

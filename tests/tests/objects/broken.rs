@@ -152,7 +152,7 @@ async fn a_step_that_was_stopped_before_it_began_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_and_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let _mounted = crate::rig::Mounted::small(folder.path(), 8);
+    let _mounted = aquifer_tests::mounted::Mounted::small(folder.path(), 8);
     for length in [20 << 20, 8 << 20] {
         let params = json!({"location": folder.path(), "name": "n"});
         let result = run_alone(Upload, params, Input::Finished(chunks(&sample(length)))).await.result;

@@ -135,24 +135,3 @@ pub(crate) fn call(cancel: CancellationToken) -> Call {
     let run = RunInfo { id: "run".into(), task: "task".into(), started };
     Call::new(Arc::new(run), "step", cancel, Redactor::default(), Arc::new(Deaf))
 }
-
-/// A small file system in memory, there as long as the value.
-pub(crate) struct Mounted(PathBuf);
-
-impl Mounted {
-    pub(crate) fn small(at: &Path, mebibytes: u32) -> Self {
-        let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"])
-            .arg(at)
-            .output()
-            .expect("mount is there");
-        assert!(done.status.success(), "this test runs as root: {}", String::from_utf8_lossy(&done.stderr));
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
-    }
-}
