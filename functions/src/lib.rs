@@ -23,6 +23,7 @@ pub mod redis_restore;
 pub mod redis_verify;
 pub mod restic_check;
 pub mod restic_forget;
+pub mod restic_key;
 pub mod restic_pull;
 pub mod restic_push;
 pub mod restic_snapshots;
@@ -58,6 +59,7 @@ pub fn builtins() -> Registry {
         .with(restic_check::ResticCheck)
         .with(restic_snapshots::ResticSnapshots)
         .with(restic_stats::ResticStats)
+        .with(restic_key::ResticKey)
         .with(upload::Upload)
         .with(download::Download)
         .with(file_read::FileRead)

@@ -5,6 +5,7 @@ mod forget;
 mod history;
 mod increments;
 mod interop;
+mod keys;
 mod locks;
 mod making;
 mod parts;
