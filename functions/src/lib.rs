@@ -22,8 +22,10 @@ pub mod redis_dump;
 pub mod redis_restore;
 pub mod redis_verify;
 pub mod restic_check;
+pub mod restic_copy;
 pub mod restic_forget;
 pub mod restic_key;
+pub mod restic_prune;
 pub mod restic_pull;
 pub mod restic_push;
 pub mod restic_snapshots;
@@ -56,7 +58,9 @@ pub fn builtins() -> Registry {
         .with(restic_push::ResticPush)
         .with(restic_pull::ResticPull)
         .with(restic_forget::ResticForget)
+        .with(restic_prune::ResticPrune)
         .with(restic_check::ResticCheck)
+        .with(restic_copy::ResticCopy)
         .with(restic_snapshots::ResticSnapshots)
         .with(restic_stats::ResticStats)
         .with(restic_key::ResticKey)

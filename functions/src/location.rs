@@ -8,6 +8,7 @@
 
 mod azure;
 mod credentials;
+mod flow;
 mod folder;
 mod gcs;
 mod http;
@@ -19,6 +20,7 @@ mod spoken;
 mod store;
 mod text;
 mod transport;
+mod webdav;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,6 +39,7 @@ pub use rest::Rest;
 pub use s3::S3;
 pub use sftp::Sftp;
 pub(crate) use store::{PARTS, Purpose, Store};
+pub use webdav::Webdav;
 
 /// The table of kinds: the variant, its type, and what it is for people.
 macro_rules! kinds {
@@ -98,6 +101,7 @@ kinds! {
     "A container of Azure Blob Storage." Azure,
     "A restic repository on a server of restic's REST protocol." Rest,
     "A folder on another machine, over SFTP." Sftp,
+    "A folder on a server of WebDAV." Webdav,
 }
 
 /// What there is to write.

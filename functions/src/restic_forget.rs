@@ -1,8 +1,7 @@
 //! Removes old snapshots from a restic repository by rule, and what only they needed.
 //!
 //! Takes how many to keep of each kind; gives what was kept and removed. Always holds: without a rule nothing is removed; the
-//! newest snapshot of each group stays; with `prune` nobody else reads or writes while data is removed, and the data goes only
-//! after the index that no longer names it is stored.
+//! newest snapshot of each group stays; with `prune` nobody else reads or writes while data is removed.
 
 use std::path::PathBuf;
 
@@ -20,7 +19,8 @@ use crate::location::{Location, Purpose};
 use crate::restic::keep::{Count, Keep};
 use crate::restic::lock::{Kind, locked};
 use crate::restic::open::{Access, Repo};
-use crate::restic::retention::{GroupBy, Sorted, prune, sort_out};
+use crate::restic::prune::{Bounds, prune};
+use crate::restic::retention::{GroupBy, Sorted, sort_out};
 use crate::restic::select::{self, Filter, SnapshotSummary};
 use crate::restic::span::CalendarSpan;
 use crate::restic_push::ten_minutes;
@@ -88,7 +88,7 @@ pub struct ResticForgetParams {
     /// The rules are applied to each group by itself: those that agree in these.
     #[serde(default = "host_and_paths")]
     pub group_by: Vec<GroupBy>,
-    /// Whether to remove the data too that no snapshot needs any more. It needs the repository for itself for as long as it takes.
+    /// Whether to remove the data too that no snapshot needs any more, as `restic-prune` does without bounds.
     #[serde(default)]
     pub prune: bool,
     /// Whether only to say what would go, and of each that would stay why.
@@ -202,18 +202,8 @@ impl Function for ResticForget {
         }
         let mut freed_bytes = None;
         if params.prune && !dry_run {
-            let inner = repo.clone();
-            let work = |lock| {
-                blocking(move || {
-                    let _lock = lock;
-                    prune(&inner)
-                })
-            };
-            let freed = locked(&repo, Kind::Exclusive, patience, call, work).await?;
-            if freed > 0 {
-                call.info(format!("the repository became {} smaller", bytesize::ByteSize(freed)));
-            }
-            freed_bytes = Some(freed);
+            let pruned = prune(&repo, Bounds::default(), None, params.lock_timeout.0, call).await?;
+            freed_bytes = Some(pruned.freed);
         }
         Ok(ResticForgetOutputs {
             kept: kept.len() as u64,

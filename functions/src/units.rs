@@ -79,6 +79,61 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// What may be left over: a share of the whole (`5%`), an amount of bytes (`2GiB`), or `unlimited`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Leftover {
+    /// So many hundredths of the whole, below 100.
+    Percent(f32),
+    /// These bytes.
+    Bytes(u64),
+    /// As much as there is.
+    Unlimited,
+}
+
+impl<'de> Deserialize<'de> for Leftover {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrNumber;
+        impl Visitor<'_> for TextOrNumber {
+            type Value = Leftover;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a share such as `5%`, an amount of bytes such as `2GiB`, or `unlimited`")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Leftover, E> {
+                let read = match text.strip_suffix('%') {
+                    _ if text == "unlimited" => Some(Leftover::Unlimited),
+                    Some(share) => {
+                        let share = share.trim().parse::<f32>().ok().filter(|share| (0.0..100.0).contains(share));
+                        share.map(Leftover::Percent)
+                    }
+                    None => text.parse::<bytesize::ByteSize>().ok().map(|size| Leftover::Bytes(size.as_u64())),
+                };
+                read.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            }
+
+            fn visit_u64<E: Error>(self, bytes: u64) -> Result<Leftover, E> {
+                Ok(Leftover::Bytes(bytes))
+            }
+        }
+        deserializer.deserialize_any(TextOrNumber)
+    }
+}
+
+impl JsonSchema for Leftover {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Leftover".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "integer"], "minimum": 0, "examples": ["5%"]})
+    }
+}
+
 /// As a document would have it: in the largest unit that divides it.
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -116,6 +171,23 @@ mod tests {
         for wrong in [json!(30), json!("30"), json!("-1s"), json!("soon"), json!("300000000000years"), json!(null)] {
             let error = from_value::<Period>(wrong.clone()).expect_err("refused").to_string();
             assert!(error.contains("`30s`"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_left_is_a_share_or_an_amount() {
+        for (text, leftover) in [
+            (json!("5%"), Leftover::Percent(5.0)),
+            (json!("0.5 %"), Leftover::Percent(0.5)),
+            (json!("2KiB"), Leftover::Bytes(2048)),
+            (json!(0), Leftover::Bytes(0)),
+            (json!("unlimited"), Leftover::Unlimited),
+        ] {
+            assert_eq!(from_value::<Leftover>(text).expect("sound"), leftover);
+        }
+        for wrong in [json!("100%"), json!("-1%"), json!("NaN%"), json!("much"), json!(-1), json!(0.5)] {
+            let error = from_value::<Leftover>(wrong.clone()).expect_err("refused").to_string();
+            assert!(error.contains("`5%`"), "{wrong}: {error}");
         }
     }
 

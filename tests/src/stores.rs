@@ -14,15 +14,17 @@ mod s3;
 mod sftp;
 pub mod tls_front;
 mod watched;
+mod webdav;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-pub use watched::{debian_newest, free_port};
+pub use watched::{debian_newest, free_port, installed};
 
 /// What takes a while.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -41,9 +43,9 @@ pub trait StoreServer: Send + Sync {
     /// The bytes of an object that must be there.
     fn bytes<'a>(&'a self, place: &'a str, name: &'a str) -> Later<'a, Vec<u8>>;
 
-    /// A location with credentials that the server refuses, where it asks for any.
-    fn refused(&self, _: &str) -> Option<Value> {
-        None
+    /// Locations with credentials that the server refuses, where it asks for any.
+    fn refused(&self, _: &str) -> Vec<Value> {
+        Vec::new()
     }
 
     /// The text form, and the environment that belongs to it, where the text says it all.
@@ -66,8 +68,18 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
-    /// The environment with which restic finds the place, where it knows this kind; what is named `-o` is an option.
+    /// The environment with which restic finds the place, where it knows this kind; what begins with a hyphen is an option.
     fn restic(&self, _: &str) -> Option<Vec<(&'static str, String)>> {
+        None
+    }
+
+    /// The programs that [`Self::restic`] is for: restic's version in Debian 12, and the newest one.
+    fn restics(&self) -> &'static [&'static str] {
+        &["restic", "restic-newest"]
+    }
+
+    /// Where its files lie on this machine, where they are plain ones that are sent beside their places.
+    fn files(&self, _: &str) -> Option<PathBuf> {
         None
     }
 
@@ -87,19 +99,32 @@ pub trait StoreServer: Send + Sync {
 pub async fn all() -> &'static [Box<dyn StoreServer>] {
     static ALL: OnceCell<Vec<Box<dyn StoreServer>>> = OnceCell::const_new();
     ALL.get_or_init(async || {
-        let mut servers: Vec<Box<dyn StoreServer>> = vec![
-            Box::new(folder::start()),
-            Box::new(s3::moto().await),
-            Box::new(rest::start().await),
-            Box::new(sftp::start().await),
-        ];
         // `./test` says so, which installs what Debian and Python have; the others come from Go and npm.
-        if std::env::var("AQUIFER_TEST_STORES").as_deref() != Ok("debian") {
-            servers.push(Box::new(s3::minio().await));
-            servers.push(Box::new(gcs::start().await));
-            servers.push(Box::new(azure::start().await));
-        }
-        servers
+        let others = std::env::var("AQUIFER_TEST_STORES").as_deref() != Ok("debian");
+        let (ours, others) = tokio::join!(
+            async {
+                let (moto, rest, sftp) = tokio::join!(s3::moto(), rest::start(), sftp::start());
+                let (apache, rclone) = tokio::join!(webdav::apache(), webdav::rclone());
+                let ours: [Box<dyn StoreServer>; 6] = [
+                    Box::new(folder::start()),
+                    Box::new(moto),
+                    Box::new(rest),
+                    Box::new(sftp),
+                    Box::new(apache),
+                    Box::new(rclone),
+                ];
+                ours
+            },
+            async {
+                if !others {
+                    return Vec::new();
+                }
+                let (minio, gcs, azure) = tokio::join!(s3::minio(), gcs::start(), azure::start());
+                let others: [Box<dyn StoreServer>; 3] = [Box::new(minio), Box::new(gcs), Box::new(azure)];
+                Vec::from(others)
+            }
+        );
+        ours.into_iter().chain(others).collect()
     })
     .await
 }

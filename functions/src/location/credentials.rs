@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::ParamError;
 use aquifer_engine::secret::Secret;
+use opendal::raw::format_authorization_by_basic;
 
 use super::kind::Door;
 
@@ -83,5 +84,39 @@ impl Door<'_> {
         };
         self.call.hide(&read);
         Ok(Some(Secret::new(read)))
+    }
+
+    /// The header for a user and a password, from the location or else from these two environment variables; none where there are
+    /// neither.
+    ///
+    /// # Errors
+    /// There is one without the other, or the password cannot be read.
+    pub(super) fn basic(
+        &self,
+        shown: &str,
+        (username, password): (&Option<String>, Given<'_>),
+        names: [&'static str; 2],
+    ) -> Result<Option<String>, Failure> {
+        let password = self.secret(password, &names[1..])?;
+        let username = username.clone().or_else(|| variable(&names[..1]).map(|(_, name)| name));
+        match (username, password) {
+            (Some(username), Some(password)) => {
+                let basic = format_authorization_by_basic(&username, password.expose())
+                    .map_err(|error| Failure::config(format!("the user of `{shown}`: {}", error.message())))?;
+                // The header holds the password in another form.
+                if let Some((_, coded)) = basic.split_once(' ') {
+                    self.call.hide(coded);
+                }
+                Ok(Some(basic))
+            }
+            (None, None) => Ok(None),
+            (username, _) => {
+                let missing = if username.is_some() { "password" } else { "user" };
+                Err(Failure::config(format!("there is no {missing} for `{shown}`")).with_help(format!(
+                    "`{}` and `{}`, or `username` and `password`, belong together",
+                    names[0], names[1]
+                )))
+            }
+        }
     }
 }

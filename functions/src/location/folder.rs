@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::ParamError;
@@ -13,10 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::kind::{Door, Kind, Opened, Written};
-use super::store::{PARTS, Purpose};
-
-/// How old a half-written file is before nobody can be writing it any more.
-const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
+use super::store::{LEFT_OVER, PARTS, Purpose};
 
 /// The folder's path.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]

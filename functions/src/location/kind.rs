@@ -11,7 +11,7 @@ use opendal::{HttpTransporter, OperationContext, Operator};
 
 use super::http::Http;
 use super::store::Purpose;
-use super::transport::transport;
+use super::transport::{Line, transport};
 
 /// How a kind of store is written.
 pub(super) trait Written: Sized {
@@ -64,7 +64,7 @@ pub(super) struct Door<'a> {
     pub(super) purpose: Purpose,
     pub(super) call: &'a Call,
     /// Where the kind speaks HTTP.
-    transport: Option<HttpTransporter>,
+    transport: Option<(HttpTransporter, Line)>,
 }
 
 impl<'a> Door<'a> {
@@ -88,16 +88,18 @@ impl<'a> Door<'a> {
     /// A store of the library's, over our transport.
     pub(super) fn dressed(&self, operator: Operator) -> Operator {
         match &self.transport {
-            Some(transport) => operator.with_context(OperationContext::new().with_http_transport(transport.clone())),
+            Some((transport, _)) => {
+                operator.with_context(OperationContext::new().with_http_transport(transport.clone()))
+            }
             None => operator,
         }
     }
 
-    /// The transport, for a protocol of our own.
+    /// The transport and the line below it, for a protocol of our own.
     ///
     /// # Errors
     /// The kind does not speak HTTP.
-    pub(super) fn transport(&self) -> Result<HttpTransporter, Failure> {
+    pub(super) fn transport(&self) -> Result<(HttpTransporter, Line), Failure> {
         self.transport.clone().ok_or_else(|| Failure::internal("the store has no transport"))
     }
 }

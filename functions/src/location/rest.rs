@@ -11,12 +11,12 @@ use aquifer_engine::failure::Failure;
 use aquifer_engine::function::ParamError;
 use aquifer_engine::secret::Secret;
 use http::{Method, Request, Response, StatusCode, header};
-use opendal::raw::{format_authorization_by_basic, oio, parse_content_length, parse_last_modified};
+use opendal::raw::{oio, parse_content_length, parse_last_modified};
 use opendal::{Buffer, BytesRange, Error, ErrorKind, HttpTransporter, Metadata, MetadataBuilder, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::credentials::{check, pair, variable};
+use super::credentials::{check, pair};
 use super::http::Http;
 use super::kind::{Door, Kind, Opened, Written};
 use super::s3::check_endpoint;
@@ -86,28 +86,11 @@ impl Kind for Rest {
     }
 
     fn open(&self, door: &Door<'_>) -> std::result::Result<Opened, Failure> {
-        let password = door.secret((&self.password, &self.password_file), &["RESTIC_REST_PASSWORD"])?;
-        let username = self.username.clone().or_else(|| variable(&["RESTIC_REST_USERNAME"]).map(|(_, name)| name));
-        let basic = match (username, password) {
-            (Some(username), Some(password)) => {
-                let basic = format_authorization_by_basic(&username, password.expose())
-                    .map_err(|error| Failure::config(format!("the user of `{self}`: {}", error.message())))?;
-                // The header holds the password in another form.
-                if let Some((_, coded)) = basic.split_once(' ') {
-                    door.call.hide(coded);
-                }
-                Some(basic)
-            }
-            (None, None) => None,
-            (username, _) => {
-                let missing = if username.is_some() { "password" } else { "user" };
-                return Err(Failure::config(format!("there is no {missing} for `{self}`")).with_help(
-                    "`RESTIC_REST_USERNAME` and `RESTIC_REST_PASSWORD`, or `username` and `password`, belong together",
-                ));
-            }
-        };
+        let given = (&self.username, (&self.password, &self.password_file));
+        let basic = door.basic(&self.to_string(), given, ["RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"])?;
         let url = format!("{}/", self.url.trim_end_matches('/'));
-        Ok(operator(Server { url, basic, transport: door.transport()? }).into())
+        let (transport, _) = door.transport()?;
+        Ok(operator(Server { url, basic, transport }).into())
     }
 
     fn keys(&self) -> &'static str {

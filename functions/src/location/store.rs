@@ -19,6 +19,9 @@ use super::transport::SENDING;
 /// Below a folder: where files are written before they get their names. On the same file system, so that the last step is a rename.
 pub(crate) const PARTS: &str = ".aquifer-parts";
 
+/// How old a half-written file is before nobody can be writing it any more.
+pub(super) const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long one request may take that carries no data, or brings some.
 const REQUEST: Duration = Duration::from_secs(60);
 

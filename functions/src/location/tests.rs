@@ -32,6 +32,8 @@ fn every_form_names_its_place() {
         (json!("sftp://[::1]:22/a"), "sftp://[::1]:22/a"),
         (json!("rest:http://host:8000/a/"), "rest:http://host:8000/a/"),
         (json!("rest:host:8000/a"), "rest:https://host:8000/a/"),
+        (json!("webdav:https://host/dav/a"), "webdav:https://host/dav/a/"),
+        (json!("webdav:host/dav/"), "webdav:https://host/dav/"),
         (json!({"s3": {"bucket": "b", "prefix": "/p/"}}), "s3://b/p"),
         (json!({"s3": {"bucket": "b", "endpoint": "http://127.0.0.1:9000"}}), "s3:http://127.0.0.1:9000/b"),
     ] {
@@ -44,6 +46,7 @@ fn a_form_that_is_not_known_is_told_what_there_is() {
     for (value, part) in [
         (json!("ftp://bucket/a"), "`ftp`"),
         (json!("rest:http://user:pass@host/"), "credentials"),
+        (json!("webdav:https://me:pass@host/"), "credentials"),
         (json!("s3://"), "bucket"),
         (json!("s3:https://host"), "bucket"),
         (json!("file://host/a"), "host"),
@@ -61,17 +64,19 @@ fn a_form_that_is_not_known_is_told_what_there_is() {
 }
 
 #[test]
-fn half_a_credential_and_a_wrong_endpoint_are_refused_of_a_rest_server_too() {
+fn half_a_credential_and_a_wrong_endpoint_are_refused_of_what_has_a_url_too() {
     for (value, path) in [
-        (json!({"url": "host"}), "to.rest.url"),
-        (json!({"url": "http://u:p@h/"}), "to.rest.url"),
-        (json!({"url": "http://h/", "username": "a"}), "to.rest.password"),
-        (json!({"url": "http://h/", "passwordFile": "a"}), "to.rest.username"),
-        (json!({"url": "http://h/", "username": "a", "password": "a", "passwordFile": "a"}), "to.rest.passwordFile"),
-        (json!({"url": "http://h/", "http": {"connections": 0}}), "to.rest.http.connections"),
+        (json!({"url": "host"}), "url"),
+        (json!({"url": "http://u:p@h/"}), "url"),
+        (json!({"url": "http://h/", "username": "a"}), "password"),
+        (json!({"url": "http://h/", "passwordFile": "a"}), "username"),
+        (json!({"url": "http://h/", "username": "a", "password": "a", "passwordFile": "a"}), "passwordFile"),
+        (json!({"url": "http://h/", "http": {"connections": 0}}), "http.connections"),
     ] {
-        let location = from_value::<Location>(json!({"rest": value})).expect("sound in form");
-        assert_eq!(location.check("to").expect_err("refused").path, path);
+        for kind in ["rest", "webdav"] {
+            let location = from_value::<Location>(json!({kind: value})).expect("sound in form");
+            assert_eq!(location.check("to").expect_err("refused").path, format!("to.{kind}.{path}"));
+        }
     }
 }
 

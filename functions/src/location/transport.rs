@@ -26,19 +26,20 @@ pub(super) const SENDING: Duration = Duration::from_secs(300);
 /// The slowest line, in bytes a second, that is still waited for: 1 Mbit/s.
 const SLOWEST: u64 = 125_000;
 
-/// A transport of a store's own.
+/// A transport of a store's own, and the line below it, for requests that have bounds of their own.
 ///
 /// # Errors
 /// Those of the client.
-pub(super) fn transport(http: &Http) -> Result<HttpTransporter, Failure> {
-    Ok(HttpTransporter::new(Bounded::new(Line::new(http)?, http)))
+pub(super) fn transport(http: &Http) -> Result<(HttpTransporter, Line), Failure> {
+    let line = Line::new(http)?;
+    Ok((HttpTransporter::new(Bounded::new(line.clone(), http)), line))
 }
 
 /// The line to a server: a client, and what paces it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Line {
     client: reqwest::Client,
-    sending: Option<Arc<Pace>>,
+    pub(super) sending: Option<Arc<Pace>>,
     receiving: Option<Arc<Pace>>,
 }
 

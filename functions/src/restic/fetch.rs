@@ -1,28 +1,21 @@
 //! A snapshot's file back to a stream.
 //!
 //! Takes a snapshot, gives its file's bytes in order. Always holds: every chunk was decrypted, unpacked and compared with its id
-//! before a byte of it is passed on, and the sum of their lengths with the file's size before the end; no more than
-//! [`AHEAD`] reads of at most [`SPAN`] bytes are under way.
+//! before a byte of it is passed on, and the sum of their lengths with the file's size before the end; reads under way are bounded.
 
 use std::pin::pin;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::stream::StreamType;
-use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use rustic_core::Id;
-use rustic_core::repofile::{BlobType, Node, PackId, SnapshotFile, Tree};
+use rustic_core::repofile::{BlobType, Node, SnapshotFile, Tree};
 
+use super::blobs::{self, Span, blob_in};
 use super::index::{Index, Place};
+use super::index_file::IndexedBlob;
 use super::open::Repo;
 use super::snapshot::TYPE_ATTRIBUTE;
-
-/// How many reads may be under way.
-const AHEAD: usize = 4;
-
-/// How many bytes one read asks for at the most where chunks lie side by side, and how many they have at the most once
-/// unpacked: words may be a thousand times what is stored of them.
-const SPAN: u64 = 4 << 20;
 
 /// A file in a snapshot.
 #[derive(Debug)]
@@ -50,11 +43,7 @@ pub(crate) async fn read_tree(repo: &Repo, index: &Index, id: &Id) -> Result<Tre
         .map_err(|error| Failure::corrupt(format!("the tree `{}` is no JSON: {error}", id.to_hex().as_str())))
 }
 
-fn blob_in(id: &Id, pack: &PackId) -> String {
-    format!("the blob `{}` in the pack `{}`", id.to_hex().as_str(), pack.to_hex().as_str())
-}
-
-fn locate(index: &Index, kind: BlobType, id: &Id) -> Result<(Place, PackId), Failure> {
+fn locate(index: &Index, kind: BlobType, id: &Id) -> Result<(Place, Id), Failure> {
     index.find(kind, id).and_then(|place| Some((place, index.pack(place)?))).ok_or_else(|| {
         Failure::corrupt(format!("the index does not know the blob `{}`", id.to_hex().as_str()))
             .with_help("`restic-check` tells what else is missing; an older snapshot may be whole")
@@ -123,38 +112,14 @@ fn found(path: String, node: &Node) -> Found {
     Found { path, size, stream: text.and_then(|text| text.parse().ok()).unwrap_or_else(StreamType::unknown), content }
 }
 
-/// One read: chunks that lie side by side in one pack, in the order in which they are wanted.
-#[derive(Debug)]
-struct Span {
-    pack: PackId,
-    offset: u64,
-    length: u64,
-    /// How many bytes its chunks have once unpacked.
-    plain: u64,
-    chunks: Vec<(Id, Place)>,
-}
-
-fn spans(index: &Index, content: &[Id]) -> Result<Vec<Span>, Failure> {
-    let mut spans: Vec<Span> = Vec::new();
-    for id in content {
+/// Where the chunks of a file lie, in its order.
+fn located(index: &Index, content: &[Id]) -> Result<Vec<Span>, Failure> {
+    let places = content.iter().map(|id| {
         let (place, pack) = locate(index, BlobType::Data, id)?;
-        let (offset, length) = (u64::from(place.offset), u64::from(place.length));
-        let plain = if place.unpacked > 0 { u64::from(place.unpacked) } else { length };
-        match spans.last_mut() {
-            Some(last)
-                if last.pack == pack
-                    && last.offset + last.length == offset
-                    && last.length + length <= SPAN
-                    && last.plain + plain <= SPAN =>
-            {
-                last.length += length;
-                last.plain += plain;
-                last.chunks.push((*id, place));
-            }
-            _ => spans.push(Span { pack, offset, length, plain, chunks: vec![(*id, place)] }),
-        }
-    }
-    Ok(spans)
+        let (offset, length, unpacked) = (place.offset, place.length, place.unpacked);
+        Ok((pack, IndexedBlob { id: *id, kind: BlobType::Data, offset, length, unpacked }))
+    });
+    Ok(blobs::spans(places.collect::<Result<Vec<_>, Failure>>()?))
 }
 
 /// Passes a file's bytes on in order and gives their number.
@@ -168,12 +133,12 @@ pub(crate) async fn stream(
     output: &mut aquifer_engine::pipe::Writer,
 ) -> Result<u64, Failure> {
     // All of it is located first: a chunk that is missing is told before a byte is passed on.
-    let mut reads = pin!(chunks(repo, spans(index, &file.content)?));
+    let mut reads = pin!(blobs::read(repo, located(index, &file.content)?));
     let mut bytes = 0;
-    while let Some(chunks) = reads.try_next().await? {
+    while let Some((_, chunks)) = reads.try_next().await? {
         for chunk in chunks {
-            bytes += chunk.len() as u64;
-            output.write(chunk).await?;
+            bytes += chunk.plain.len() as u64;
+            output.write(chunk.plain).await?;
         }
     }
     match file.size {
@@ -189,30 +154,10 @@ pub(crate) async fn stream(
 /// # Errors
 /// One is missing or damaged, or the store cannot be reached.
 pub(crate) async fn read_all(repo: &Repo, index: &Index, content: &[Id]) -> Result<u64, Failure> {
-    let mut reads = pin!(chunks(repo, spans(index, content)?));
+    let mut reads = pin!(blobs::read(repo, located(index, content)?));
     let mut bytes = 0;
-    while let Some(chunks) = reads.try_next().await? {
-        bytes += chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+    while let Some((_, chunks)) = reads.try_next().await? {
+        bytes += chunks.iter().map(|chunk| chunk.plain.len() as u64).sum::<u64>();
     }
     Ok(bytes)
-}
-
-/// The chunks of these spans, in order, with reads under way ahead.
-fn chunks(repo: &Repo, spans: Vec<Span>) -> impl Stream<Item = Result<Vec<Bytes>, Failure>> {
-    futures::stream::iter(spans).map(|span| read(repo.clone(), span)).buffered(AHEAD)
-}
-
-/// Reads one span and opens its chunks, the opening on a blocking thread.
-async fn read(repo: Repo, span: Span) -> Result<Vec<Bytes>, Failure> {
-    let name = super::backend::name(rustic_core::FileType::Pack, &span.pack);
-    let stored = repo.backend().read_range(&name, span.offset, span.length).await?;
-    crate::codec::blocking(move || {
-        let open = |(id, place): &(Id, Place)| {
-            let from = (u64::from(place.offset) - span.offset) as usize;
-            let plain = repo.sealer().open(id, &stored[from..from + place.length as usize], place.unpacked);
-            plain.map(Bytes::from).map_err(|failure| failure.during(blob_in(id, &span.pack)))
-        };
-        span.chunks.iter().map(open).collect()
-    })
-    .await
 }

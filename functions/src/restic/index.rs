@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use aquifer_engine::failure::Failure;
-use rustic_core::repofile::{BlobType, IndexFile, PackId};
-use rustic_core::{BlobId, Id};
+use rustic_core::Id;
+use rustic_core::repofile::{BlobType, IndexFile};
 
+use super::index_file::{IndexedBlob, IndexedPack};
 use super::open::Repo;
 
 /// Where a blob lies.
@@ -24,10 +25,17 @@ pub(crate) struct Place {
     pub(crate) unpacked: u32,
 }
 
+impl Place {
+    /// Its pack's number: blobs of one pack have the same.
+    pub(crate) fn pack(&self) -> u32 {
+        self.pack
+    }
+}
+
 /// All blobs of a repository.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    packs: Vec<PackId>,
+    packs: Vec<Id>,
     data: HashMap<Id, Place>,
     trees: HashMap<Id, Place>,
 }
@@ -44,29 +52,32 @@ impl Index {
         for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
             let (_, file) = file.map_err(failed)?;
             for pack in file.packs {
-                index.add_pack(
-                    pack.id,
-                    pack.blobs.iter().map(|blob| {
-                        let unpacked = blob.location.uncompressed_length.map_or(0, std::num::NonZeroU32::get);
-                        (blob.tpe, blob.id, blob.location.offset, blob.location.length, unpacked)
-                    }),
-                )?;
+                index.add(&pack.into(), |_| true)?;
             }
         }
         Ok(index)
     }
 
-    fn add_pack(
-        &mut self,
-        id: PackId,
-        blobs: impl Iterator<Item = (BlobType, BlobId, u32, u32, u32)>,
-    ) -> Result<(), Failure> {
-        let pack =
+    /// The trees alone in these packs, whether or not they are marked: for following snapshots, not for leaning on what is there.
+    ///
+    /// # Errors
+    /// There are over 4 billion packs.
+    pub(crate) fn of_trees<'p>(packs: impl Iterator<Item = &'p IndexedPack>) -> Result<Self, Failure> {
+        let mut index = Self::default();
+        for pack in packs {
+            index.add(pack, |blob| blob.kind == BlobType::Tree)?;
+        }
+        Ok(index)
+    }
+
+    fn add(&mut self, pack: &IndexedPack, wanted: impl Fn(&IndexedBlob) -> bool) -> Result<(), Failure> {
+        let number =
             u32::try_from(self.packs.len()).map_err(|_| Failure::corrupt("the index names over 4 billion packs"))?;
-        self.packs.push(id);
-        for (kind, id, offset, length, unpacked) in blobs {
-            let known = if kind == BlobType::Tree { &mut self.trees } else { &mut self.data };
-            known.insert(*id, Place { pack, offset, length, unpacked });
+        self.packs.push(pack.id);
+        for blob in pack.blobs.iter().filter(|blob| wanted(blob)) {
+            let known = if blob.kind == BlobType::Tree { &mut self.trees } else { &mut self.data };
+            let (offset, length, unpacked) = (blob.offset, blob.length, blob.unpacked);
+            known.insert(blob.id, Place { pack: number, offset, length, unpacked });
         }
         Ok(())
     }
@@ -77,7 +88,7 @@ impl Index {
     }
 
     /// The pack of a place that this index gave.
-    pub(crate) fn pack(&self, place: Place) -> Option<PackId> {
+    pub(crate) fn pack(&self, place: Place) -> Option<Id> {
         self.packs.get(place.pack as usize).copied()
     }
 }

@@ -7,26 +7,25 @@
 use std::collections::VecDeque;
 
 use aquifer_engine::failure::Failure;
-use rustic_core::Id;
 use rustic_core::repofile::BlobType;
-use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use super::backend::Backend;
+use super::index_file::{self, INDEX_BLOBS, IndexedBlob, IndexedPack};
 use super::open::Repo;
 use super::seal::{Sealed, Sealer, id_of};
 
 /// How large a pack becomes, in bytes, before it goes to the store: restic's default.
-const PACK: usize = 16 << 20;
+pub(super) const PACK: usize = 16 << 20;
+
+/// How many blobs a pack has at the most. Other programs of this format count a pack's blobs with 16 bits when they prune.
+const PACK_BLOBS: usize = 20_000;
 
 /// More than the largest blob and a header of the smallest ones have, in bytes.
 const ROOM: usize = 10 << 20;
 
 /// How many packs may be on their way to the store.
 const IN_FLIGHT: usize = 2;
-
-/// How many blobs an index file names at the most; restic's own bound is 50,000.
-const INDEX_BLOBS: usize = 40_000;
 
 /// What a run added to a repository.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,29 +34,6 @@ pub(crate) struct Added {
     pub(crate) blobs: u64,
     /// How many bytes they have in the repository.
     pub(crate) stored: u64,
-}
-
-/// A blob as an index file names it ("Index Files" in restic's design document).
-#[derive(Debug, Serialize)]
-struct IndexedBlob {
-    id: Id,
-    #[serde(rename = "type")]
-    kind: BlobType,
-    offset: u32,
-    length: u32,
-    #[serde(skip_serializing_if = "is_zero")]
-    uncompressed_length: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
-fn is_zero(length: &u32) -> bool {
-    *length == 0
-}
-
-#[derive(Debug, Serialize)]
-struct IndexedPack {
-    id: Id,
-    blobs: Vec<IndexedBlob>,
 }
 
 /// Fills packs of one kind of blob.
@@ -105,12 +81,12 @@ impl Packer {
             kind: self.kind,
             offset: u32::try_from(self.pack.len()).map_err(too_long)?,
             length: u32::try_from(blob.bytes.len()).map_err(too_long)?,
-            uncompressed_length: blob.unpacked,
+            unpacked: blob.unpacked,
         });
         self.added.blobs += 1;
         self.added.stored += blob.bytes.len() as u64;
         self.pack.extend_from_slice(&blob.bytes);
-        if self.pack.len() >= PACK { self.send() } else { Ok(()) }
+        if self.pack.len() >= PACK || self.blobs.len() >= PACK_BLOBS { self.send() } else { Ok(()) }
     }
 
     /// Closes the pack and sends it off, waiting while too many are on their way.
@@ -147,17 +123,7 @@ impl Packer {
 
     /// Writes down what is stored.
     fn write_index(&mut self) -> Result<(), Failure> {
-        #[derive(Serialize)]
-        struct IndexFile<'p> {
-            packs: &'p [IndexedPack],
-        }
-        if self.stored.is_empty() {
-            return Ok(());
-        }
-        let json = serde_json::to_vec(&IndexFile { packs: &self.stored })
-            .map_err(|error| Failure::internal(format!("the index is no JSON: {error}")))?;
-        let sealed = self.sealer.seal_file(&json)?;
-        self.backend.runtime().block_on(self.backend.save("index", sealed))?;
+        index_file::write(&self.backend, &self.sealer, &self.stored)?;
         self.stored.clear();
         self.stored_blobs = 0;
         Ok(())
@@ -199,11 +165,11 @@ fn header(blobs: &[IndexedBlob]) -> Vec<u8> {
     let mut header = Vec::with_capacity(blobs.len() * 41);
     for blob in blobs {
         let tree = u8::from(blob.kind == BlobType::Tree);
-        let packed = blob.uncompressed_length > 0;
+        let packed = blob.unpacked > 0;
         header.push(if packed { 2 + tree } else { tree });
         header.extend_from_slice(&blob.length.to_le_bytes());
         if packed {
-            header.extend_from_slice(&blob.uncompressed_length.to_le_bytes());
+            header.extend_from_slice(&blob.unpacked.to_le_bytes());
         }
         header.extend_from_slice(&super::index::bytes(&blob.id));
     }

@@ -1,22 +1,17 @@
-//! Which snapshots stay, and the removal of data that none of them needs.
+//! Which snapshots stay.
 //!
 //! Takes rules and snapshots. Always holds: each group is judged by itself, as restic judges it (`keep.rs`), and no group
-//! loses its last snapshot; the removal of data is the library's, called only under an exclusive lock, with a listing that was complete.
+//! loses its last snapshot.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use aquifer_engine::failure::Failure;
 use rustic_core::jiff::Zoned;
-use rustic_core::repofile::{BlobType, SnapshotFile};
-use rustic_core::{PruneOptions, RusticError};
+use rustic_core::repofile::SnapshotFile;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::index::Index;
 use super::keep::Keep;
-use super::open::Repo;
-use super::select::{self, Filter};
 
 /// What the snapshots of a group agree in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -62,38 +57,4 @@ pub(crate) fn sort_out(snapshots: Vec<SnapshotFile>, keep: &Keep, group_by: &[Gr
     sorted.kept.sort_by_key(|(snapshot, _)| (snapshot.time.timestamp(), snapshot.id));
     sorted.removed.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
     sorted
-}
-
-/// Removes data that no snapshot needs; gives by how many bytes the repository became smaller. Under an exclusive lock only.
-///
-/// # Errors
-/// The store failed; then nothing that is needed has been removed.
-pub(crate) fn prune(repo: &Repo) -> Result<u64, Failure> {
-    let failed = |error: Box<RusticError>| repo.trouble().failure(&error, "pruning the repository");
-    // The library panics where a snapshot's tree is not in the index; and what is damaged is not to be cleared up.
-    let index = Index::load(repo)?;
-    for snapshot in select::all(repo, &Filter::default())? {
-        if index.find(BlobType::Tree, &snapshot.tree).is_none() {
-            let id = snapshot.id.to_hex();
-            return Err(Failure::corrupt(format!(
-                "the index does not know the tree of the snapshot `{}`; nothing was pruned",
-                &id.as_str()[..8]
-            ))
-            .with_help(
-                "`restic-check` tells what else is missing; `restic repair index` finds again what is still there",
-            ));
-        }
-    }
-    drop(index);
-    let mut options = PruneOptions::default();
-    // Others have been locked out, so nothing need be kept for them.
-    options.instant_delete = true;
-    // The library wants larger packs the larger the repository is, and would write all of ours and restic's anew for that alone.
-    options.no_resize = true;
-    let plan = repo.rustic().prune_plan(&options).map_err(failed)?;
-    let size = plan.stats.size_sum();
-    let freed = size.remove + size.repackrm + plan.stats.size_unref + plan.stats.size_to_delete.remove;
-    repo.rustic().prune(&options, plan).map_err(failed)?;
-    repo.trouble().check()?;
-    Ok(freed)
 }

@@ -7,6 +7,7 @@ use aquifer_engine::failure::Failure;
 use rustic_core::Id;
 use sha2::{Digest, Sha256};
 
+use super::blobs::Opened;
 use super::cipher::Cipher;
 
 /// A blob as it is stored.
@@ -114,6 +115,19 @@ impl std::fmt::Debug for Worker {
 }
 
 impl Worker {
+    /// Seals for this repository what was opened from another one. What was compressed there is not compressed anew.
+    ///
+    /// # Errors
+    /// The machine refuses.
+    pub(crate) fn reseal(&mut self, opened: &Opened, from: &Sealer) -> Result<Sealed, Failure> {
+        let (id, unpacked) = (opened.blob.id, opened.blob.unpacked);
+        if self.compressor.is_none() || unpacked == 0 {
+            return self.seal(id, &opened.plain);
+        }
+        let bytes = self.sealer.cipher.encrypt(&from.cipher.decrypt(&opened.stored)?)?;
+        self.checked(Sealed { id, bytes, unpacked })
+    }
+
     /// Seals plain bytes whose id is known.
     ///
     /// # Errors
@@ -130,13 +144,18 @@ impl Worker {
         let smaller = packed.filter(|packed| packed.len() < plain.len());
         let unpacked = if smaller.is_some() { length } else { 0 };
         let bytes = self.sealer.cipher.encrypt(smaller.as_deref().unwrap_or(plain))?;
+        self.checked(Sealed { id, bytes, unpacked })
+    }
+
+    /// Opens it again, where the repository wants that.
+    fn checked(&self, sealed: Sealed) -> Result<Sealed, Failure> {
         if self.sealer.verify {
-            self.sealer.open(&id, &bytes, unpacked).map_err(|failure| {
+            self.sealer.open(&sealed.id, &sealed.bytes, sealed.unpacked).map_err(|failure| {
                 Failure::internal(format!("a blob does not open again right after it was sealed: {}", failure.message))
                     .with_help("nothing wrong was stored; the memory of this machine may be broken")
             })?;
         }
-        Ok(Sealed { id, bytes, unpacked })
+        Ok(sealed)
     }
 }
 

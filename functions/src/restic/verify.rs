@@ -1,15 +1,15 @@
-//! Reads back what a push has stored, before its snapshot is written.
+//! Reads back what a push or a copy has stored, before its snapshot is written.
 //!
 //! Takes the chunks of the stream and the tree that names them. Always holds: what the store says now counts, and nothing that is
 //! remembered from the writing; after success each chunk of the snapshot, those included that earlier ones had stored, is named by
 //! the index as it lies in the store, in a pack that is long enough, and with [`Verify::Data`] was read, opened and found to be what
 //! its id says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use rustic_core::Id;
-use rustic_core::repofile::BlobType;
+use rustic_core::repofile::{BlobType, Tree};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use super::archive::Archived;
 use super::fetch::{read_all, read_tree};
 use super::index::Index;
 use super::open::Repo;
+use super::used::Used;
 
 /// What is read back of what was stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,7 +35,7 @@ pub enum Verify {
 /// The tag of a snapshot of which all data was read back.
 pub(crate) const VERIFIED_DATA: &str = "verified:data";
 
-/// Reads back what was stored. For blocking threads.
+/// Reads back what a push stored. For blocking threads.
 ///
 /// # Errors
 /// Something is missing or not what was stored, or the store cannot be reached.
@@ -42,26 +43,59 @@ pub(crate) fn verify(repo: &Repo, tree: &Id, archived: &Archived, how: Verify) -
     if how == Verify::None {
         return Ok(());
     }
-    let checked = check(repo, tree, archived, how);
-    checked.map_err(|failure| {
-        let help = "no snapshot was made; `restic-check` with `readData` tells what else is damaged: look at the disk or the store";
-        let damaged = matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound);
-        let failure = failure.during("reading back what was stored".to_owned());
-        if damaged { Failure { kind: FailureKind::Corrupt, ..failure }.with_help(help) } else { failure }
-    })
+    let whole = |found: &Tree| {
+        matches!(&found.nodes[..], [node] if node.meta.size == archived.bytes
+            && node.content.iter().flatten().map(|id| **id).eq(archived.content.iter().copied()))
+    };
+    let checked = Index::load(repo).and_then(|index| {
+        let found = repo.backend().wait(read_tree(repo, &index, tree))?;
+        if !whole(&found) {
+            return Err(Failure::corrupt("the tree is not the one that was stored"));
+        }
+        let bytes = data(repo, &index, &archived.content, how)?;
+        match bytes {
+            Some(bytes) if bytes != archived.bytes => {
+                Err(Failure::corrupt(format!("{bytes} bytes were read instead of {}", archived.bytes)))
+            }
+            _ => Ok(()),
+        }
+    });
+    checked.map_err(told)
 }
 
-fn check(repo: &Repo, tree: &Id, archived: &Archived, how: Verify) -> Result<(), Failure> {
-    let backend = repo.backend();
-    let index = Index::load(repo)?;
-    let found = backend.wait(read_tree(repo, &index, tree))?;
-    let whole = matches!(&found.nodes[..], [node] if node.meta.size == archived.bytes
-        && node.content.iter().flatten().map(|id| **id).eq(archived.content.iter().copied()));
-    if !whole {
-        return Err(Failure::corrupt("the tree is not the one that was stored"));
+/// Reads back what a snapshot needs that was copied. For blocking threads.
+///
+/// # Errors
+/// Something is missing or not what was stored, or the store cannot be reached.
+pub(crate) fn verify_copy(repo: &Repo, tree: Id, needed: &[Id], how: Verify) -> Result<(), Failure> {
+    if how == Verify::None {
+        return Ok(());
     }
+    let checked = Index::load(repo).and_then(|index| {
+        // All trees are read, which lie in the new place now.
+        let found = repo.backend().wait(Used::below(repo, &index, [tree], &HashSet::new()))?;
+        if needed.iter().any(|id| !found.data.contains(id)) {
+            return Err(Failure::corrupt("the trees do not name all that was copied"));
+        }
+        let mut all: Vec<Id> = found.data.into_iter().collect();
+        all.sort_by_key(|id| index.find(BlobType::Data, id).map(|place| (place.pack(), place.offset)));
+        data(repo, &index, &all, how).map(|_| ())
+    });
+    checked.map_err(told)
+}
+
+fn told(failure: Failure) -> Failure {
+    let help = "no snapshot was made; `restic-check` with `readData` tells what else is damaged: look at the disk or the store";
+    let damaged = matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound);
+    let failure = failure.during("reading back what was stored".to_owned());
+    if damaged { Failure { kind: FailureKind::Corrupt, ..failure }.with_help(help) } else { failure }
+}
+
+/// Looks where the data lies, and reads it where that is wanted; gives how many bytes were read then.
+fn data(repo: &Repo, index: &Index, content: &[Id], how: Verify) -> Result<Option<u64>, Failure> {
+    let backend = repo.backend();
     let lengths: HashMap<String, u64> = backend.wait(backend.list("data"))?.into_iter().collect();
-    for id in &archived.content {
+    for id in content {
         let hex = id.to_hex();
         let place = index.find(BlobType::Data, id);
         let Some((place, pack)) = place.and_then(|place| Some((place, index.pack(place)?))) else {
@@ -78,11 +112,5 @@ fn check(repo: &Repo, tree: &Id, archived: &Archived, how: Verify) -> Result<(),
             None => return Err(Failure::corrupt(format!("the pack `{}` is not there", name.as_str()))),
         }
     }
-    if how == Verify::Data {
-        let bytes = backend.wait(read_all(repo, &index, &archived.content))?;
-        if bytes != archived.bytes {
-            return Err(Failure::corrupt(format!("{bytes} bytes were read instead of {}", archived.bytes)));
-        }
-    }
-    Ok(())
+    if how == Verify::Data { backend.wait(read_all(repo, index, content)).map(Some) } else { Ok(None) }
 }

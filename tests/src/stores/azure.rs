@@ -1,13 +1,17 @@
 //! Azurite, which stands in for Azure Blob Storage, and looks at keys and clocks as that does.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 
 use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::tls_front::TlsFront;
 use super::watched::{Watched, below, encoded, free_port, installed};
 use super::{Later, StoreServer};
+use crate::proxy;
 
 const ACCOUNT: &str = "tests";
 const CONTAINER: &str = "backups";
@@ -21,7 +25,27 @@ const SIGN: &str = r#"printf '%s' "$1" | openssl dgst -sha256 -mac HMAC -macopt 
 pub(super) struct Azure {
     port: u16,
     _server: Watched,
+    /// Azure's own name and TLS in front of it, and the way there: restic knows no other server.
+    front: TlsFront,
+    way: u16,
     _folder: TempDir,
+}
+
+/// A proxy that leads every connection to one port, whatever host it was asked for.
+fn leads_to(port: u16) -> u16 {
+    proxy::open(move |mut client| {
+        let mut asked = BufReader::new(client.try_clone().ok()?).lines();
+        while !asked.next()?.ok()?.is_empty() {}
+        let mut server = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
+        let (mut from, mut to) = (client.try_clone().ok()?, server.try_clone().ok()?);
+        std::thread::spawn(move || {
+            _ = std::io::copy(&mut from, &mut to);
+            to.shutdown(Shutdown::Write)
+        });
+        std::io::copy(&mut server, &mut client).ok()?;
+        client.shutdown(Shutdown::Both).ok()
+    })
 }
 
 pub(super) async fn start() -> Azure {
@@ -31,7 +55,10 @@ pub(super) async fn start() -> Azure {
     let args = ["--blobHost", "127.0.0.1", "--blobPort", &shown, "--location", &data, "--silent", "--disableTelemetry"];
     let program = format!("{}/azurite-blob", installed("npm/node_modules/.bin"));
     let server = Watched::start(&program, &args, &[("AZURITE_ACCOUNTS", &format!("{ACCOUNT}:{KEY}"))], &log);
-    let server = Azure { port, _server: server.listens(port, &log).await, _folder: folder };
+    let server = server.listens(port, &log).await;
+    let front = TlsFront::start_as(&format!("DNS:{ACCOUNT}.blob.core.windows.net"), port).await;
+    let way = leads_to(front.port());
+    let server = Azure { port, _server: server, front, way, _folder: folder };
     server.ask("PUT", "", &[("restype", "container")]).await;
     server
 }
@@ -104,11 +131,26 @@ impl StoreServer for Azure {
         Some(self.port)
     }
 
-    fn refused(&self, place: &str) -> Option<Value> {
+    fn refused(&self, place: &str) -> Vec<Value> {
         let mut location = self.location(place);
         // Also the key is a text that no message may show: `hunter2-another`.
         location["azure"]["accountKey"] = json!("aHVudGVyMi1hbm90aGVy");
-        Some(location)
+        vec![location]
+    }
+
+    fn restic(&self, place: &str) -> Option<Vec<(&'static str, String)>> {
+        Some(vec![
+            ("RESTIC_REPOSITORY", format!("azure:{CONTAINER}:/{place}")),
+            ("AZURE_ACCOUNT_NAME", ACCOUNT.to_owned()),
+            ("AZURE_ACCOUNT_KEY", KEY.to_owned()),
+            ("HTTPS_PROXY", format!("http://127.0.0.1:{}", self.way)),
+            ("--cacert", self.front.ca_file().display().to_string()),
+        ])
+    }
+
+    /// Debian's newest was built without Azure.
+    fn restics(&self) -> &'static [&'static str] {
+        &["restic"]
     }
 
     fn missing(&self) -> Option<Value> {

@@ -48,6 +48,10 @@ impl StoreServer for Folder {
         Box::pin(async move { std::fs::read(self.0.path().join(place).join(name)).expect("there") })
     }
 
+    fn files(&self, place: &str) -> Option<PathBuf> {
+        Some(self.0.path().join(place))
+    }
+
     fn restic(&self, place: &str) -> Option<Vec<(&'static str, String)>> {
         Some(vec![("RESTIC_REPOSITORY", self.0.path().join(place).display().to_string())])
     }

@@ -70,6 +70,20 @@ impl StoreServer for Gcs {
         Some(self.port)
     }
 
+    fn restic(&self, place: &str) -> Option<Vec<(&'static str, String)>> {
+        Some(vec![
+            ("RESTIC_REPOSITORY", format!("gs:{BUCKET}:/{place}")),
+            ("STORAGE_EMULATOR_HOST", format!("http://127.0.0.1:{}", self.port)),
+            ("GOOGLE_ACCESS_TOKEN", "any".to_owned()),
+            ("GOOGLE_PROJECT_ID", "any".to_owned()),
+        ])
+    }
+
+    /// Debian 12's knows no other server than Google's.
+    fn restics(&self) -> &'static [&'static str] {
+        &["restic-newest"]
+    }
+
     fn missing(&self) -> Option<Value> {
         let mut location = self.location("n");
         location["gcs"]["bucket"] = json!("no-such-bucket");

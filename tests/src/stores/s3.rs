@@ -107,10 +107,10 @@ impl StoreServer for S3 {
         Some(self.port)
     }
 
-    fn refused(&self, place: &str) -> Option<Value> {
+    fn refused(&self, place: &str) -> Vec<Value> {
         let mut location = self.location(place);
         location["s3"]["secretAccessKey"] = json!("hunter2-another");
-        self.looks_at_keys.then_some(location)
+        self.looks_at_keys.then_some(location).into_iter().collect()
     }
 
     fn missing(&self) -> Option<Value> {

@@ -1,6 +1,6 @@
 //! OpenSSH's server, for the user that the tests run as, with keys of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -80,12 +80,16 @@ impl StoreServer for Sftp {
         Some(self.port)
     }
 
-    fn refused(&self, place: &str) -> Option<Value> {
-        Some(self.with(place, "stranger", "known"))
+    fn refused(&self, place: &str) -> Vec<Value> {
+        vec![self.with(place, "stranger", "known")]
     }
 
     fn stranger(&self, place: &str) -> Option<Value> {
         Some(self.with(place, "user", "known to nobody"))
+    }
+
+    fn files(&self, place: &str) -> Option<PathBuf> {
+        Some(self.folder.path().join("data").join(place))
     }
 
     fn restic(&self, place: &str) -> Option<Vec<(&'static str, String)>> {

@@ -26,9 +26,17 @@ impl TlsFront {
     /// # Panics
     /// `nginx` or `openssl` is missing.
     pub async fn start(behind: u16) -> Self {
+        Self::start_as("IP:127.0.0.1", behind).await
+    }
+
+    /// Opens a front that says of itself to be what OpenSSL calls so, such as `DNS:host.example`.
+    ///
+    /// # Panics
+    /// `nginx` or `openssl` is missing.
+    pub async fn start_as(name: &str, behind: u16) -> Self {
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
         let at = folder.path();
-        std::fs::write(at.join("names"), "subjectAltName=IP:127.0.0.1\n").expect("written");
+        std::fs::write(at.join("names"), format!("subjectAltName={name}\n")).expect("written");
         let subject = ["-subj", "/CN=authority of the tests"];
         openssl(
             at,

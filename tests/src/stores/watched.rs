@@ -26,8 +26,11 @@ pub fn free_port() -> u16 {
 }
 
 /// The folder of programs that were installed for the tests.
+///
+/// # Panics
+/// There is no home.
 #[expect(clippy::disallowed_methods, reason = "the scripts that install them go by the environment")]
-pub(super) fn installed(below: &str) -> String {
+pub fn installed(below: &str) -> String {
     let cache = std::env::var("XDG_CACHE_HOME")
         .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").expect("a home")));
     format!("{cache}/aquifer/{below}")

@@ -1,5 +1,6 @@
 //! The restic functions against the real restic binary, on a folder and on an S3 server.
 
+mod copying;
 mod damage;
 mod forget;
 mod history;
@@ -10,8 +11,10 @@ mod locks;
 mod making;
 mod parts;
 mod promises;
+mod prune;
 mod rig;
 mod rules;
 mod s3;
 mod stats;
+mod together;
 mod verify;

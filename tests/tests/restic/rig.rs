@@ -60,7 +60,8 @@ impl Repository {
         said(self.newest_command(args), args)
     }
 
-    fn command_of(&self, program: &str, args: &[&str]) -> Command {
+    /// A command of a restic: its name, or where it is.
+    pub(crate) fn command_of(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         let cache = self.folder.path().join("cache");
         command.args(args).env("RESTIC_REPOSITORY", self.path()).env("RESTIC_PASSWORD", PASSWORD);

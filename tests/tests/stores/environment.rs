@@ -28,7 +28,14 @@ fn snapshots(mut command: Command, place: &str, environment: &[(&str, String)]) 
         "--set-env",
         "password=WORD",
     ]);
-    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"] {
+    for name in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "RESTIC_REST_USERNAME",
+        "RESTIC_REST_PASSWORD",
+        "WEBDAV_USERNAME",
+        "WEBDAV_PASSWORD",
+    ] {
         command.env_remove(name);
     }
     // Nothing of this machine's own is to be found.

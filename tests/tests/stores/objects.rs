@@ -1,6 +1,6 @@
 //! What goes up comes down, whole or not at all, on every kind of store.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aquifer_engine::alone::{Input, run_alone};
 use aquifer_engine::failure::{Failure, FailureKind};
@@ -156,6 +156,27 @@ async fn a_step_that_is_stopped_or_dropped_in_the_middle_leaves_nothing() {
         begun.control.break_off(Failure::cancelled("stopped"));
         begun.feeding.abort();
         until_nothing_is_left(&place).await;
+    })
+    .await;
+}
+
+/// What a killed program left is removed by the next that writes, and what may still be written is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_killed_programs_left_are_removed_a_day_later() {
+    on_each_for_objects(async |place| {
+        let Some(folder) = place.server.files(&place.name) else { return };
+        place.upload("first", b"first", json!({})).await.expect("uploaded");
+        let parts = folder.join(".aquifer-parts");
+        let old = SystemTime::now() - Duration::from_secs(25 * 60 * 60);
+        for (name, at) in [("old.part", old), ("young.part", SystemTime::now())] {
+            std::fs::File::create(parts.join(name)).and_then(|file| file.set_modified(at)).expect("written");
+        }
+        place.downloaded("first").await;
+        assert!(parts.join("old.part").exists(), "reading removes nothing");
+        place.upload("second", b"second", json!({})).await.expect("uploaded");
+        let names = place.names().await;
+        let pending: Vec<&String> = names.iter().filter(|name| name.starts_with("pending")).collect();
+        assert_eq!(pending, ["pending .aquifer-parts/young.part"], "{}", place.server.called());
     })
     .await;
 }

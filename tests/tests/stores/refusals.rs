@@ -15,27 +15,30 @@ use crate::rig::{on_each, refused};
 /// What everything that uses a location says to it.
 async fn all(location: &Value, objects: bool) -> Vec<(&'static str, Result<Value, Failure>)> {
     let repository = json!({"repository": location, "password": "correct horse"});
-    let mut said = vec![
-        ("restic-push", run_alone(ResticPush, repository.clone(), Input::bytes("x")).await.result),
-        ("restic-snapshots", run_alone(ResticSnapshots, repository, Input::None).await.result),
-    ];
-    if objects {
-        let object = json!({"location": location, "name": "n"});
-        said.push(("upload", run_alone(Upload, object.clone(), Input::bytes("x")).await.result));
-        said.push(("download", run_alone(Download, object, Input::None).await.result));
-    }
-    said
+    let object = json!({"location": location, "name": "n"});
+    // All at once, for each takes its time to give up.
+    let (push, snapshots, uploaded, downloaded) = tokio::join!(
+        run_alone(ResticPush, repository.clone(), Input::bytes("x")),
+        run_alone(ResticSnapshots, repository, Input::None),
+        async { if objects { Some(run_alone(Upload, object.clone(), Input::bytes("x")).await) } else { None } },
+        async { if objects { Some(run_alone(Download, object.clone(), Input::None).await) } else { None } },
+    );
+    let said = [("restic-push", Some(push)), ("restic-snapshots", Some(snapshots))];
+    let said = said.into_iter().chain([("upload", uploaded), ("download", downloaded)]);
+    said.filter_map(|(function, outcome)| Some((function, outcome?.result))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_are_told_as_such() {
     on_each(async |place| {
-        let Some(location) = place.server.refused(&place.name) else { return };
-        for (function, result) in all(&location, place.server.takes_objects()).await {
-            let failure = result.expect_err(function);
-            assert_eq!(failure.kind, FailureKind::Unauthorized, "{function} on {}: {failure:?}", place.server.called());
-            assert!(failure.help.is_some(), "{function} on {}: {failure:?}", place.server.called());
-            assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+        let called = place.server.called();
+        for location in place.server.refused(&place.name) {
+            for (function, result) in all(&location, place.server.takes_objects()).await {
+                let failure = result.expect_err(function);
+                assert_eq!(failure.kind, FailureKind::Unauthorized, "{function} on {called}: {failure:?}");
+                assert!(failure.help.is_some(), "{function} on {called}: {failure:?}");
+                assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+            }
         }
         assert_eq!(place.names().await, [""; 0]);
     })

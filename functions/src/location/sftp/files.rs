@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::BytesMut;
 use futures::{StreamExt, TryStreamExt};
@@ -20,6 +21,7 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use super::link::{Link, Target, Way};
 use crate::location::PARTS;
 use crate::location::spoken::Protocol;
+use crate::location::store::LEFT_OVER;
 
 type SftpResult<T> = std::result::Result<T, openssh_sftp_client::Error>;
 
@@ -27,6 +29,8 @@ type SftpResult<T> = std::result::Result<T, openssh_sftp_client::Error>;
 pub(super) struct Files {
     way: Way,
     root: PathBuf,
+    /// Whether it was looked for what killed programs left.
+    swept: AtomicBool,
 }
 
 impl fmt::Debug for Files {
@@ -54,7 +58,7 @@ fn is_missing<T>(result: &SftpResult<T>) -> bool {
 
 impl Files {
     pub(super) fn new(target: Target, root: String) -> Self {
-        Self { way: Way::new(target), root: root.into() }
+        Self { way: Way::new(target), root: root.into(), swept: AtomicBool::new(false) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -100,6 +104,21 @@ impl Files {
             if is_missing(&found) { Ok(None) } else { Ok(Some(found?.len().unwrap_or_default())) }
         })
         .await
+    }
+
+    /// Removes what killed programs left half-written a day before a part that has just been made, by the server's own clock.
+    async fn sweep(&self, link: &Link, part: &Path) -> SftpResult<()> {
+        let at = |found: &MetaData| found.modified().map(|at| at.as_system_time());
+        let now = at(&link.sftp.fs().metadata(part).await?);
+        let mut entries = link.sftp.fs().open_dir(self.path(PARTS)).await?.read_dir().boxed();
+        while let Some(entry) = entries.try_next().await? {
+            let found = entry.metadata();
+            let age = now.zip(at(&found)).and_then(|(now, at)| now.duration_since(at).ok());
+            if found.file_type().is_some_and(|kind| kind.is_file()) && age.is_some_and(|age| age > LEFT_OVER) {
+                link.sftp.fs().remove_file(self.path(PARTS).join(entry.filename())).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn remove(&self, path: &Path) -> Result<()> {
@@ -216,6 +235,10 @@ impl Part {
             Ok(mut file) => {
                 // Where the server does not let us, its own rule holds.
                 _ = file.set_permissions(private()).await;
+                if !self.files.swept.swap(true, Ordering::Relaxed) {
+                    // What cannot be removed does no harm.
+                    _ = self.files.sweep(&link, &part).await;
+                }
                 self.open = Some((link, Box::pin(TokioCompatFile::new(file))));
                 Ok(())
             }

@@ -1,0 +1,204 @@
+//! The removal of data that no snapshot needs.
+//!
+//! In three parts: a sweep of what needs no copying, the copying of what is needed out of packs with rubbish, a sweep of those.
+//! Only the sweeps need the repository for themselves, and they are short; while data is copied, backups go on. Always holds:
+//! every part decides anew from what the store says then; nothing is removed unless everything that the snapshots need was found;
+//! whatever cuts it off, no snapshot is harmed and the next run goes on where this one ended.
+
+mod plan;
+mod repack;
+mod sweep;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::function::Call;
+use bytesize::ByteSize;
+use rustic_core::Id;
+use rustic_core::repofile::BlobType;
+use tokio::time::Instant;
+
+use self::plan::{Fate, Plan, decide};
+use super::index::Index;
+use super::index_file::Catalog;
+use super::lock::{Kind, locked};
+use super::open::Repo;
+use super::select::{self, Filter};
+use super::used::Used;
+use crate::codec::blocking;
+use crate::units::Leftover;
+
+/// How far a prune goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// How many bytes it copies at the most.
+    pub(crate) max_repack: Option<u64>,
+    /// What may stay.
+    pub(crate) max_unused: Leftover,
+    /// Whether small packs become large ones.
+    pub(crate) repack_small: bool,
+}
+
+impl Default for Bounds {
+    /// restic's own.
+    fn default() -> Self {
+        Self { max_repack: None, max_unused: Leftover::Percent(5.0), repack_small: false }
+    }
+}
+
+/// What a look at the repository says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Outlook {
+    /// How many packs there are in which nothing is needed.
+    pub(crate) removable_packs: u64,
+    /// How many bytes they have.
+    pub(crate) removable: u64,
+    /// How many bytes that nobody needs are in packs with others.
+    pub(crate) rubbish: u64,
+    /// How many packs would be copied from, within the bounds.
+    pub(crate) repack_packs: u64,
+    /// How many bytes would be copied.
+    pub(crate) repack: u64,
+    /// How many bytes of the rubbish would stay, within the bounds.
+    pub(crate) left: u64,
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pruned {
+    /// How many packs were removed.
+    pub(crate) removed_packs: u64,
+    /// By how many bytes the repository became smaller.
+    pub(crate) freed: u64,
+    /// How many bytes were copied into new packs.
+    pub(crate) repacked: u64,
+    /// How many bytes that no snapshot needs are still there.
+    pub(crate) unused: u64,
+    /// Whether nothing was left to do.
+    pub(crate) finished: bool,
+}
+
+/// Prunes a repository: `max_time` bounds the copying, `patience` each wait for a lock.
+///
+/// # Errors
+/// The repository is damaged, others keep it locked, or the store cannot be reached.
+pub(crate) async fn prune(
+    repo: &Repo,
+    bounds: Bounds,
+    max_time: Option<Duration>,
+    patience: Duration,
+    call: &Call,
+) -> Result<Pruned, Failure> {
+    let until = max_time.map(|time| Instant::now() + time);
+    let under = async |kind, work: fn(&Repo, &Bounds, Option<Instant>) -> Result<Outlook, Failure>| {
+        let inner = repo.clone();
+        let work = move |lock| {
+            blocking(move || {
+                let _lock = lock;
+                work(&inner, &bounds, until)
+            })
+        };
+        locked(repo, kind, Some(patience), call, work).await
+    };
+    let first = under(Kind::Exclusive, sweep).await?;
+    tell(&first, call);
+    let is_time = |until: Option<Instant>| until.is_none_or(|until| Instant::now() < until);
+    if first.repack_packs == 0 || !is_time(until) {
+        return Ok(Pruned {
+            removed_packs: first.removable_packs,
+            freed: first.removable,
+            repacked: 0,
+            unused: first.rubbish,
+            finished: first.repack_packs == 0,
+        });
+    }
+    call.info(format!("copying {} out of packs with unneeded data", ByteSize(first.repack)));
+    let copied = under(Kind::Shared, copy).await?.repack;
+    let second = under(Kind::Exclusive, sweep).await.map_err(|failure| {
+        let help = "what was copied until then counts for the next prune; until it, the repository is larger by that";
+        if failure.kind == FailureKind::Unavailable { failure.with_help(help) } else { failure }
+    })?;
+    tell(&second, call);
+    Ok(Pruned {
+        removed_packs: first.removable_packs + second.removable_packs,
+        freed: (first.removable + second.removable).saturating_sub(copied),
+        repacked: copied,
+        unused: second.rubbish,
+        finished: second.repack_packs == 0,
+    })
+}
+
+fn tell(swept: &Outlook, call: &Call) {
+    if swept.removable_packs > 0 {
+        call.info(format!("removed {} packs of {}", swept.removable_packs, ByteSize(swept.removable)));
+    }
+}
+
+/// What the repository is like, and what is to be done.
+fn look(repo: &Repo, bounds: &Bounds) -> Result<(Catalog, Plan), Failure> {
+    // In this order, whatever a snapshot needs is in the index, and whatever the index names is in the listing.
+    let snapshots = select::all(repo, &Filter::default())?;
+    let catalog = Catalog::load(repo)?;
+    let listed = repo.backend().wait(repo.backend().list("data"))?;
+    let stored: HashMap<Id, u64> =
+        listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
+    let index = Index::of_trees(catalog.packs.iter().map(|known| &known.pack))?;
+    for snapshot in &snapshots {
+        if index.find(BlobType::Tree, &snapshot.tree).is_none() {
+            let id = snapshot.id.to_hex();
+            return Err(Failure::corrupt(format!(
+                "the index does not know the tree of the snapshot `{}`; nothing was pruned",
+                &id.as_str()[..8]
+            ))
+            .with_help(
+                "`restic-check` tells what else is missing; `restic repair index` finds again what is still there",
+            ));
+        }
+    }
+    let roots = snapshots.iter().map(|snapshot| *snapshot.tree);
+    let used = repo.backend().wait(Used::below(repo, &index, roots, &HashSet::new()))?;
+    let plan = decide(&catalog, used, &stored, bounds)?;
+    Ok((catalog, plan))
+}
+
+fn outlook(plan: &Plan) -> Outlook {
+    let repack_bytes = plan.fates.iter().map(|fate| match fate {
+        Fate::Repack(live) => live.iter().map(|blob| u64::from(blob.length)).sum(),
+        Fate::Keep | Fate::Remove => 0,
+    });
+    let removable = plan.fates.iter().filter(|fate| **fate == Fate::Remove).count() + plan.unindexed.len();
+    Outlook {
+        removable_packs: removable as u64,
+        removable: plan.removable,
+        rubbish: plan.rubbish,
+        repack_packs: plan.repack.len() as u64,
+        repack: repack_bytes.sum(),
+        left: plan.left,
+    }
+}
+
+/// Looks what a prune would do. For blocking threads.
+///
+/// # Errors
+/// The repository is damaged, or the store cannot be reached.
+pub(crate) fn survey(repo: &Repo, bounds: &Bounds) -> Result<Outlook, Failure> {
+    look(repo, bounds).map(|(_, plan)| outlook(&plan))
+}
+
+/// Removes the packs in which nothing is needed; gives what it found. Under an exclusive lock.
+fn sweep(repo: &Repo, bounds: &Bounds, _: Option<Instant>) -> Result<Outlook, Failure> {
+    let (catalog, plan) = look(repo, bounds)?;
+    let gone = plan.fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Remove).map(|(number, _)| number);
+    let unindexed: Vec<Id> = plan.unindexed.iter().map(|(id, _)| *id).collect();
+    sweep::sweep(repo, &catalog, &gone.collect(), &unindexed)?;
+    Ok(outlook(&plan))
+}
+
+/// Copies what is needed out of packs with rubbish, until the bounds or the time end it; gives how many packs and bytes it copied.
+/// Under a shared lock.
+fn copy(repo: &Repo, bounds: &Bounds, until: Option<Instant>) -> Result<Outlook, Failure> {
+    let (catalog, plan) = look(repo, bounds)?;
+    let done = repack::repack(repo, &catalog, &plan, until)?;
+    Ok(Outlook { repack_packs: done.packs, repack: done.bytes, ..Outlook::default() })
+}

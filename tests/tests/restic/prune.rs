@@ -1,0 +1,164 @@
+//! A prune in parts: bounded, gone on with, and sound at every step by restic's own opinion.
+
+use aquifer_engine::alone::{Input, run_alone};
+use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_functions::restic_prune::ResticPrune;
+use serde_json::{Value as Json, json};
+
+use crate::rig::{Repository, noise, pull, push};
+
+async fn prune(repository: &Repository, more: Json) -> Result<Json, Failure> {
+    run_alone(ResticPrune, repository.params(more), Input::None).await.result
+}
+
+fn number(outputs: &Json, name: &str) -> u64 {
+    outputs[name].as_u64().unwrap_or_else(|| panic!("{name} of {outputs}"))
+}
+
+/// Makes every second of the stored pieces needless: what was pushed whole is stored once more without them.
+async fn with_rubbish(version: u32) -> (Repository, Vec<u8>) {
+    let repository = Repository::made_by_restic(version);
+    let whole = noise(24 << 20, 41);
+    // Cut as finely as it goes, so that each pack has much of both.
+    push(&repository, &whole, json!({"chunks": "fine"})).await.expect("stored");
+    let kept: Vec<u8> = whole.chunks(1 << 20).step_by(2).flatten().copied().collect();
+    push(&repository, &kept, json!({"chunks": "fine"})).await.expect("stored");
+    let first = repository.snapshots()[0]["id"].as_str().expect("an id").to_owned();
+    repository.restic(&["forget", &first]);
+    (repository, kept)
+}
+
+async fn assert_whole(repository: &Repository, bytes: &[u8]) {
+    repository.assert_sound();
+    let outcome = pull(repository, json!({})).await;
+    assert!(outcome.result.is_ok() && outcome.stdout == bytes, "{:?}", outcome.result);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounded_runs_go_on_until_nothing_is_left() {
+    for version in [1, 2] {
+        let (repository, kept) = with_rubbish(version).await;
+        let bounds = json!({"maxRepack": "9MiB", "maxUnused": "1MiB"});
+        let dry = {
+            let mut params = bounds.clone();
+            params.as_object_mut().expect("a map").insert("dryRun".into(), json!(true));
+            let files = repository.files("data");
+            let dry = prune(&repository, params).await.expect("looked");
+            assert_eq!(repository.files("data"), files, "a dry run changes nothing");
+            dry
+        };
+        let (mut last, mut runs) = (u64::MAX, 0);
+        loop {
+            let outputs = prune(&repository, bounds.clone()).await.expect("pruned");
+            if runs == 0 {
+                for same in ["removedPacks", "repackedBytes", "unusedBytes"] {
+                    assert_eq!(outputs[same], dry[same], "a dry run says what a run does: {outputs} {dry}");
+                }
+            }
+            runs += 1;
+            assert!(number(&outputs, "repackedBytes") <= 9 << 20, "{outputs}");
+            assert_whole(&repository, &kept).await;
+            let unused = number(&outputs, "unusedBytes");
+            assert!(unused < last, "each run leaves less: {outputs}");
+            last = unused;
+            if outputs["finished"] == json!(true) {
+                break;
+            }
+        }
+        assert!(runs > 1 && last <= 1 << 20, "{runs} runs, {last} left");
+        // Nothing is left for restic either, by the same bound.
+        let told = repository.restic(&["prune", "--dry-run", "--max-unused", "1M"]);
+        let told = String::from_utf8_lossy(&told).into_owned();
+        let total = told.lines().find(|line| line.starts_with("total prune:")).expect("a line");
+        assert!(total.contains(" 0 blobs"), "{told}");
+        let again = prune(&repository, bounds.clone()).await.expect("pruned");
+        assert_eq!(number(&again, "removedPacks") + number(&again, "repackedBytes"), 0, "{again}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_that_is_over_leaves_the_copying_to_the_next_run() {
+    let (repository, kept) = with_rubbish(2).await;
+    let outputs = prune(&repository, json!({"maxTime": "0s"})).await.expect("pruned");
+    assert_eq!((&outputs["repackedBytes"], &outputs["finished"]), (&json!(0), &json!(false)));
+    let outputs = prune(&repository, json!({"maxUnused": "unlimited"})).await.expect("pruned");
+    assert_eq!((&outputs["repackedBytes"], &outputs["finished"]), (&json!(0), &json!(true)), "nothing is copied");
+    let outputs = prune(&repository, json!({"maxTime": "1h", "maxUnused": 0})).await.expect("pruned");
+    assert!(outputs["finished"] == json!(true) && number(&outputs, "freedBytes") > 10 << 20, "{outputs}");
+    assert_eq!(outputs["unusedBytes"], json!(0));
+    assert_whole(&repository, &kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_packs_and_index_files_become_few() {
+    let repository = Repository::nowhere();
+    let mut all = Vec::new();
+    for seed in 0..12 {
+        all.extend(noise(300_000, 60 + seed));
+        push(&repository, &all, json!({})).await.expect("stored");
+    }
+    assert!(repository.files("index").len() >= 24);
+    prune(&repository, json!({})).await.expect("pruned");
+    assert_eq!(repository.files("index").len(), 1, "many small index files become one");
+    assert!(repository.files("data").len() >= 24, "small packs stay unless it is wanted");
+    let outputs = prune(&repository, json!({"repackSmall": true})).await.expect("pruned");
+    assert_eq!(repository.files("data").len(), 2, "one of trees and one of data: {outputs}");
+    assert_whole(&repository, &all).await;
+    assert_eq!(repository.snapshots().len(), 12);
+    let again = prune(&repository, json!({"repackSmall": true})).await.expect("pruned");
+    assert_eq!(number(&again, "repackedBytes"), 0, "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_index_names_goes_and_what_is_damaged_is_not_copied() {
+    let (repository, kept) = with_rubbish(2).await;
+    // What a killed backup leaves: a pack that no index names.
+    let packs = repository.files("data");
+    let stray = repository.path().join("data/00").join("0".repeat(64));
+    std::fs::create_dir_all(stray.parent().expect("a folder")).expect("made");
+    std::fs::copy(&packs[0], &stray).expect("copied");
+    prune(&repository, json!({"maxUnused": "unlimited"})).await.expect("pruned");
+    assert!(!stray.exists());
+    assert_whole(&repository, &kept).await;
+
+    // What would be copied is damaged.
+    let largest = |repository: &Repository| {
+        let size = |path: &std::path::PathBuf| path.metadata().expect("there").len();
+        repository.files("data").into_iter().max_by_key(size).expect("packs")
+    };
+    let damaged = largest(&repository);
+    let sound = std::fs::read(&damaged).expect("read");
+    let mut bytes = sound.clone();
+    bytes.iter_mut().step_by(3000).for_each(|byte| *byte ^= 1);
+    // A new file: restic makes its packs read-only.
+    std::fs::remove_file(&damaged).expect("removed");
+    std::fs::write(&damaged, bytes).expect("written");
+    let failure = prune(&repository, json!({"maxUnused": 0})).await.expect_err("damaged");
+    assert_eq!(failure.kind, FailureKind::Corrupt, "{failure:?}");
+    assert!(failure.message.contains("the blob `"), "{failure:?}");
+    assert!(damaged.exists(), "others may still be read from it");
+    std::fs::remove_file(&damaged).expect("removed");
+    std::fs::write(&damaged, sound).expect("written");
+    prune(&repository, json!({"maxUnused": 0})).await.expect("pruned");
+    assert_whole(&repository, &kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_waits_for_those_who_read() {
+    let (repository, kept) = with_rubbish(2).await;
+    // Somebody who reads for long: removing is not possible, and is waited for.
+    let mut reader = repository.command(&["backup", "--stdin"]);
+    let mut reader =
+        reader.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().expect("restic");
+    crate::rig::until("restic takes its lock", || !repository.locks().is_empty());
+    let refused = prune(&repository, json!({"lockTimeout": "0s"})).await.expect_err("locked");
+    assert!(refused.kind == FailureKind::Unavailable && refused.message.contains("is locked"), "{refused:?}");
+    let mut input = reader.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut input, b"read").expect("restic reads");
+    drop(input);
+    assert!(reader.wait().expect("waited for").success());
+    repository.restic(&["forget", "latest"]);
+    let outputs = prune(&repository, json!({"maxUnused": 0, "lockTimeout": "0s"})).await.expect("pruned");
+    assert_eq!(outputs["finished"], json!(true));
+    assert_whole(&repository, &kept).await;
+}
