@@ -82,6 +82,7 @@ pub fn builtins() -> Registry {
 pub fn shipped() -> &'static [(&'static str, &'static str)] {
     &[
         ("redis-backup.yaml", include_str!("../../tasks/redis-backup.yaml")),
+        ("redis-backup-two.yaml", include_str!("../../tasks/redis-backup-two.yaml")),
         ("redis-restore.yaml", include_str!("../../tasks/redis-restore.yaml")),
         ("redis-drill.yaml", include_str!("../../tasks/redis-drill.yaml")),
         ("redis-backup-object.yaml", include_str!("../../tasks/redis-backup-object.yaml")),

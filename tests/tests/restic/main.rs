@@ -2,6 +2,7 @@
 
 mod copying;
 mod damage;
+mod fan_out;
 mod forget;
 mod history;
 mod increments;
