@@ -44,7 +44,8 @@ fn outputs(report: &Report) -> Json {
 #[tokio::test(flavor = "multi_thread")]
 async fn old_snapshots_go_by_rule_after_a_dry_run_that_says_why() {
     let folder = repository(&[1000, 2000, 3000, 4000]).await;
-    let rules = [("keepLast", "2"), ("keepTags", r#"["n0"]"#), ("keepYearly", "unlimited")];
+    let rules =
+        [("keepLast", "2"), ("keepTags", r#"["n0"]"#), ("keepYearly", "unlimited"), ("keepWithinMonthly", "1y6m")];
     let tried = outputs(&play(&folder, "repository-forget", &[&rules[..], &[("dryRun", "true")]].concat()).await);
     assert_eq!(tried["removed"], json!(1));
     let reasons: Vec<&Json> =
@@ -52,9 +53,9 @@ async fn old_snapshots_go_by_rule_after_a_dry_run_that_says_why() {
     assert_eq!(
         reasons,
         [
-            &json!(["has tags [n0]", "oldest yearly snapshot"]),
+            &json!(["has tags [n0]", "oldest yearly snapshot", "oldest monthly within 1y6m"]),
             &json!(["last snapshot"]),
-            &json!(["last snapshot", "yearly snapshot"])
+            &json!(["last snapshot", "yearly snapshot", "monthly within 1y6m"])
         ]
     );
     let done = outputs(&play(&folder, "repository-forget", &rules).await);
