@@ -24,6 +24,7 @@ pub mod redis_verify;
 pub mod restic_check;
 pub mod restic_copy;
 pub mod restic_forget;
+pub mod restic_key;
 pub mod restic_prune;
 pub mod restic_pull;
 pub mod restic_push;
@@ -62,6 +63,7 @@ pub fn builtins() -> Registry {
         .with(restic_copy::ResticCopy)
         .with(restic_snapshots::ResticSnapshots)
         .with(restic_stats::ResticStats)
+        .with(restic_key::ResticKey)
         .with(upload::Upload)
         .with(download::Download)
         .with(file_read::FileRead)
@@ -80,6 +82,7 @@ pub fn builtins() -> Registry {
 pub fn shipped() -> &'static [(&'static str, &'static str)] {
     &[
         ("redis-backup.yaml", include_str!("../../tasks/redis-backup.yaml")),
+        ("redis-backup-two.yaml", include_str!("../../tasks/redis-backup-two.yaml")),
         ("redis-restore.yaml", include_str!("../../tasks/redis-restore.yaml")),
         ("redis-drill.yaml", include_str!("../../tasks/redis-drill.yaml")),
         ("redis-backup-object.yaml", include_str!("../../tasks/redis-backup-object.yaml")),

@@ -14,6 +14,7 @@ use rustic_core::repofile::{BlobType, IndexFile};
 use sha2::{Digest, Sha256};
 
 use super::cipher::{Cipher, OVERHEAD};
+use super::index_file::{IndexedBlob, IndexedPack};
 use super::open::Repo;
 use super::part::Chosen;
 
@@ -29,29 +30,11 @@ const KEPT: usize = 20;
 /// The bytes of the length at a pack's end.
 const LENGTH: usize = 4;
 
-/// A blob of a pack, as the index or the pack's own header has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Blob {
-    id: Id,
-    is_tree: bool,
-    offset: u64,
-    length: u64,
-    unpacked: u32,
-}
-
 /// The bytes of a header's longest entry: kind, two lengths, id.
 const LONGEST_ENTRY: usize = 1 + 4 + 4 + 32;
 
-/// Packs and the blobs that the index says are in them.
-pub(crate) type Packs = BTreeMap<Id, Contents>;
-
-/// What the index says of a pack.
-#[derive(Debug, Default)]
-pub(crate) struct Contents {
-    blobs: Vec<Blob>,
-    /// Whether two of its index files say two things.
-    twofold: bool,
-}
+/// Packs and the blobs that the index says are in them, in the order in which they lie there.
+pub(crate) type Packs = BTreeMap<Id, Vec<IndexedBlob>>;
 
 /// What reading packs has shown.
 #[derive(Debug, Default)]
@@ -85,21 +68,12 @@ pub(crate) fn indexed(repo: &Repo, part: Option<Chosen>) -> Result<Packs, Failur
     for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
         let (_, file) = file.map_err(failed)?;
         for pack in file.packs.into_iter().filter(|pack| part.is_none_or(|part| part.takes(&pack.id))) {
-            let mut blobs: Vec<Blob> = pack
-                .blobs
-                .into_iter()
-                .map(|blob| Blob {
-                    id: *blob.id,
-                    is_tree: blob.tpe == BlobType::Tree,
-                    offset: blob.location.offset.into(),
-                    length: blob.location.length.into(),
-                    unpacked: blob.location.uncompressed_length.map_or(0, std::num::NonZeroU32::get),
-                })
-                .collect();
-            blobs.sort_by_key(|blob| blob.offset);
-            let known = packs.entry(*pack.id).or_default();
-            known.twofold |= !known.blobs.is_empty() && known.blobs != blobs;
-            known.blobs = blobs;
+            let id = *pack.id;
+            let known = packs.entry(id).or_default();
+            // Several index files may name a pack: with the same blobs, or each with some of them.
+            known.extend(IndexedPack::from(pack).blobs);
+            known.sort_by_key(|blob| blob.offset);
+            known.dedup();
         }
     }
     Ok(packs)
@@ -114,14 +88,13 @@ pub(crate) fn examine(repo: &Repo, packs: Packs, sizes: &BTreeMap<Id, u64>) -> R
     let (found, stop) = (Mutex::new(Examined::default()), AtomicBool::new(false));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || -> Result<(), Failure> {
-        while let Some((id, contents)) = next() {
+        while let Some((id, blobs)) = next() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
             // That it is missing is found by comparing the index with what is listed.
             let Some(size) = sizes.get(&id).copied() else { continue };
-            let what =
-                Reading::new(repo, id, &contents).all(size).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+            let what = Reading::new(repo, id, &blobs).all(size).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.packs += 1;
             found.bytes += size;
@@ -142,7 +115,7 @@ pub(crate) fn examine(repo: &Repo, packs: Packs, sizes: &BTreeMap<Id, u64>) -> R
 struct Reading<'a> {
     repo: &'a Repo,
     id: Id,
-    blobs: &'a [Blob],
+    blobs: &'a [IndexedBlob],
     /// How many of them were looked at.
     done: usize,
     hash: Sha256,
@@ -153,14 +126,8 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(repo: &'a Repo, id: Id, contents: &'a Contents) -> Self {
-        let blobs = &contents.blobs;
-        let mut reading =
-            Self { repo, id, blobs, done: 0, hash: Sha256::new(), held: Vec::new(), at: 0, findings: Vec::new() };
-        if contents.twofold {
-            reading.find("index files say different things of what is in it");
-        }
-        reading
+    fn new(repo: &'a Repo, id: Id, blobs: &'a [IndexedBlob]) -> Self {
+        Self { repo, id, blobs, done: 0, hash: Sha256::new(), held: Vec::new(), at: 0, findings: Vec::new() }
     }
 
     fn find(&mut self, what: impl std::fmt::Display) {
@@ -173,7 +140,7 @@ impl<'a> Reading<'a> {
         let name = super::backend::name(rustic_core::FileType::Pack, &self.id);
         let backend = self.repo.backend();
         // A header that has room for what the index says is held until its end is there; anything longer is none.
-        let end = self.blobs.iter().map(|blob| blob.offset + blob.length).max().unwrap_or(0);
+        let end = self.blobs.iter().map(|blob| u64::from(blob.offset) + u64::from(blob.length)).max().unwrap_or(0);
         let longest = (LENGTH + OVERHEAD + LONGEST_ENTRY * self.blobs.len()) as u64;
         if size <= end || size - end > longest {
             self.find(format!("it has {size} bytes, and by the index its blobs end at {end}"));
@@ -215,7 +182,7 @@ impl<'a> Reading<'a> {
         let mut used = 0;
         while let Some(blob) = self.blobs.get(self.done) {
             let from = self.at + used as u64;
-            if blob.offset != from {
+            if u64::from(blob.offset) != from {
                 let what =
                     format!("by the index a blob begins at {}, and the one before it ends at {from}", blob.offset);
                 self.find(what);
@@ -238,7 +205,7 @@ impl<'a> Reading<'a> {
 /// What stands behind a pack's blobs, and what should be in it.
 struct Header<'a> {
     sealed: &'a [u8],
-    blobs: &'a [Blob],
+    blobs: &'a [IndexedBlob],
 }
 
 impl Header<'_> {
@@ -252,7 +219,7 @@ impl Header<'_> {
         let mut rest = &plain[..];
         for blob in self.blobs {
             let fits = entry(&mut rest).is_some_and(|(is_tree, length, unpacked, id)| {
-                is_tree == blob.is_tree
+                is_tree == (blob.kind == BlobType::Tree)
                     && length == blob.length
                     && unpacked == blob.unpacked
                     && id == super::index::bytes(&blob.id)
@@ -267,7 +234,7 @@ impl Header<'_> {
 
 /// Takes the next entry of a header ("Pack Format" in restic's design document): whether it is a tree, its length, its length once
 /// unpacked or 0, and its id.
-fn entry(rest: &mut &[u8]) -> Option<(bool, u64, u32, [u8; 32])> {
+fn entry(rest: &mut &[u8]) -> Option<(bool, u32, u32, [u8; 32])> {
     let (&kind, mut bytes) = rest.split_first()?;
     let mut number = || {
         let (number, behind) = bytes.split_first_chunk::<4>()?;
@@ -282,7 +249,7 @@ fn entry(rest: &mut &[u8]) -> Option<(bool, u64, u32, [u8; 32])> {
     };
     let (id, behind) = bytes.split_first_chunk::<32>()?;
     *rest = behind;
-    Some((kind % 2 == 1, length.into(), unpacked, *id))
+    Some((kind % 2 == 1, length, unpacked, *id))
 }
 
 #[cfg(test)]
@@ -295,18 +262,18 @@ mod tests {
     #[test]
     fn a_header_names_what_the_index_names() {
         let cipher = Cipher::new(&MasterKey::new()).expect("sound");
-        let blob = |number: u8| Blob {
+        let blob = |number: u8| IndexedBlob {
             id: id_of(&[number]),
-            is_tree: number % 2 == 1,
+            kind: if number % 2 == 1 { BlobType::Tree } else { BlobType::Data },
             offset: 0,
-            length: u64::from(number) + 40,
+            length: u32::from(number) + 40,
             unpacked: if number > 1 { 70_000 } else { 0 },
         };
-        let sealed = |blobs: &[Blob], more: &[u8]| {
+        let sealed = |blobs: &[IndexedBlob], more: &[u8]| {
             let mut plain = Vec::new();
             for blob in blobs {
-                plain.push(u8::from(blob.is_tree) + if blob.unpacked > 0 { 2 } else { 0 });
-                plain.extend((blob.length as u32).to_le_bytes());
+                plain.push(u8::from(blob.kind == BlobType::Tree) + if blob.unpacked > 0 { 2 } else { 0 });
+                plain.extend(blob.length.to_le_bytes());
                 if blob.unpacked > 0 {
                     plain.extend(blob.unpacked.to_le_bytes());
                 }
@@ -317,15 +284,15 @@ mod tests {
             sealed.extend((sealed.len() as u32).to_le_bytes());
             sealed
         };
-        let blobs: Vec<Blob> = (0..4).map(blob).collect();
+        let blobs: Vec<IndexedBlob> = (0..4).map(blob).collect();
         let compare = |sealed: &[u8]| Header { sealed, blobs: &blobs }.compare(&cipher);
         assert_eq!(compare(&sealed(&blobs, &[])), Ok(()));
         assert!(compare(&sealed(&blobs, &[0])).is_err(), "more");
         assert!(compare(&sealed(&blobs[..3], &[])).is_err(), "less");
         assert!(compare(&sealed(&blobs[..3], &[7; 40])).is_err(), "no kind");
         assert!(compare(&[]).is_err() && compare(&[0; 4]).is_err() && compare(&sealed(&blobs, &[])[1..]).is_err());
-        let other: [fn(&mut Blob); 4] = [
-            |blob| blob.is_tree = !blob.is_tree,
+        let other: [fn(&mut IndexedBlob); 4] = [
+            |blob| blob.kind = BlobType::Tree,
             |blob| blob.length += 1,
             |blob| blob.unpacked += 1,
             |blob| blob.id = id_of(b"other"),

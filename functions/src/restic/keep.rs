@@ -70,7 +70,7 @@ impl JsonSchema for Count {
 /// The kinds of the calendar, each with what tells one of its spans from another.
 ///
 /// The clock is the one of the snapshot's own offset, which is what restic goes by: the same wherever the rules are applied.
-const KINDS: [(&str, fn(&Zoned) -> Slot); 5] = [
+const KINDS: [(&str, SlotOf); 5] = [
     ("hourly", |time| [time.year(), time.month().into(), time.day().into(), time.hour().into()]),
     ("daily", |time| [time.year(), time.month().into(), time.day().into(), 0]),
     // The days around New Year belong to a week of one year only, which need not be the calendar's.
@@ -82,7 +82,10 @@ const KINDS: [(&str, fn(&Zoned) -> Slot); 5] = [
     ("yearly", |time| [time.year(), 0, 0, 0]),
 ];
 
+/// What tells a span of the calendar from others of its kind.
 type Slot = [i16; 4];
+
+type SlotOf = fn(&Zoned) -> Slot;
 
 /// The rules. Arrays are in the order of hours, days, weeks, months and years.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,7 +105,7 @@ pub(crate) struct Keep {
 /// A rule that keeps the last one of each span of the calendar.
 struct Rule {
     name: String,
-    slot: fn(&Zoned) -> Slot,
+    slot: SlotOf,
     /// How many it may still keep; none where there is no end to it.
     left: Option<u32>,
     /// What it is about: what is newer than this.

@@ -11,7 +11,8 @@ use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, ParamError};
 use aquifer_engine::secret::Secret;
 use rustic_core::{
-    ConfigOptions, Credentials, KeyOptions, OpenStatus, Repository, RepositoryBackends, RepositoryOptions, RusticError,
+    ConfigOptions, Credentials, Id, KeyOptions, OpenStatus, Repository, RepositoryBackends, RepositoryOptions,
+    RusticError,
 };
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,10 @@ impl Access {
     }
 
     /// The password; of a file, its text without the white space around it, as restic takes it.
-    async fn secret(&self, call: &Call) -> Result<Password, Failure> {
+    ///
+    /// # Errors
+    /// The file cannot be read, or is empty.
+    pub(crate) async fn secret(&self, call: &Call) -> Result<Password, Failure> {
         let Some(path) = &self.password_file else {
             let secret = self.password.clone().ok_or_else(|| Failure::config("there is no password"))?;
             return Ok(Password { secret, place: "`password`".to_owned() });
@@ -94,9 +98,17 @@ impl Access {
 }
 
 /// A password, and where it was given.
-struct Password {
+#[derive(Debug)]
+pub(crate) struct Password {
     secret: Secret,
     place: String,
+}
+
+impl Password {
+    /// Its text.
+    pub(crate) fn expose(&self) -> &str {
+        self.secret.expose()
+    }
 }
 
 fn no_repository(place: impl std::fmt::Display) -> Failure {
@@ -182,6 +194,22 @@ impl Repo {
         let level = level.map(|level| if level == 0 { LEVEL } else { level });
         let sealer = Sealer::new(Cipher::new(&rustic.key())?, level, config.extra_verify());
         Ok(Self { rustic: Arc::new(rustic), backend, sealer, created })
+    }
+
+    /// The key that a password opens this repository with, tried anew from what lies there now; none where it opens nothing. For
+    /// blocking threads.
+    ///
+    /// # Errors
+    /// A key is damaged, or the store cannot be reached.
+    pub(crate) fn key_of(&self, password: &Password) -> Result<Option<Id>, Failure> {
+        let failed = |error: Box<RusticError>| self.trouble().failure(&error, "trying a password");
+        let backends = RepositoryBackends::new(Arc::new(self.backend.clone()), None);
+        let repository = Repository::new(&RepositoryOptions::default().no_cache(true), &backends).map_err(failed)?;
+        match repository.open(&Credentials::password(password.expose())) {
+            Ok(opened) => Ok(opened.key_id().as_ref().map(|id| **id)),
+            Err(error) if error.is_incorrect_password() => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Whether the config that lies there now can be read with its key.

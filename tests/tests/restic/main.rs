@@ -2,10 +2,12 @@
 
 mod copying;
 mod damage;
+mod fan_out;
 mod forget;
 mod history;
 mod increments;
 mod interop;
+mod keys;
 mod locks;
 mod making;
 mod parts;

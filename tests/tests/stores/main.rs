@@ -1,5 +1,6 @@
 //! One behaviour over all kinds of stores, each with a real server behind it.
 
+mod append_only;
 mod environment;
 mod objects;
 mod refusals;
