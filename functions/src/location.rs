@@ -18,6 +18,7 @@ mod s3;
 mod sftp;
 mod spoken;
 mod store;
+mod swift;
 mod text;
 mod transport;
 mod webdav;
@@ -39,6 +40,7 @@ pub use rest::Rest;
 pub use s3::S3;
 pub use sftp::Sftp;
 pub(crate) use store::{PARTS, Purpose, Store};
+pub use swift::Swift;
 pub use webdav::Webdav;
 
 /// The table of kinds: the variant, its type, and what it is for people.
@@ -99,6 +101,7 @@ kinds! {
     "A bucket of S3, or of a server that speaks its protocol." S3,
     "A bucket of Google Cloud Storage." Gcs,
     "A container of Azure Blob Storage." Azure,
+    "A container of OpenStack Swift." Swift,
     "A restic repository on a server of restic's REST protocol." Rest,
     "A folder on another machine, over SFTP." Sftp,
     "A folder on a server of WebDAV." Webdav,

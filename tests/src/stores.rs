@@ -13,6 +13,7 @@ mod rest;
 pub mod rest_server;
 mod s3;
 mod sftp;
+mod swift;
 pub mod tls_front;
 mod watched;
 mod webdav;
@@ -84,6 +85,11 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
+    /// Makes it forget all tokens that it gave, where it gives such.
+    fn forgets_tokens(&self) -> bool {
+        false
+    }
+
     /// The port that its locations name, where they name one.
     fn port(&self) -> Option<u16> {
         None
@@ -105,14 +111,17 @@ pub async fn all() -> &'static [Box<dyn StoreServer>] {
         let (ours, others) = tokio::join!(
             async {
                 let (moto, rest, sftp) = tokio::join!(s3::moto(), rest::start(), sftp::start());
-                let (apache, rclone) = tokio::join!(webdav::apache(), webdav::rclone());
-                let ours: [Box<dyn StoreServer>; 6] = [
+                let (apache, rclone, [swift, keystone]) =
+                    tokio::join!(webdav::apache(), webdav::rclone(), swift::start());
+                let ours: [Box<dyn StoreServer>; 8] = [
                     Box::new(folder::start()),
                     Box::new(moto),
                     Box::new(rest),
                     Box::new(sftp),
                     Box::new(apache),
                     Box::new(rclone),
+                    Box::new(swift),
+                    Box::new(keystone),
                 ];
                 ours
             },

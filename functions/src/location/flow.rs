@@ -142,7 +142,12 @@ mod tests {
         for piece in ["one", "two", "three"] {
             flow.push(Buffer::from(piece)).await.expect("taken");
         }
-        let status = if end { Some(flow.finish().await.expect("an answer").status()) } else { None };
+        let status = if end {
+            Some(flow.finish().await.expect("an answer").status())
+        } else {
+            drop(flow);
+            None
+        };
         (server.await.expect("no panic"), status)
     }
 

@@ -11,8 +11,10 @@ use aquifer_engine::failure::Failure;
 use aquifer_engine::function::ParamError;
 use aquifer_engine::secret::Secret;
 use http::{Method, Request, Response, StatusCode, header};
-use opendal::raw::{oio, parse_content_length, parse_last_modified};
-use opendal::{Buffer, BytesRange, Error, ErrorKind, HttpTransporter, Metadata, MetadataBuilder, Result};
+use opendal::raw::{OpWrite, oio, parse_content_length, parse_last_modified};
+use opendal::{
+    Buffer, BytesRange, Error, ErrorKind, HttpTransporter, Metadata, MetadataBuilder, OperationContext, Result,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -211,8 +213,8 @@ impl Protocol for Server {
         }
     }
 
-    fn write(self: Arc<Self>, name: &str, new: bool) -> Self::Writer {
-        oio::OneShotWriter::new(File { server: self, name: name.to_owned(), new })
+    fn write(self: Arc<Self>, _: &OperationContext, name: &str, how: &OpWrite) -> Self::Writer {
+        oio::OneShotWriter::new(File { server: self, name: name.to_owned(), new: how.if_not_exists() })
     }
 }
 

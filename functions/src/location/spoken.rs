@@ -38,8 +38,8 @@ pub(super) trait Protocol: Debug + Send + Sync + Unpin + 'static {
     /// Removes a file; one that is not there is removed already.
     fn delete(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
 
-    /// Begins to write a file; `new`: fails where there is one.
-    fn write(self: Arc<Self>, name: &str, new: bool) -> Self::Writer;
+    /// Begins to write a file, which may have to fail where there is one.
+    fn write(self: Arc<Self>, context: &OperationContext, name: &str, how: &OpWrite) -> Self::Writer;
 }
 
 /// The operator of a protocol.
@@ -164,8 +164,8 @@ impl<P: Protocol> Service for Spoken<P> {
         Ok(oio::StreamReader::new(Reading { protocol: Arc::clone(&self.0), name: name.to_owned() }))
     }
 
-    fn write(&self, _: &OperationContext, name: &str, how: OpWrite) -> Result<Self::Writer> {
-        Ok(Arc::clone(&self.0).write(name, how.if_not_exists()))
+    fn write(&self, context: &OperationContext, name: &str, how: OpWrite) -> Result<Self::Writer> {
+        Ok(Arc::clone(&self.0).write(context, name, &how))
     }
 
     fn delete(&self, _: &OperationContext) -> Result<Self::Deleter> {

@@ -34,6 +34,8 @@ fn every_form_names_its_place() {
         (json!("rest:host:8000/a"), "rest:https://host:8000/a/"),
         (json!("webdav:https://host/dav/a"), "webdav:https://host/dav/a/"),
         (json!("webdav:host/dav/"), "webdav:https://host/dav/"),
+        (json!("swift:container:/a/b"), "swift://container/a/b"),
+        (json!("swift://container/a/"), "swift://container/a"),
         (json!({"s3": {"bucket": "b", "prefix": "/p/"}}), "s3://b/p"),
         (json!({"s3": {"bucket": "b", "endpoint": "http://127.0.0.1:9000"}}), "s3:http://127.0.0.1:9000/b"),
     ] {
@@ -107,6 +109,44 @@ fn half_a_credential_and_two_of_them_are_refused_of_the_clouds() {
         assert_eq!(location.check("to").expect_err("refused").path, path, "{value}");
     }
     from_value::<Location>(json!({"gcs": {"bucket": "b", "projectID": "p"}})).expect_err("an option that is not known");
+}
+
+#[test]
+fn a_swift_location_says_all_that_signing_in_needs_or_nothing() {
+    let (own, keystone) = ("https://h/auth/v1.0", "https://h:5000/v3");
+    for (value, path) in [
+        (json!({"container": "a/b"}), "container"),
+        (json!({"container": "c", "username": "u"}), "authUrl"),
+        (json!({"container": "c", "authUrl": "h"}), "authUrl"),
+        (json!({"container": "c", "authUrl": "https://u:p@h/v3"}), "authUrl"),
+        (json!({"container": "c", "authUrl": own, "username": "u"}), "password"),
+        (json!({"container": "c", "authUrl": own, "password": "p"}), "username"),
+        (json!({"container": "c", "authUrl": own, "username": "u", "password": "p", "project": "t"}), "project"),
+        (json!({"container": "c", "authUrl": keystone, "username": "u", "password": "p"}), "project"),
+        (json!({"container": "c", "authUrl": keystone, "username": "u", "project": "t"}), "password"),
+        (json!({"container": "c", "authUrl": keystone, "applicationCredentialId": "i"}), "applicationCredentialSecret"),
+        (
+            json!({"container": "c", "authUrl": keystone, "applicationCredentialId": "i",
+                "applicationCredentialSecret": "s", "username": "u"}),
+            "username",
+        ),
+        (
+            json!({"container": "c", "authUrl": own, "username": "u", "password": "p", "passwordFile": "f"}),
+            "passwordFile",
+        ),
+    ] {
+        let location = from_value::<Location>(json!({"swift": value})).expect("sound in form");
+        assert_eq!(location.check("to").expect_err("refused").path, format!("to.swift.{path}"), "{value}");
+    }
+    for value in [
+        json!({"container": "c"}),
+        json!({"container": "c", "authUrl": own, "username": "u", "passwordFile": "f"}),
+        json!({"container": "c", "authUrl": keystone, "username": "u", "password": "p", "project": "t", "region": "r"}),
+        json!({"container": "c", "authUrl": keystone, "applicationCredentialId": "i", "applicationCredentialSecret": "s"}),
+    ] {
+        let location = from_value::<Location>(json!({"swift": value})).expect("sound in form");
+        location.check("to").unwrap_or_else(|error| panic!("{value}: {error:?}"));
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use aquifer_tests::stores::tls_front::TlsFront;
 use aquifer_tests::stores::{StoreServer, all, place};
 use serde_json::{Value, json};
 
-use crate::rig::{Place, pieces, refused, sample};
+use crate::rig::{Place, begin, on_each_for_objects, pieces, refused, sample};
 
 async fn moto() -> (Place, u16) {
     let moto: &dyn StoreServer =
@@ -93,4 +93,25 @@ async fn no_more_requests_are_under_way_than_allowed() {
         let highest = highest.load(Ordering::SeqCst);
         assert!(expected.contains(&highest), "{highest} at once, and {most} are allowed");
     }
+}
+
+/// A token that the server does not know any more is asked for again, in the middle of an object.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ended_is_renewed() {
+    let bytes = sample(40 << 20);
+    on_each_for_objects(async |place| {
+        if !place.server.forgets_tokens() {
+            return;
+        }
+        let begun = begin(place.params("n", json!({"partSize": "5MiB"})), &bytes, 20 << 20).await;
+        assert!(place.server.forgets_tokens());
+        while begun.control.level().read < bytes.len() as u64 && !begun.running.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        begun.control.finish();
+        begun.running.await.expect("no panic").unwrap_or_else(|why| panic!("{}: {why:?}", place.server.called()));
+        begun.feeding.abort();
+        assert!(place.downloaded("n").await == bytes, "{}", place.server.called());
+    })
+    .await;
 }

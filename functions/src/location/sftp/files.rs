@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::BytesMut;
 use futures::{StreamExt, TryStreamExt};
-use opendal::raw::{Timestamp, oio};
-use opendal::{Buffer, BytesRange, EntryMode, Error, ErrorKind, Metadata, MetadataBuilder, Result};
+use opendal::raw::{OpWrite, Timestamp, oio};
+use opendal::{Buffer, BytesRange, EntryMode, Error, ErrorKind, Metadata, MetadataBuilder, OperationContext, Result};
 use openssh_sftp_client::error::SftpErrorKind;
 use openssh_sftp_client::file::TokioCompatFile;
 use openssh_sftp_client::metadata::MetaData;
@@ -193,13 +193,21 @@ impl Protocol for Files {
         self.remove(&self.path(name)).await
     }
 
-    fn write(self: Arc<Self>, name: &str, new: bool) -> Part {
+    fn write(self: Arc<Self>, _: &OperationContext, name: &str, how: &OpWrite) -> Part {
         let mut random = [0; 16];
         let name = name.to_owned();
         // Without a source of chance the write fails when it begins.
         let drawn = getrandom::fill(&mut random).is_ok();
         let part = self.path(&format!("{PARTS}/{}.part", hex::encode(random)));
-        Part { files: self, name, new, part: drawn.then_some(part), open: None, written: 0, placing: false }
+        Part {
+            files: self,
+            name,
+            new: how.if_not_exists(),
+            part: drawn.then_some(part),
+            open: None,
+            written: 0,
+            placing: false,
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, Request, Response, StatusCode, header};
-use opendal::raw::{Timestamp, parse_header_to_str};
-use opendal::{Buffer, BytesRange, Error, ErrorKind, HttpTransporter, Metadata, Result};
+use opendal::raw::{OpWrite, Timestamp, parse_header_to_str};
+use opendal::{Buffer, BytesRange, Error, ErrorKind, HttpTransporter, Metadata, OperationContext, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
@@ -210,8 +210,8 @@ impl Protocol for Server {
         }
     }
 
-    fn write(self: Arc<Self>, name: &str, new: bool) -> Part {
-        Part::new(self, name, new)
+    fn write(self: Arc<Self>, _: &OperationContext, name: &str, how: &OpWrite) -> Part {
+        Part::new(self, name, how.if_not_exists())
     }
 }
 
