@@ -1,7 +1,6 @@
 //! What these tests share: a folder and a bucket under one face, and running the two functions on either.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use aquifer_engine::alone::{Input, Outcome, run_alone};
