@@ -1,4 +1,4 @@
-//! Aquifer beside its peers. `cargo run --release -p aquifer-bench -- [plans] [pipes] [redis] [increments] [binary]` runs these
+//! Aquifer beside its peers. `cargo run --release -p aquifer-bench -- [plans] [pipes] [redis] [increments] [repositories] [binary]` runs these
 //! parts, or all; prints tables and writes every figure to `target/bench.json`. `redis --scale 0.01` is a try in seconds.
 //!
 //! Always holds: both sides of a ratio are measured in the same run on the same data, in turn, as medians of three; a
@@ -12,6 +12,7 @@ mod options;
 mod pipes;
 mod plans;
 mod redis;
+mod repositories;
 mod server;
 mod sets;
 mod table;
@@ -27,11 +28,12 @@ use table::Table;
 type Measure = fn(&Options, &mut dyn FnMut(Table)) -> Result<(), String>;
 
 fn main() -> ExitCode {
-    let parts: [(&str, Measure); 5] = [
+    let parts: [(&str, Measure); 6] = [
         ("plans", |_, give| plans::measure().map(give)),
         ("pipes", |_, give| pipes::measure().map(give)),
         ("redis", redis::measure),
         ("increments", |options, give| increments::measure(options).map(give)),
+        ("repositories", repositories::measure),
         ("binary", |_, give| command::measure().map(give)),
     ];
     let options = match Options::read(std::env::args().skip(1)) {

@@ -17,7 +17,7 @@ pub(crate) struct Options {
     pub(crate) ways: Vec<String>,
 }
 
-pub(crate) const USAGE: &str = "[plans] [pipes] [redis] [increments] [binary] [--scale 1.0] [--sets abcde] [--rounds 3] [--ways replication,scan…]";
+pub(crate) const USAGE: &str = "[plans] [pipes] [redis] [increments] [repositories] [binary] [--scale 1.0] [--sets abcde] [--rounds 3] [--ways replication,scan…]";
 
 impl Options {
     /// # Errors

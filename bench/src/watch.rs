@@ -131,10 +131,8 @@ fn wait(children: &mut [(Child, String)]) -> Result<u64, String> {
     Ok(peaks.iter().sum())
 }
 
-/// Runs commands joined by pipes while the server is watched; `bytes` is left for the caller.
-pub(crate) fn watched(server: &Server, commands: Vec<Command>) -> Result<Figures, String> {
-    let before = server.processor()?;
-    let pinger = Pinger::start(server)?;
+/// Runs commands joined by pipes; gives wall time in seconds and the most memory that they held, in bytes.
+pub(crate) fn alone(commands: Vec<Command>) -> Result<(f64, f64), String> {
     let began = Instant::now();
     let (mut children, mut from): (Vec<(Child, String)>, Option<Stdio>) = (Vec::new(), None);
     let last = commands.len().saturating_sub(1);
@@ -150,17 +148,24 @@ pub(crate) fn watched(server: &Server, commands: Vec<Command>) -> Result<Figures
         from = if at < last { child.stdout.take().map(Stdio::from) } else { None };
         children.push((child, name));
     }
-    let memory = wait(&mut children);
-    let wall = began.elapsed();
+    let memory = wait(&mut children)?;
+    Ok((began.elapsed().as_secs_f64(), memory as f64))
+}
+
+/// Runs commands joined by pipes while the server is watched; `bytes` is left for the caller.
+pub(crate) fn watched(server: &Server, commands: Vec<Command>) -> Result<Figures, String> {
+    let before = server.processor()?;
+    let pinger = Pinger::start(server)?;
+    let ran = alone(commands);
     let stall = pinger.end()?;
-    let memory = memory?;
+    let (wall, memory) = ran?;
     let after = server.processor()?;
     Ok(Figures {
-        wall: wall.as_secs_f64(),
+        wall,
         processor: after.0 - before.0,
         children: after.1 - before.1,
         stall: stall.as_secs_f64(),
         bytes: 0.0,
-        memory: memory as f64,
+        memory,
     })
 }
