@@ -20,6 +20,11 @@ const WAIVERS: &[(&str, &str, &str)] = &[
     ("restic-forget", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-check", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-snapshots", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-stats", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-key", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-prune", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-copy", "synonym params.from.repository.folder:", BESIDE_S3),
+    ("restic-copy", "synonym params.to.repository.folder:", BESIDE_S3),
 ];
 
 const BESIDE_S3: &str = "it says which kind of place it is, beside `s3`";
