@@ -2,13 +2,14 @@
 
 pub mod between;
 pub mod case_functions;
+pub mod cut;
 pub mod doubles;
 pub mod flaky;
 pub mod gate;
 pub mod lies;
 pub mod newer_server;
 pub mod process;
-mod proxy;
+pub mod proxy;
 pub mod redis_cluster;
 pub mod redis_sentinels;
 pub mod redis_server;

@@ -84,6 +84,11 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
+    /// Whether the data itself goes to another port than the locations name.
+    fn sends_elsewhere(&self) -> bool {
+        false
+    }
+
     /// Makes it forget all tokens that it gave, where it gives such.
     fn forgets_tokens(&self) -> bool {
         false

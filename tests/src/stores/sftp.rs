@@ -31,7 +31,7 @@ pub(super) async fn start() -> Sftp {
     std::fs::create_dir(at.join("data")).expect("made");
     std::fs::copy(at.join("user.pub"), at.join("authorized")).expect("copied");
     let public = std::fs::read_to_string(at.join("host.pub")).expect("readable");
-    std::fs::write(at.join("known"), format!("[127.0.0.1]:{port} {public}")).expect("written");
+    std::fs::write(at.join("known"), format!("[127.0.0.1]:* {public}")).expect("written");
     std::fs::write(at.join("known to nobody"), "").expect("written");
     let shown = at.display();
     let config = format!(
