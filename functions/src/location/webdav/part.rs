@@ -192,12 +192,12 @@ impl oio::Write for Part {
             self.broken |= !matches!(timeout(ENDING, flow.finish()).await, Ok(Ok(_)));
         }
         let Some(part) = &self.part else { return Ok(()) };
-        self.server.delete(part).await?;
-        // A server may keep what it has of a request that broke, once it has noticed.
+        let mut removed = self.server.delete(part).await;
+        // A server may keep what it has of a request that broke, once it has noticed, and let it go only then.
         for wait in if self.broken { &LATER[..] } else { &[] } {
             sleep(*wait).await;
-            self.server.delete(part).await?;
+            removed = self.server.delete(part).await;
         }
-        Ok(())
+        removed
     }
 }
