@@ -112,7 +112,7 @@ async fn credentials_come_from_files() {
         let mut secrets = Vec::new();
         for field in ["secretAccessKey", "accountKey", "password", "token"] {
             if let Some(Value::String(secret)) = fields.remove(field) {
-                let file = folder.path().join(&place.name.replace('/', "-"));
+                let file = folder.path().join(place.name.replace('/', "-"));
                 std::fs::write(&file, format!("\n {secret}\n")).expect("written");
                 fields.insert(format!("{field}File"), json!(file));
                 secrets.push(secret);
