@@ -84,8 +84,9 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
-    /// Whether the data itself goes to another port than the locations name.
-    fn sends_elsewhere(&self) -> bool {
+    /// Whether it is another one of these servers, and only signed in at in another way, so that the data goes to another port than
+    /// the locations name.
+    fn is_other_way(&self) -> bool {
         false
     }
 

@@ -294,7 +294,7 @@ impl StoreServer for Swift {
         Some((format!("swift://{CONTAINER}/{place}"), keys))
     }
 
-    fn sends_elsewhere(&self) -> bool {
+    fn is_other_way(&self) -> bool {
         matches!(self.way, Way::Keystone(_))
     }
 
