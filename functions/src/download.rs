@@ -1,4 +1,4 @@
-//! Reads an object from a folder or a bucket, and checks that it is what was written.
+//! Reads an object from a folder or another store, and checks that it is what was written.
 //!
 //! Takes what `upload` wrote. Gives its bytes, and says what they are before the first one. Always holds: success means that
 //! size and SHA-256 are those of the manifest; an object without one is refused unless it is called for.
@@ -58,7 +58,8 @@ pub struct DownloadOutputs {
 
 impl Function for Download {
     const NAME: &'static str = "download";
-    const SUMMARY: &'static str = "Read an object from a folder or a bucket, and check that it is whole.";
+    const SUMMARY: &'static str =
+        "Read an object from a folder, a bucket or another store, and check that it is whole.";
     const REPEAT: &'static str = "Reads the object again, as it is then.";
     type Params = DownloadParams;
     type Ports = Source;

@@ -1,4 +1,4 @@
-//! Writes a stream to an object in a folder or a bucket, whole or not at all.
+//! Writes a stream to an object in a folder or another store, whole or not at all.
 //!
 //! Takes any bytes. Always holds: the object appears under its name only after the stream was finished, and its manifest
 //! after it; a stream that fails, or a step that is stopped, leaves neither a new object nor parts of one, except for a whole
@@ -31,11 +31,11 @@ pub struct UploadParams {
     /// Whether it may take the place of an existing object.
     #[serde(default)]
     pub overwrite: bool,
-    /// In a bucket: the size of the first parts, `5MiB` to `512MiB`. Parts grow to 16 MiB in the first 4 GiB, and from 100 GiB on
+    /// In all but folders: the size of the first parts, `5MiB` to `512MiB`. Parts grow to 16 MiB in the first 4 GiB, and from 100 GiB on
     /// have 1/800 of what was sent before (320 MiB at 250 GiB), since there may be only 10,000; none is smaller than this.
     #[serde(default = "part_size")]
     pub part_size: Size,
-    /// In a bucket: how many parts are sent at once, 2 to 16. Memory: five more parts than this, of the size that they have grown to:
+    /// In buckets and containers: how many parts are sent at once, 2 to 16. Memory: five more parts than this, of the size that they have grown to:
     /// 144 MiB up to 100 GiB unless said otherwise.
     #[serde(default = "concurrency")]
     #[schemars(range(min = 2, max = 16))]
@@ -66,7 +66,8 @@ pub struct UploadOutputs {
 
 impl Function for Upload {
     const NAME: &'static str = "upload";
-    const SUMMARY: &'static str = "Write a stream to an object in a folder or a bucket, whole or not at all.";
+    const SUMMARY: &'static str =
+        "Write a stream to an object in a folder, a bucket or another store, whole or not at all.";
     const REPEAT: &'static str = "Fails where the object exists, and replaces it with `overwrite: true`.";
     type Params = UploadParams;
     type Ports = Sink;

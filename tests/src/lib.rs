@@ -2,6 +2,7 @@
 
 pub mod between;
 pub mod case_functions;
+pub mod cut;
 pub mod doubles;
 pub mod faulty;
 pub mod flaky;
@@ -10,7 +11,7 @@ pub mod lies;
 pub mod mounted;
 pub mod newer_server;
 pub mod process;
-mod proxy;
+pub mod proxy;
 pub mod redis_cluster;
 pub mod redis_sentinels;
 pub mod redis_server;

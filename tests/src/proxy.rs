@@ -8,7 +8,7 @@ use std::thread;
 ///
 /// # Panics
 /// There is no free port.
-pub(crate) fn open(carry: impl Fn(TcpStream) -> Option<()> + Send + Sync + 'static) -> u16 {
+pub fn open(carry: impl Fn(TcpStream) -> Option<()> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let carry = Arc::new(carry);

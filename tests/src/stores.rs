@@ -85,6 +85,12 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
+    /// Whether it is another one of these servers, and only signed in at in another way, so that the data goes to another port than
+    /// the locations name.
+    fn is_other_way(&self) -> bool {
+        false
+    }
+
     /// Makes it forget all tokens that it gave, where it gives such.
     fn forgets_tokens(&self) -> bool {
         false

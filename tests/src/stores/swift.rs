@@ -294,6 +294,10 @@ impl StoreServer for Swift {
         Some((format!("swift://{CONTAINER}/{place}"), keys))
     }
 
+    fn is_other_way(&self) -> bool {
+        matches!(self.way, Way::Keystone(_))
+    }
+
     fn forgets_tokens(&self) -> bool {
         let asked = TcpStream::connect(("127.0.0.1", self.servers.memory)).and_then(|mut memory| {
             memory.write_all(b"flush_all\r\n")?;

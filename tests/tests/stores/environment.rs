@@ -1,12 +1,15 @@
 //! The command as people run it: a text form, and credentials in the environment or not; and a clock that is wrong.
 
+use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
 use aquifer_engine::alone::run_alone;
 use aquifer_functions::restic_push::ResticPush;
-use serde_json::json;
+use aquifer_functions::upload::Upload;
+use aquifer_tests::proxy;
+use serde_json::{Value, json};
 
-use crate::rig::{on_each, pieces};
+use crate::rig::{on_each, on_each_for_objects, pieces};
 
 const PASSWORD: &str = "correct horse";
 
@@ -92,4 +95,86 @@ async fn a_clock_that_is_wrong_is_told_as_such() {
         assert!(!done && said.contains("clock"), "{}: {said}", place.server.called());
     })
     .await;
+}
+
+/// The secrets of a location, each in a file of its own, with white space around.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_come_from_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    on_each_for_objects(async |place| {
+        let mut location = place.location();
+        let fields = location.as_object_mut().and_then(|map| map.values_mut().next()).and_then(Value::as_object_mut);
+        let Some(fields) = fields else { return };
+        // The server that stands in for Google's takes any.
+        if fields.remove("anonymous").is_some() {
+            fields.insert("token".to_owned(), json!("hunter2-any"));
+        }
+        let mut secrets = Vec::new();
+        for field in ["secretAccessKey", "accountKey", "password", "token"] {
+            if let Some(Value::String(secret)) = fields.remove(field) {
+                let file = folder.path().join(place.name.replace('/', "-"));
+                std::fs::write(&file, format!("\n {secret}\n")).expect("written");
+                fields.insert(format!("{field}File"), json!(file));
+                secrets.push(secret);
+            }
+        }
+        if secrets.is_empty() {
+            return;
+        }
+        let params = json!({"location": location, "name": "n"});
+        let stored = run_alone(Upload, params, pieces(b"dump")).await;
+        stored.result.unwrap_or_else(|failure| panic!("{}: {failure:?}", place.server.called()));
+        assert_eq!(place.downloaded("n").await, b"dump");
+    })
+    .await;
+}
+
+/// A server that answers with all that it was asked with: nothing of the credentials is shown, in none of their forms.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_says_back_shows_no_credentials() {
+    let echo = proxy::open(|mut client| {
+        let mut lines = BufReader::new(client.try_clone().ok()?).lines();
+        let mut said = String::new();
+        while let Some(Ok(line)) = lines.next().filter(|line| line.as_ref().is_ok_and(|line| !line.is_empty())) {
+            said += &format!("{line} | ");
+        }
+        // What takes a token gets one, which it must not show either.
+        let (status, token) = if said.contains("/auth/v1.0") {
+            let port = client.local_addr().ok()?.port();
+            let account = format!("X-Storage-Url: http://127.0.0.1:{port}/v1/a");
+            ("200 OK", format!("X-Auth-Token: hunter2-token\r\n{account}\r\n"))
+        } else {
+            ("403 Forbidden", String::new())
+        };
+        // Only the beginning of an answer is shown.
+        let secret = |line: &&str| line.to_lowercase().contains("auth") && !line.contains("HTTP/");
+        let said: Vec<&str> = said.split(" | ").filter(secret).collect();
+        let said = said.join(" | ");
+        let (length, close) = (said.len(), "Connection: close\r\n");
+        write!(client, "HTTP/1.1 {status}\r\n{close}{token}Content-Length: {length}\r\n\r\n{said}").ok()
+    });
+    let basic = "c29tZWJvZHk6aHVudGVyMi1vZi1maWxl";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "hunter2-of-file\n").expect("written");
+    let at = format!("http://127.0.0.1:{echo}");
+    for location in [
+        json!({"rest": {"url": format!("{at}/a/"), "username": "somebody", "passwordFile": file}}),
+        json!({"webdav": {"url": format!("{at}/a/"), "username": "somebody", "passwordFile": file}}),
+        json!({"swift": {"container": "c", "authUrl": format!("{at}/auth/v1.0"), "username": "somebody", "passwordFile": file}}),
+    ] {
+        let task = json!({
+            "apiVersion": "aquifer.dev/v1alpha1", "kind": "Task", "metadata": {"name": "it"},
+            "spec": {"steps": [{
+                "name": "it", "function": "restic-snapshots", "params": {"repository": location, "password": "any"},
+            }]},
+        });
+        let definition = folder.path().join("it.yaml");
+        std::fs::write(&definition, task.to_string()).expect("written");
+        let ran = Command::new(aquifer()).arg("run").arg(&definition).output().expect("it starts");
+        let said = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
+        assert!(!ran.status.success() && said.contains("403"), "{location}: {said}");
+        assert!(!said.contains("hunter2") && !said.contains(basic), "{location}: {said}");
+        assert!(said.contains("***"), "nothing was masked, so this proves nothing: {said}");
+    }
 }

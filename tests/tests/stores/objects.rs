@@ -7,7 +7,7 @@ use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_functions::upload::Upload;
 use serde_json::json;
 
-use crate::rig::{Place, begin, chunks, on_each_for_objects, refused, sample};
+use crate::rig::{begin, chunks, on_each_for_objects, refused, sample};
 
 const MIB: usize = 1 << 20;
 
@@ -123,18 +123,6 @@ async fn a_stream_that_breaks_leaves_nothing() {
     .await;
 }
 
-async fn until_nothing_is_left(place: &Place) {
-    let begun = Instant::now();
-    loop {
-        let left = place.names().await;
-        if left.is_empty() {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{left:?} is left on {}", place.server.called());
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_is_stopped_or_dropped_in_the_middle_leaves_nothing() {
     let bytes = sample(60 * MIB);
@@ -155,7 +143,7 @@ async fn a_step_that_is_stopped_or_dropped_in_the_middle_leaves_nothing() {
         assert!(begun.running.await.expect_err("aborted").is_cancelled());
         begun.control.break_off(Failure::cancelled("stopped"));
         begun.feeding.abort();
-        until_nothing_is_left(&place).await;
+        place.until_nothing_is_left().await;
     })
     .await;
 }

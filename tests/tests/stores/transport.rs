@@ -9,12 +9,13 @@ use aquifer_engine::event::Level;
 use aquifer_engine::failure::FailureKind;
 use aquifer_functions::download::Download;
 use aquifer_functions::upload::Upload;
+use aquifer_tests::cut::cut_after;
 use aquifer_tests::flaky::{Fate, proxy};
 use aquifer_tests::stores::tls_front::TlsFront;
 use aquifer_tests::stores::{StoreServer, all, place};
 use serde_json::{Value, json};
 
-use crate::rig::{Place, begin, on_each_for_objects, pieces, refused, sample};
+use crate::rig::{Place, begin, on_each, on_each_for_objects, pieces, refused, sample};
 
 async fn moto() -> (Place, u16) {
     let moto: &dyn StoreServer =
@@ -99,7 +100,7 @@ async fn no_more_requests_are_under_way_than_allowed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_ended_is_renewed() {
     let bytes = sample(40 << 20);
-    on_each_for_objects(async |place| {
+    on_each(async |place| {
         if !place.server.forgets_tokens() {
             return;
         }
@@ -112,6 +113,26 @@ async fn a_token_that_ended_is_renewed() {
         begun.running.await.expect("no panic").unwrap_or_else(|why| panic!("{}: {why:?}", place.server.called()));
         begun.feeding.abort();
         assert!(place.downloaded("n").await == bytes, "{}", place.server.called());
+    })
+    .await;
+}
+
+/// A line that breaks for good whenever much is sent, in the middle of an object: the upload fails in time, and leaves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_breaks_for_good_fails_the_upload_and_leaves_nothing() {
+    let bytes = sample(40 << 20);
+    on_each_for_objects(async |place| {
+        let Some(port) = place.server.port() else { return };
+        let through = cut_after(port, 12 << 20);
+        let location = place.location().to_string().replace(&format!(":{port}"), &format!(":{through}"));
+        let location: Value = serde_json::from_str(&location).expect("JSON");
+        let begun = Instant::now();
+        let outcome = upload(&location, "n", &bytes).await;
+        let failure = outcome.result.expect_err(place.server.called());
+        assert_eq!(failure.kind, FailureKind::Unavailable, "{}: {failure:?}", place.server.called());
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}: {:?}", place.server.called(), begun.elapsed());
+        // Some servers notice later that nothing more comes.
+        place.until_nothing_is_left().await;
     })
     .await;
 }

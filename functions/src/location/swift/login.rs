@@ -105,8 +105,8 @@ pub(super) fn of_location(given: &Swift, url: &str, door: &Door<'_>) -> std::res
 pub(super) fn of_environment(shown: &str, door: &Door<'_>) -> std::result::Result<Login, Failure> {
     let get = |name: &'static str| variable(&[name]).map(|(_, value)| value);
     let missing = |has: &str, lacks: &str| {
-        Failure::config(format!("`{has}` is set for `{shown}`, and `{lacks}` is not"))
-            .with_help("set both, or write `authUrl` and what belongs to it into the location")
+        Failure::config(format!("`{has}` is set for `{shown}`, and not `{lacks}`"))
+            .with_help("set what is missing, or write `authUrl` and what belongs to it into the location")
     };
     let need = |has: &'static str, name: &'static str| get(name).ok_or_else(|| missing(has, name));
     let secret =
@@ -126,14 +126,18 @@ pub(super) fn of_environment(shown: &str, door: &Door<'_>) -> std::result::Resul
                 Some(id) => json!({"id": id}),
                 None => {
                     let of = domain(get("OS_USER_DOMAIN_NAME"), get("OS_USER_DOMAIN_ID"));
-                    json!({"name": need("OS_AUTH_URL", "OS_USERNAME")?, "domain": of})
+                    let others = "OS_USERNAME`, `OS_USER_ID` or `OS_APPLICATION_CREDENTIAL_ID";
+                    let name = get("OS_USERNAME").ok_or_else(|| missing("OS_AUTH_URL", others))?;
+                    json!({"name": name, "domain": of})
                 }
             };
             let project = match get("OS_PROJECT_ID") {
                 Some(id) => json!({"id": id}),
                 None => {
                     let of = domain(get("OS_PROJECT_DOMAIN_NAME"), get("OS_PROJECT_DOMAIN_ID"));
-                    json!({"name": need("OS_AUTH_URL", "OS_PROJECT_NAME")?, "domain": of})
+                    let name = get("OS_PROJECT_NAME")
+                        .ok_or_else(|| missing("OS_AUTH_URL", "OS_PROJECT_NAME` or `OS_PROJECT_ID"))?;
+                    json!({"name": name, "domain": of})
                 }
             };
             of_user(user, &secret("OS_AUTH_URL", "OS_PASSWORD")?, project)

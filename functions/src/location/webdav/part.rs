@@ -11,7 +11,7 @@ use http::{StatusCode, header};
 use opendal::raw::oio;
 use opendal::{Buffer, Error, ErrorKind, Metadata, MetadataBuilder, Result};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::server::Server;
 use crate::location::PARTS;
@@ -21,6 +21,9 @@ use crate::location::store::LEFT_OVER;
 
 /// How long the server may take to end a request that is given up.
 const ENDING: Duration = Duration::from_secs(5);
+
+/// When what a broken request left is looked for again.
+const LATER: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
 
 /// A file that is being written.
 pub(crate) struct Part {
@@ -34,6 +37,8 @@ pub(crate) struct Part {
     flow: Option<Flow>,
     sent: u64,
     stored: bool,
+    /// Whether a request that went on for many pieces broke.
+    broken: bool,
     /// Whether it was tried before to give it its name.
     placing: bool,
 }
@@ -44,7 +49,7 @@ impl Part {
         // Without a source of chance the write fails when it begins.
         let part = getrandom::fill(&mut random).is_ok().then(|| format!("{PARTS}/{}.part", hex::encode(random)));
         let name = name.to_owned();
-        Self { server, name, new, part, held: None, flow: None, sent: 0, stored: false, placing: false }
+        Self { server, name, new, part, held: None, flow: None, sent: 0, stored: false, broken: false, placing: false }
     }
 
     fn part(&self) -> Result<&str> {
@@ -81,7 +86,9 @@ impl Part {
     /// Ends a request that went on for many pieces. Some servers do not know such, and store less or nothing.
     async fn end(&mut self, flow: Flow) -> Result<()> {
         // It cannot be begun anew from here.
+        self.broken = true;
         let answer = flow.finish().await.map_err(Error::set_persistent)?;
+        self.broken = false;
         if !answer.status().is_success() {
             return Err(refusal("a write", &answer).set_persistent());
         }
@@ -159,7 +166,7 @@ impl oio::Write for Part {
         for piece in self.held.take().into_iter().chain([content]) {
             let bytes = piece.len() as u64;
             if let Err(error) = flow.push(piece).await {
-                self.flow = None;
+                (self.flow, self.broken) = (None, true);
                 return Err(error.set_persistent());
             }
             self.sent += bytes;
@@ -182,11 +189,15 @@ impl oio::Write for Part {
     async fn abort(&mut self) -> Result<()> {
         // A body that breaks off is noticed late, and what the server has of it would outlive the removal below.
         if let Some(flow) = self.flow.take() {
-            _ = timeout(ENDING, flow.finish()).await;
+            self.broken |= !matches!(timeout(ENDING, flow.finish()).await, Ok(Ok(_)));
         }
-        match &self.part {
-            Some(part) => self.server.delete(part).await,
-            None => Ok(()),
+        let Some(part) = &self.part else { return Ok(()) };
+        let mut removed = self.server.delete(part).await;
+        // A server may keep what it has of a request that broke, once it has noticed, and let it go only then.
+        for wait in if self.broken { &LATER[..] } else { &[] } {
+            sleep(*wait).await;
+            removed = self.server.delete(part).await;
         }
+        removed
     }
 }
