@@ -59,7 +59,8 @@ fn is_secret_name(name: &str) -> bool {
     ["password", "passphrase", "secret", "token", "identities", "credential", "privatekey", "accesskey"]
         .iter()
         .any(|part| lower.contains(part))
-        && lower != "accesskeyid"
+        // Names of keys, as users have names.
+        && !matches!(&*lower, "accesskeyid" | "applicationcredentialid")
 }
 
 /// Walks a schema; `place` is the path to it.
