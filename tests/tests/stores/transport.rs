@@ -136,3 +136,29 @@ async fn a_line_that_breaks_for_good_fails_the_upload_and_leaves_nothing() {
     })
     .await;
 }
+
+/// Between the last look and the request that gives a file its name, another takes it: the server itself has to refuse.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_appears_at_the_last_moment_is_not_replaced() {
+    on_each_for_objects(async |place| {
+        let location = place.location();
+        let (true, Some(port), Some(folder)) =
+            (location["webdav"].is_object(), place.server.port(), place.server.files(&place.name))
+        else {
+            return;
+        };
+        let file = folder.join("n");
+        let through = proxy(port, move |method, _| {
+            if method == "MOVE" {
+                std::fs::write(&file, b"of another").expect("written");
+            }
+            Fate::Passes
+        });
+        let location = location.to_string().replace(&format!(":{port}"), &format!(":{through}"));
+        let location: Value = serde_json::from_str(&location).expect("JSON");
+        refused(&upload(&location, "n", b"ours").await.result, FailureKind::Rejected, "exists");
+        assert_eq!(place.names().await, ["n"], "{}", place.server.called());
+        assert_eq!(place.server.bytes(&place.name, "n").await, b"of another");
+    })
+    .await;
+}
