@@ -181,14 +181,20 @@ impl Function for ResticForget {
         let patience = Some(params.lock_timeout.0).filter(|_| !params.dry_run);
 
         let (filter, group_by, dry_run) = (params.filter, params.group_by, params.dry_run);
-        let inner = repo.clone();
-        let work = |lock| {
-            blocking(move || {
-                let _lock = lock;
-                forget(&inner, &keep, &filter, &group_by, dry_run)
-            })
+        let work = move |repo: &Repo| forget(repo, &keep, &filter, &group_by, dry_run);
+        let (Sorted { kept, removed }, pruned) = if params.prune && !dry_run {
+            let (sorted, pruned) = prune(&repo, Bounds::default(), None, params.lock_timeout.0, call, work).await?;
+            (sorted, Some(pruned))
+        } else {
+            let inner = repo.clone();
+            let work = |lock| {
+                blocking(move || {
+                    let _lock = lock;
+                    work(&inner)
+                })
+            };
+            (locked(&repo, Kind::Shared, patience, call, work).await?, None)
         };
-        let Sorted { kept, removed } = locked(&repo, Kind::Shared, patience, call, work).await?;
         let kept: Vec<KeptSnapshot> = kept.into_iter().map(KeptSnapshot::from).collect();
         let removed: Vec<SnapshotSummary> = removed.iter().map(SnapshotSummary::from).collect();
         for snapshot in &removed {
@@ -200,17 +206,12 @@ impl Function for ResticForget {
             let text = format!("{id} {} {}: {reasons}", snapshot.time, snapshot.host);
             if dry_run { call.info(format!("would keep {text}")) } else { call.debug(format!("kept {text}")) }
         }
-        let mut freed_bytes = None;
-        if params.prune && !dry_run {
-            let pruned = prune(&repo, Bounds::default(), None, params.lock_timeout.0, call).await?;
-            freed_bytes = Some(pruned.freed);
-        }
         Ok(ResticForgetOutputs {
             kept: kept.len() as u64,
             removed: removed.len() as u64,
             removed_snapshots: removed,
             kept_snapshots: kept,
-            freed_bytes,
+            freed_bytes: pruned.map(|pruned| pruned.freed),
         })
     }
 }

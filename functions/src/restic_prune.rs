@@ -122,7 +122,8 @@ impl Function for ResticPrune {
                 finished: found.removable_packs + found.repack_packs == 0,
             });
         }
-        let pruned = prune(&repo, bounds, params.max_time.map(|time| time.0), params.lock_timeout.0, call).await?;
+        let (time, patience) = (params.max_time.map(|time| time.0), params.lock_timeout.0);
+        let ((), pruned) = prune(&repo, bounds, time, patience, call, |_| Ok(())).await?;
         let end = if pruned.finished { "" } else { "; the next run goes on" };
         call.info(format!(
             "the repository became {} smaller; {} that nobody needs are left{end}",

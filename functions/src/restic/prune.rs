@@ -1,8 +1,8 @@
 //! The removal of data that no snapshot needs.
 //!
 //! In three parts: a sweep of what needs no copying, the copying of what is needed out of packs with rubbish, a sweep of those.
-//! Only the sweeps need the repository for themselves, and they are short; while data is copied, backups go on. Always holds:
-//! every part decides anew from what the store says then; nothing is removed unless everything that the snapshots need was found;
+//! Only the sweeps need the repository for themselves, and they are short; while data is copied, backups go on. Where there is little to
+//! copy, all is done under one lock. Always holds: what was decided is not trusted once others could change the repository; nothing is removed unless everything that the snapshots need was found;
 //! whatever cuts it off, no snapshot is harmed and the next run goes on where this one ended.
 
 mod plan;
@@ -20,6 +20,7 @@ use rustic_core::repofile::BlobType;
 use tokio::time::Instant;
 
 use self::plan::{Fate, Plan, decide};
+use self::repack::repack;
 use super::index::Index;
 use super::index_file::Catalog;
 use super::lock::{Kind, locked};
@@ -79,54 +80,97 @@ pub(crate) struct Pruned {
     pub(crate) finished: bool,
 }
 
-/// Prunes a repository: `max_time` bounds the copying, `patience` each wait for a lock.
+/// How many bytes are copied while others are kept out: they wait for seconds then, and each lock that is taken costs a fraction of one.
+const LITTLE: u64 = 64 << 20;
+
+/// What a prune found and did so far.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    first: Outlook,
+    /// How many bytes were copied, and what was found after that.
+    second: Option<(u64, Outlook)>,
+}
+
+impl From<Progress> for Pruned {
+    fn from(Progress { first, second }: Progress) -> Self {
+        let (copied, last) = second.unwrap_or((0, Outlook { removable_packs: 0, removable: 0, ..first }));
+        Self {
+            removed_packs: first.removable_packs + last.removable_packs,
+            freed: (first.removable + last.removable).saturating_sub(copied),
+            repacked: copied,
+            unused: last.rubbish,
+            finished: last.repack_packs == 0,
+        }
+    }
+}
+
+/// Prunes a repository, after `before` was done under the same lock: `max_time` bounds the copying, `patience` each wait for a lock.
 ///
 /// # Errors
 /// The repository is damaged, others keep it locked, or the store cannot be reached.
-pub(crate) async fn prune(
+pub(crate) async fn prune<T: Send + 'static>(
     repo: &Repo,
     bounds: Bounds,
     max_time: Option<Duration>,
     patience: Duration,
     call: &Call,
-) -> Result<Pruned, Failure> {
+    before: impl FnOnce(&Repo) -> Result<T, Failure> + Send + 'static,
+) -> Result<(T, Pruned), Failure> {
     let until = max_time.map(|time| Instant::now() + time);
-    let under = async |kind, work: fn(&Repo, &Bounds, Option<Instant>) -> Result<Outlook, Failure>| {
+    let is_over = || until.is_some_and(|until| Instant::now() >= until);
+    let (inner, patience) = (repo.clone(), Some(patience));
+    let work = |lock| {
+        blocking(move || {
+            let _lock = lock;
+            Ok((before(&inner)?, begin(&inner, &bounds, until)?))
+        })
+    };
+    let (done, mut progress) = locked(repo, Kind::Exclusive, patience, call, work).await?;
+    tell(&progress.first, call);
+    if progress.second.is_none() && progress.first.repack_packs > 0 && !is_over() {
+        call.info(format!("copying {} out of packs with unneeded data", ByteSize(progress.first.repack)));
         let inner = repo.clone();
-        let work = move |lock| {
+        let work = |lock| {
             blocking(move || {
                 let _lock = lock;
-                work(&inner, &bounds, until)
+                let (catalog, plan) = look(&inner, &bounds)?;
+                repack(&inner, &catalog, &plan, until)
             })
         };
-        locked(repo, kind, Some(patience), call, work).await
-    };
-    let first = under(Kind::Exclusive, sweep).await?;
-    tell(&first, call);
-    let is_time = |until: Option<Instant>| until.is_none_or(|until| Instant::now() < until);
-    if first.repack_packs == 0 || !is_time(until) {
-        return Ok(Pruned {
-            removed_packs: first.removable_packs,
-            freed: first.removable,
-            repacked: 0,
-            unused: first.rubbish,
-            finished: first.repack_packs == 0,
-        });
+        let copied = locked(repo, Kind::Shared, patience, call, work).await?;
+        let inner = repo.clone();
+        let work = |lock| {
+            blocking(move || {
+                let _lock = lock;
+                let (catalog, plan) = look(&inner, &bounds)?;
+                sweep(&inner, &catalog, &plan)
+            })
+        };
+        let second = locked(repo, Kind::Exclusive, patience, call, work).await.map_err(|failure| {
+            let help =
+                "what was copied until then counts for the next prune; until it, the repository is larger by that";
+            if failure.kind == FailureKind::Unavailable { failure.with_help(help) } else { failure }
+        })?;
+        progress.second = Some((copied, second));
     }
-    call.info(format!("copying {} out of packs with unneeded data", ByteSize(first.repack)));
-    let copied = under(Kind::Shared, copy).await?.repack;
-    let second = under(Kind::Exclusive, sweep).await.map_err(|failure| {
-        let help = "what was copied until then counts for the next prune; until it, the repository is larger by that";
-        if failure.kind == FailureKind::Unavailable { failure.with_help(help) } else { failure }
-    })?;
-    tell(&second, call);
-    Ok(Pruned {
-        removed_packs: first.removable_packs + second.removable_packs,
-        freed: (first.removable + second.removable).saturating_sub(copied),
-        repacked: copied,
-        unused: second.rubbish,
-        finished: second.repack_packs == 0,
-    })
+    if let Some((_, second)) = &progress.second {
+        tell(second, call);
+    }
+    Ok((done, progress.into()))
+}
+
+/// The first sweep, and where there is little to copy all the rest. Under an exclusive lock.
+fn begin(repo: &Repo, bounds: &Bounds, until: Option<Instant>) -> Result<Progress, Failure> {
+    let (catalog, plan) = look(repo, bounds)?;
+    let first = sweep(repo, &catalog, &plan)?;
+    let is_over = until.is_some_and(|until| Instant::now() >= until);
+    if first.repack_packs == 0 || first.repack > LITTLE || is_over {
+        return Ok(Progress { first, second: None });
+    }
+    // What was removed is not copied from, so the plan still holds.
+    let copied = repack(repo, &catalog, &plan, until)?;
+    let (catalog, plan) = look(repo, bounds)?;
+    Ok(Progress { first, second: Some((copied, sweep(repo, &catalog, &plan)?)) })
 }
 
 fn tell(swept: &Outlook, call: &Call) {
@@ -186,19 +230,10 @@ pub(crate) fn survey(repo: &Repo, bounds: &Bounds) -> Result<Outlook, Failure> {
     look(repo, bounds).map(|(_, plan)| outlook(&plan))
 }
 
-/// Removes the packs in which nothing is needed; gives what it found. Under an exclusive lock.
-fn sweep(repo: &Repo, bounds: &Bounds, _: Option<Instant>) -> Result<Outlook, Failure> {
-    let (catalog, plan) = look(repo, bounds)?;
+/// Removes the packs in which nothing is needed; gives what there was to do. Under an exclusive lock.
+fn sweep(repo: &Repo, catalog: &Catalog, plan: &Plan) -> Result<Outlook, Failure> {
     let gone = plan.fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Remove).map(|(number, _)| number);
     let unindexed: Vec<Id> = plan.unindexed.iter().map(|(id, _)| *id).collect();
-    sweep::sweep(repo, &catalog, &gone.collect(), &unindexed)?;
-    Ok(outlook(&plan))
-}
-
-/// Copies what is needed out of packs with rubbish, until the bounds or the time end it; gives how many packs and bytes it copied.
-/// Under a shared lock.
-fn copy(repo: &Repo, bounds: &Bounds, until: Option<Instant>) -> Result<Outlook, Failure> {
-    let (catalog, plan) = look(repo, bounds)?;
-    let done = repack::repack(repo, &catalog, &plan, until)?;
-    Ok(Outlook { repack_packs: done.packs, repack: done.bytes, ..Outlook::default() })
+    sweep::sweep(repo, catalog, &gone.collect(), &unindexed)?;
+    Ok(outlook(plan))
 }

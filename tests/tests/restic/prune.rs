@@ -1,11 +1,19 @@
 //! A prune in parts: bounded, gone on with, and sound at every step by restic's own opinion.
 
+use std::time::Duration;
+
 use aquifer_engine::alone::{Input, run_alone};
 use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_functions::restic_check::ResticCheck;
+use aquifer_functions::restic_forget::ResticForget;
 use aquifer_functions::restic_prune::ResticPrune;
+use aquifer_functions::restic_pull::ResticPull;
+use aquifer_functions::restic_push::ResticPush;
+use aquifer_tests::faulty::{Fault, faulty};
+use aquifer_tests::stores::rest_server::RestServer;
 use serde_json::{Value as Json, json};
 
-use crate::rig::{Repository, noise, pull, push};
+use crate::rig::{PASSWORD, Repository, noise, pieces, pull, push};
 
 async fn prune(repository: &Repository, more: Json) -> Result<Json, Failure> {
     run_alone(ResticPrune, repository.params(more), Input::None).await.result
@@ -161,4 +169,47 @@ async fn removing_waits_for_those_who_read() {
     let outputs = prune(&repository, json!({"maxUnused": 0, "lockTimeout": "0s"})).await.expect("pruned");
     assert_eq!(outputs["finished"], json!(true));
     assert_whole(&repository, &kept).await;
+}
+
+/// Where there is much to copy, backups are not kept out meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_go_on_while_much_is_copied() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = folder.path().join("served");
+    std::fs::create_dir(&served).expect("made");
+    let server = RestServer::over(&served).await;
+    let at = |port: u16, more: Json| {
+        let mut params =
+            json!({"repository": {"rest": {"url": format!("http://127.0.0.1:{port}/r/")}}, "password": PASSWORD});
+        params.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+        params
+    };
+    let push = async |bytes: &[u8], host: &str| {
+        let params = at(server.port(), json!({"host": host, "chunks": "fine", "lockTimeout": "0s"}));
+        run_alone(ResticPush, params, Input::Finished(pieces(bytes))).await.result.expect("stored")
+    };
+    let whole = noise(150 << 20, 43);
+    let first = push(&whole, "whole").await;
+    let kept: Vec<u8> = whole.chunks(1 << 20).step_by(2).flatten().copied().collect();
+    push(&kept, "kept").await;
+    let forget = at(server.port(), json!({"keepLast": 1, "groupBy": []}));
+    let forgotten = run_alone(ResticForget, forget, Input::None).await.result.expect("forgotten");
+    assert_eq!(forgotten["removedSnapshots"][0]["id"], first["snapshot"]);
+
+    // Through a slow line, and so it copies for seconds.
+    let slow = faulty(server.port(), |_| Fault::Slow(16 << 20, Duration::from_secs(60)));
+    let packs = || crate::rig::files(&served.join("r/data")).len();
+    let before = packs();
+    let pruning = tokio::spawn(run_alone(ResticPrune, at(slow, json!({"maxUnused": 0})), Input::None));
+    crate::rig::until("it copies", || packs() > before);
+    push(b"meanwhile", "meanwhile").await;
+    let outputs = pruning.await.expect("no panic").result.expect("pruned");
+    assert!(outputs["finished"] == json!(true) && number(&outputs, "freedBytes") > 60 << 20, "{outputs}");
+    for (host, bytes) in [("kept", &kept[..]), ("meanwhile", b"meanwhile")] {
+        let params = at(server.port(), json!({"filter": {"host": host}}));
+        let pulled = run_alone(ResticPull, params, Input::None).await;
+        assert!(pulled.result.is_ok() && pulled.stdout == bytes, "{host}");
+    }
+    let check = at(server.port(), json!({"readData": true}));
+    run_alone(ResticCheck, check, Input::None).await.result.expect("sound");
 }

@@ -117,7 +117,8 @@ fn said(mut command: Command, args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// The files below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {

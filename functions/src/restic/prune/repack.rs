@@ -18,20 +18,11 @@ use crate::restic::open::Repo;
 use crate::restic::pack::Packer;
 use crate::restic::seal::Sealed;
 
-/// What became of it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Repacked {
-    /// How many packs were copied from.
-    pub(super) packs: u64,
-    /// How many bytes of blobs were copied.
-    pub(super) bytes: u64,
-}
-
-/// Copies pack by pack until all is done or the time is over. For blocking threads.
+/// Copies pack by pack until all is done or the time is over; gives how many bytes of blobs. For blocking threads.
 ///
 /// # Errors
 /// A blob is damaged, or the store cannot be reached.
-pub(super) fn repack(repo: &Repo, catalog: &Catalog, plan: &Plan, until: Option<Instant>) -> Result<Repacked, Failure> {
+pub(super) fn repack(repo: &Repo, catalog: &Catalog, plan: &Plan, until: Option<Instant>) -> Result<u64, Failure> {
     let mut packers = (Packer::new(repo, BlobType::Tree), Packer::new(repo, BlobType::Data));
     let copied = copy(repo, catalog, plan, until, &mut packers);
     let (trees, data) = packers;
@@ -56,7 +47,7 @@ fn copy(
     plan: &Plan,
     until: Option<Instant>,
     (trees, data): &mut (Packer, Packer),
-) -> Result<Repacked, Failure> {
+) -> Result<u64, Failure> {
     let wanted = plan.repack.iter().flat_map(|number| match &plan.fates[*number] {
         Fate::Repack(live) => {
             let mut live = live.clone();
@@ -65,7 +56,7 @@ fn copy(
         }
         Fate::Keep | Fate::Remove => Vec::new(),
     });
-    let mut done = Repacked::default();
+    let mut bytes = 0;
     let mut last = None;
     let mut reads = pin!(blobs::read(repo, blobs::spans(wanted)));
     while let Some((pack, opened)) = repo.backend().wait(reads.try_next())? {
@@ -73,16 +64,15 @@ fn copy(
         if last != Some(pack) {
             // Between two packs: what was copied of half a pack would not let it go.
             if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(done);
+                return Ok(bytes);
             }
-            done.packs += 1;
             last = Some(pack);
         }
         for one in opened {
             let packer = if one.blob.kind == BlobType::Tree { &mut *trees } else { &mut *data };
-            done.bytes += one.stored.len() as u64;
+            bytes += one.stored.len() as u64;
             packer.add(Sealed { id: one.blob.id, bytes: one.stored.into(), unpacked: one.blob.unpacked })?;
         }
     }
-    Ok(done)
+    Ok(bytes)
 }
