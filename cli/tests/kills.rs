@@ -4,6 +4,7 @@
 //! restic's binary says whether the repository is sound.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -185,7 +186,13 @@ fn killed_at_any_moment_it_harms_nothing_and_goes_on_by_itself() {
         let moment = durations[number % 3].mul_f64(rig.numbers.next() as f64 % 1000.0 / 950.0);
         sleep(moment);
         child.kill().expect("a process of ours");
-        let ended = child.wait_with_output().expect("waited for").status;
+        let output = child.wait_with_output().expect("waited for");
+        let ended = output.status;
+        assert!(
+            ended.success() || ended.signal() == Some(9),
+            "{task} failed by itself: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         cut_off += usize::from(!ended.success());
 
         let says = format!("kill {number} of {task} after {moment:?}");
@@ -258,6 +265,8 @@ fn killed_between_any_two_changes_it_harms_nothing_and_goes_on() {
             pid.set(child.id().cast_signed()).expect("set once");
             let output = child.wait_with_output().expect("waited for");
             let done = output.status.success();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(done || output.status.signal() == Some(9), "{name} failed by itself: {said}");
 
             // The repository is where restic and the next run find it.
             std::fs::remove_dir_all(rig.repository()).expect("removed");

@@ -12,16 +12,19 @@ use aquifer_engine::ports::Action;
 use aquifer_engine::secret::Secret;
 use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
 use rustic_core::jiff::Timestamp;
-use rustic_core::{CheckOptions, CheckResults, Id};
+use rustic_core::{CheckOptions, CheckResults, FileType, Id};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::blocking;
 use crate::location::{Location, Purpose};
+use crate::restic::backend::name;
 use crate::restic::examine::{Examined, examine, indexed};
 use crate::restic::lock::{Kind, locked};
 use crate::restic::open::{Access, Repo};
 use crate::restic::part::{Chosen, Part};
+use crate::restic::seal::id_of;
+use crate::restic::select::{self, Filter};
 use crate::restic_push::ten_minutes;
 use crate::shared::yes;
 use crate::units::Period;
@@ -133,7 +136,8 @@ fn look(repo: &Repo, how: Option<Option<Part>>, call: &Call) -> Result<Looked, F
     let failed = |error: Box<rustic_core::RusticError>| {
         repo.trouble().failure(&error, &format!("checking the repository at `{}`", repo.shown()))
     };
-    let snapshots = repo.rustic().get_all_snapshots().map_err(failed)?.len() as u64;
+    let snapshots = select::all(repo, &Filter::default())?.len() as u64;
+    names(repo)?;
     let structure = repo.rustic().check(CheckOptions::default()).map_err(failed)?;
     let (mut part, mut read) = (None, Examined::default());
     if let Some(asked) = how {
@@ -151,6 +155,25 @@ fn look(repo: &Repo, how: Option<Option<Part>>, call: &Call) -> Result<Looked, F
         Err(failure) if !matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => Err(failure),
         _ => Ok(Looked { snapshots, structure, part, read }),
     }
+}
+
+/// Compares the index files with their names, which say what is in them: restic refuses one that is called otherwise.
+fn names(repo: &Repo) -> Result<(), Failure> {
+    let backend = repo.backend();
+    for (file, _) in backend.wait(backend.list("index"))? {
+        let Ok(id) = file.parse::<Id>() else { continue };
+        let name = name(FileType::Index, &id);
+        if id_of(&backend.wait(backend.read_all(&name))?) != id {
+            let shown = backend.store().shown(&name);
+            return Err(Failure::corrupt(format!(
+                "the index file `{shown}` is damaged: its content has another hash than its name"
+            ))
+            .with_help(
+                "keep a copy of the repository as it is; `restic repair index` makes the index anew from the packs",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A finding in one line. The library's own text holds, where it has a cause, a page with a backtrace.

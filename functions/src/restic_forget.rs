@@ -19,7 +19,7 @@ use crate::location::{Location, Purpose};
 use crate::restic::keep::{Count, Keep};
 use crate::restic::lock::{Kind, locked};
 use crate::restic::open::{Access, Repo};
-use crate::restic::prune::{Bounds, prune};
+use crate::restic::prune::{Bounds, prune, remove_snapshots};
 use crate::restic::retention::{GroupBy, Sorted, sort_out};
 use crate::restic::select::{self, Filter, SnapshotSummary};
 use crate::restic::span::CalendarSpan;
@@ -181,8 +181,12 @@ impl Function for ResticForget {
         let patience = Some(params.lock_timeout.0).filter(|_| !params.dry_run);
 
         let (filter, group_by, dry_run) = (params.filter, params.group_by, params.dry_run);
-        let work = move |repo: &Repo| forget(repo, &keep, &filter, &group_by, dry_run);
         let (Sorted { kept, removed }, pruned) = if params.prune && !dry_run {
+            let work = move |repo: &Repo| {
+                let sorted = sort_out(select::all(repo, &filter)?, &keep, &group_by);
+                let goes = sorted.removed.iter().map(|snapshot| *snapshot.id).collect();
+                Ok((sorted, goes))
+            };
             let (sorted, pruned) = prune(&repo, Bounds::default(), None, params.lock_timeout.0, call, work).await?;
             (sorted, Some(pruned))
         } else {
@@ -190,7 +194,11 @@ impl Function for ResticForget {
             let work = |lock| {
                 blocking(move || {
                     let _lock = lock;
-                    work(&inner)
+                    let sorted = sort_out(select::all(&inner, &filter)?, &keep, &group_by);
+                    if !dry_run {
+                        remove_snapshots(&inner, &sorted.removed.iter().map(|snapshot| *snapshot.id).collect())?;
+                    }
+                    Ok(sorted)
                 })
             };
             (locked(&repo, Kind::Shared, patience, call, work).await?, None)
@@ -221,16 +229,4 @@ impl From<(SnapshotFile, Vec<String>)> for KeptSnapshot {
         let SnapshotSummary { id, time, host, .. } = SnapshotSummary::from(&snapshot);
         Self { id, time, host, reasons }
     }
-}
-
-/// Applies the rules; gives what stays and what goes.
-fn forget(repo: &Repo, keep: &Keep, filter: &Filter, group_by: &[GroupBy], dry_run: bool) -> Result<Sorted, Failure> {
-    let sorted = sort_out(select::all(repo, filter)?, keep, group_by);
-    if !dry_run {
-        let ids: Vec<_> = sorted.removed.iter().map(|snapshot| snapshot.id).collect();
-        let deleted = repo.rustic().delete_snapshots(&ids);
-        deleted.map_err(|error| repo.trouble().failure(&error, "removing snapshots"))?;
-        repo.trouble().check()?;
-    }
-    Ok(sorted)
 }

@@ -49,6 +49,9 @@ pub struct ResticPruneParams {
     /// Whether to make large packs of small ones too, which many small backups leave.
     #[serde(default)]
     pub repack_small: bool,
+    /// Whether all data may go where there are no snapshots at all; otherwise that is taken for a mistake.
+    #[serde(default)]
+    pub allow_empty: bool,
     /// Whether only to say what would be done.
     #[serde(default)]
     pub dry_run: bool,
@@ -103,6 +106,7 @@ impl Function for ResticPrune {
             max_repack: params.max_repack.map(|size| size.0),
             max_unused: params.max_unused,
             repack_small: params.repack_small,
+            allow_empty: params.allow_empty,
         };
         if params.dry_run {
             let found = blocking(move || survey(&repo, &bounds)).await?;
@@ -123,7 +127,7 @@ impl Function for ResticPrune {
             });
         }
         let (time, patience) = (params.max_time.map(|time| time.0), params.lock_timeout.0);
-        let ((), pruned) = prune(&repo, bounds, time, patience, call, |_| Ok(())).await?;
+        let ((), pruned) = prune(&repo, bounds, time, patience, call, |_| Ok(((), Vec::new()))).await?;
         let end = if pruned.finished { "" } else { "; the next run goes on" };
         call.info(format!(
             "the repository became {} smaller; {} that nobody needs are left{end}",

@@ -5,6 +5,7 @@
 //! before the first byte has come; what was stored by an attempt that failed serves the next one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_engine::failure::Failure;
@@ -23,7 +24,7 @@ use crate::location::{Location, Purpose};
 use crate::restic::archive::archive;
 use crate::restic::chunk::{Chunks, Cutter};
 use crate::restic::index::Index;
-use crate::restic::lock::{Kind, hostname, locked};
+use crate::restic::lock::{Kind, Lock, hostname, locked};
 use crate::restic::open::Access;
 use crate::restic::snapshot::{Label, save};
 use crate::restic::verify::Verify;
@@ -135,7 +136,9 @@ impl Function for ResticPush {
     }
 
     async fn run(&self, params: ResticPushParams, ports: Sink, call: &Call) -> Result<ResticPushOutputs, Failure> {
-        let time = Timestamp::now();
+        // The run's, and not this step's: what one run sends into several repositories is one backup.
+        let time = Timestamp::from_nanosecond(call.run.started.as_nanosecond())
+            .map_err(|error| Failure::internal(format!("the run's time: {error}")))?;
         let mut stdin = ports.stdin;
         // A source that cannot even begin leaves no new repository behind.
         let first = stdin.read().await?.unwrap_or_default();
@@ -161,14 +164,14 @@ impl Function for ResticPush {
         let host = label.host.clone();
         let inner = repo.clone();
         let input = stdin.blocking(Handle::current());
-        let work = |lock| {
+        let work = |lock: Option<Arc<Lock>>| {
             blocking(move || {
                 // Held until this thread is done, however its step ends.
-                let _lock = lock;
+                let lock = lock;
                 let index = Index::load(&inner)?;
                 let cutter = Cutter::new(inner.rustic().config(), params.chunks, &label.stream)?;
                 let archived = archive(&inner, &index, cutter, &first, input)?;
-                let saved = save(&inner, &index, &archived, &label, params.verify)?;
+                let saved = save(&inner, &index, &archived, &label, params.verify, lock.as_deref())?;
                 Ok((archived, saved))
             })
         };

@@ -252,7 +252,7 @@ pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failur
         failure.with_help("make the bucket or container first, or correct its name: none is made here")
     } else if format!("{error:?}").contains("InvalidContentType") {
         failure
-            .with_help("the server does not speak TLS: write `s3:http://HOST:PORT/BUCKET`, or `http://` in `endpoint`")
+            .with_help("the server does not speak TLS: write `http://` in its address, such as `s3:http://HOST:PORT/BUCKET` or `rest:http://HOST:PORT/`")
     } else {
         failure
     };

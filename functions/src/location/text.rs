@@ -18,6 +18,13 @@ pub(super) fn parse(text: &str) -> Result<Location, String> {
     }
     match scheme(text) {
         Some(scheme) => Err(format!("there is no store `{scheme}`; {}", forms())),
+        None if text.trim_start().starts_with('{') => {
+            Err(format!("it is a text that looks like a map: a param that is a text takes no map; {}", forms()))
+        }
+        None if text == "~" || text.starts_with("~/") => Err(
+            "`~` was not replaced by the shell, which does so only at the beginning of a word: write `$HOME` instead"
+                .to_owned(),
+        ),
         None => Ok(Location::Folder(Folder(text.into()))),
     }
 }

@@ -4,7 +4,7 @@
 //! compared with its id before it is given out; no more than [`AHEAD`] reads of at most [`SPAN`] bytes are under way, unless one blob
 //! alone is larger.
 
-use aquifer_engine::failure::Failure;
+use aquifer_engine::failure::{Failure, FailureKind};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use rustic_core::{FileType, Id};
@@ -74,7 +74,7 @@ pub(crate) fn read(repo: &Repo, spans: Vec<Span>) -> impl Stream<Item = Result<(
 /// Reads one span and opens its blobs, the opening on a blocking thread.
 async fn read_one(repo: Repo, span: Span) -> Result<(Id, Vec<Opened>), Failure> {
     let name = super::backend::name(FileType::Pack, &span.pack);
-    let stored = repo.backend().read_range(&name, span.offset, span.length).await?;
+    let stored = repo.backend().read_range(&name, span.offset, span.length).await.map_err(missing)?;
     crate::codec::blocking(move || {
         let open = |blob: &IndexedBlob| {
             let from = (u64::from(blob.offset) - span.offset) as usize;
@@ -86,6 +86,16 @@ async fn read_one(repo: Repo, span: Span) -> Result<(Id, Vec<Opened>), Failure> 
         Ok((span.pack, span.blobs.iter().map(open).collect::<Result<_, Failure>>()?))
     })
     .await
+}
+
+/// A pack that is not there: the repository is damaged, and what to do next is not a matter of the place.
+pub(crate) fn missing(failure: Failure) -> Failure {
+    if !matches!(failure.kind, FailureKind::NotFound | FailureKind::Corrupt) {
+        return failure;
+    }
+    let failure = Failure { kind: FailureKind::Corrupt, ..failure }.during("the repository is damaged".to_owned());
+    failure
+        .with_help("an older snapshot may be whole; `restic-check` (the task `repository-check`) tells what is missing")
 }
 
 /// A blob, for messages.

@@ -2,7 +2,7 @@
 //!
 //! Takes snapshots, gives what became of them. Always holds: every blob was opened and compared with its id before it is sealed for
 //! the other repository; a snapshot is written there only once everything it names is stored and indexed there; what is there
-//! already is not copied again, and which snapshots are the same is judged as restic's `copy` judges it.
+//! already is not copied again, and which snapshots are the same is judged as restic's `copy` judges it, but that one dump that went into both need not be copied.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -10,6 +10,7 @@ use std::pin::pin;
 use aquifer_engine::failure::Failure;
 use futures::{StreamExt, TryStreamExt};
 use rustic_core::Id;
+use rustic_core::jiff::Timestamp;
 use rustic_core::repofile::{BlobType, SnapshotFile};
 use serde_json::{Map, Value as Json};
 
@@ -38,6 +39,8 @@ pub(crate) struct Copying {
     done: Used,
     /// The snapshots that are there, by what they were copied from and by their own ids.
     there: HashMap<Id, Vec<SnapshotFile>>,
+    /// And by their times.
+    moments: HashMap<Timestamp, Vec<SnapshotFile>>,
     verify: Verify,
 }
 
@@ -57,14 +60,16 @@ impl Copying {
     /// An index or a snapshot cannot be read.
     pub(crate) fn begin(from: Repo, to: Repo, verify: Verify) -> Result<Self, Failure> {
         let mut there: HashMap<Id, Vec<SnapshotFile>> = HashMap::new();
+        let mut moments: HashMap<Timestamp, Vec<SnapshotFile>> = HashMap::new();
         for snapshot in select::all(&to, &Filter::default())? {
+            moments.entry(snapshot.time.timestamp()).or_default().push(snapshot.clone());
             if let Some(original) = snapshot.original {
                 there.entry(*original).or_default().push(snapshot.clone());
             }
             there.entry(*snapshot.id).or_default().push(snapshot);
         }
         let (from_index, to_index) = (Index::load(&from)?, Index::load(&to)?);
-        Ok(Self { from, to, from_index, to_index, done: Used::default(), there, verify })
+        Ok(Self { from, to, from_index, to_index, done: Used::default(), there, moments, verify })
     }
 
     /// Copies a snapshot with all that it needs. For blocking threads.
@@ -73,7 +78,10 @@ impl Copying {
     /// Something it needs is missing or damaged, or a store cannot be reached. Then there is no such snapshot.
     pub(crate) fn copy(&mut self, snapshot: &SnapshotFile) -> Result<Outcome, Failure> {
         let original = *snapshot.original.unwrap_or(snapshot.id);
-        if self.there.get(&original).is_some_and(|there| there.iter().any(|one| is_same(one, snapshot))) {
+        let same_origin = self.there.get(&original).into_iter().flatten();
+        // One dump that went into both: they know nothing of each other.
+        let same_moment = self.moments.get(&snapshot.time.timestamp()).into_iter().flatten();
+        if same_origin.chain(same_moment).any(|one| is_same(one, snapshot)) {
             return Ok(Outcome::There);
         }
         let below = Used::below(&self.from, &self.from_index, [*snapshot.tree], &self.done.trees);

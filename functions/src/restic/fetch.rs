@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use rustic_core::Id;
 use rustic_core::repofile::{BlobType, Node, SnapshotFile, Tree};
 
-use super::blobs::{self, Span, blob_in};
+use super::blobs::{self, Span, blob_in, missing};
 use super::index::{Index, Place};
 use super::index_file::IndexedBlob;
 use super::open::Repo;
@@ -36,7 +36,7 @@ pub(crate) struct Found {
 pub(crate) async fn read_tree(repo: &Repo, index: &Index, id: &Id) -> Result<Tree, Failure> {
     let (place, pack) = locate(index, BlobType::Tree, id)?;
     let name = super::backend::name(rustic_core::FileType::Pack, &pack);
-    let stored = repo.backend().read_range(&name, place.offset.into(), place.length.into()).await?;
+    let stored = repo.backend().read_range(&name, place.offset.into(), place.length.into()).await.map_err(missing)?;
     let opened = repo.sealer().open(id, &stored, place.unpacked);
     let bytes = opened.map_err(|failure| failure.during(blob_in(id, &pack)))?;
     serde_json::from_slice(&bytes)

@@ -36,6 +36,8 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     packs: Vec<Id>,
+    /// How many bytes each pack has, its header included: more where another index file names more of it.
+    lengths: Vec<u64>,
     data: HashMap<Id, Place>,
     trees: HashMap<Id, Place>,
 }
@@ -74,6 +76,7 @@ impl Index {
         let number =
             u32::try_from(self.packs.len()).map_err(|_| Failure::corrupt("the index names over 4 billion packs"))?;
         self.packs.push(pack.id);
+        self.lengths.push(pack.length());
         for blob in pack.blobs.iter().filter(|blob| wanted(blob)) {
             let known = if blob.kind == BlobType::Tree { &mut self.trees } else { &mut self.data };
             let (offset, length, unpacked) = (blob.offset, blob.length, blob.unpacked);
@@ -85,6 +88,11 @@ impl Index {
     /// Where a blob of this kind lies; none where there is no such blob.
     pub(crate) fn find(&self, kind: BlobType, id: &Id) -> Option<Place> {
         if kind == BlobType::Tree { self.trees.get(id) } else { self.data.get(id) }.copied()
+    }
+
+    /// How many bytes the pack of a place has at least.
+    pub(crate) fn length_of_pack(&self, place: Place) -> u64 {
+        self.lengths.get(place.pack as usize).copied().unwrap_or_default()
     }
 
     /// The pack of a place that this index gave.

@@ -12,6 +12,7 @@ use rustic_core::repofile::{BlobType, IndexFile, IndexPack};
 use serde::Serialize;
 
 use super::backend::Backend;
+use super::cipher::OVERHEAD;
 use super::open::Repo;
 use super::seal::Sealer;
 
@@ -54,6 +55,15 @@ pub(crate) struct IndexedPack {
     pub(crate) id: Id,
     /// What is in it.
     pub(crate) blobs: Vec<IndexedBlob>,
+}
+
+impl IndexedPack {
+    /// How many bytes the pack has that holds this, with its header ("Pack Format" in restic's design document).
+    pub(crate) fn length(&self) -> u64 {
+        let blobs: u64 = self.blobs.iter().map(|blob| u64::from(blob.length)).sum();
+        let entries: u64 = self.blobs.iter().map(|blob| if blob.unpacked > 0 { 41 } else { 37 }).sum();
+        blobs + entries + OVERHEAD as u64 + 4
+    }
 }
 
 impl From<IndexPack> for IndexedPack {

@@ -159,7 +159,12 @@ impl Keep {
         // A clock that once was wrong must not make everything else look old, so the future doesn't count, as in restic.
         let newest = group.iter().map(|snapshot| &snapshot.time).find(|time| time.timestamp() < now.timestamp());
         let mut rules = self.rules(newest, now.time_zone());
-        let verified = group.iter().position(|snapshot| snapshot.tags.contains(VERIFIED_DATA));
+        // The newest of all, and the newest that is not of the future: whoever makes one of the future is not to displace the real ones.
+        let is_verified = |snapshot: &&SnapshotFile| snapshot.tags.contains(VERIFIED_DATA);
+        let is_past = |snapshot: &&SnapshotFile| snapshot.time.timestamp() < now.timestamp();
+        let place = |found: Option<&SnapshotFile>| found.map(|found| found.id);
+        let verified = [place(group.iter().find(is_verified)), place(group.iter().filter(is_past).find(is_verified))];
+        let newest_past = group.iter().position(|snapshot| is_past(&snapshot));
         let judge = |(index, snapshot): (usize, &SnapshotFile)| {
             let mut reasons: Vec<String> =
                 self.tags.iter().filter(|tags| has_tags(snapshot, tags)).map(|tags| tag_reason(tags)).collect();
@@ -183,10 +188,10 @@ impl Keep {
                 reasons.push("marked as one to keep".to_owned());
             }
             // Those behind it may be damaged, for all that anybody has seen.
-            if verified == Some(index) {
+            if verified.contains(&Some(snapshot.id)) {
                 reasons.push(format!("newest with {VERIFIED_DATA}"));
             }
-            if index == 0 && reasons.is_empty() {
+            if (index == 0 || newest_past == Some(index)) && reasons.is_empty() {
                 reasons.push("newest of its group".to_owned());
             }
             reasons

@@ -60,6 +60,9 @@ impl Change {
     }
 }
 
+/// How long the taking away of what must not stay may take.
+const LAST: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What was done.
 #[derive(Debug, Default)]
 pub(crate) struct Changed {
@@ -122,10 +125,21 @@ fn ensure(repo: &Repo, password: &Password) -> Result<(Id, bool), Failure> {
     match repo.key_of(password) {
         Ok(Some(found)) => Ok((found, true)),
         tried => {
-            _ = repo.backend().wait(repo.backend().delete(&name(FileType::Key, &id)));
-            let why = tried.err().map(|failure| format!(": {}", failure.message)).unwrap_or_default();
-            Err(Failure::corrupt(format!("the new key does not open the repository, and was taken away again{why}"))
-                .with_help("the password that it was opened with still does; look at the disk or the store"))
+            // Also after the word to stop: a key of a password that was said not to work must not stay.
+            let name = name(FileType::Key, &id);
+            let gone = repo.backend().runtime().block_on(tokio::time::timeout(LAST, repo.backend().delete(&name)));
+            let gone = if gone.is_ok_and(|deleted| deleted.is_ok()) {
+                "it was taken away again".to_owned()
+            } else {
+                format!("it could not be taken away again: remove `{}`", repo.backend().store().shown(&name))
+            };
+            Err(match tried {
+                Err(failure) => {
+                    failure.during(format!("trying the new key (which {})", gone.trim_start_matches("it ")))
+                }
+                Ok(_) => Failure::corrupt(format!("the new key does not open the repository; {gone}"))
+                    .with_help("the password that it was opened with still does; look at the disk or the store"),
+            })
         }
     }
 }

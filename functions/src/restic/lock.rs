@@ -26,6 +26,10 @@ const STALE: Duration = Duration::from_secs(30 * 60);
 /// How often ours is renewed: restic's own rule.
 const RENEW: Duration = Duration::from_secs(5 * 60);
 
+/// After how long without a renewal our own work ends: well before others may take the lock for stale, for what is under way then takes
+/// its time to end.
+const LOST: Duration = Duration::from_secs(22 * 60);
+
 /// How often the lock's age is looked at.
 const TICK: Duration = Duration::from_secs(20);
 
@@ -38,12 +42,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the taking away may take: a store that does not answer must not hold up the end.
 const RELEASE: Duration = Duration::from_secs(10);
 
-/// The locks that this process holds or is about to take. Others judge by whether the process lives, and so this is one for the process:
-/// a lock that it could not take away, because the way to the store was broken, would stop its own prunes for half an hour.
-static HELD: Mutex<BTreeSet<Id>> = Mutex::new(BTreeSet::new());
+/// The locks that this process wrote and could not take away, because the way to the store was broken. Others judge by whether the process
+/// lives, and would have to wait for half an hour; it knows better itself, and so this is one for the process. What is not in it may
+/// be another's: in containers, hosts and process numbers are often the same.
+static LEFT: Mutex<BTreeSet<Id>> = Mutex::new(BTreeSet::new());
 
-fn held_here() -> MutexGuard<'static, BTreeSet<Id>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+fn left_here() -> MutexGuard<'static, BTreeSet<Id>> {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a lock excludes.
@@ -93,7 +98,7 @@ impl Content {
         }
         let here = self.hostname == hostname() && self.pid > 0;
         if here && self.pid == i64::from(std::process::id()) {
-            return !held_here().contains(id);
+            return left_here().contains(id);
         }
         here && i32::try_from(self.pid).is_ok_and(|pid| {
             // Without a signal, `kill` only asks whether there is such a process.
@@ -140,6 +145,7 @@ impl Lock {
             let in_the_way = match call.or_cancelled(others(repo, kind, None, call)).await?? {
                 Some(owner) => owner,
                 None => {
+                    let written = Timestamp::now();
                     let (id, sealed) = sealed(repo, kind)?;
                     // Known before it is written: one whose answer is lost on the way is taken away all the same.
                     let lock = Self::of(repo, id);
@@ -150,7 +156,7 @@ impl Lock {
                     };
                     match call.or_cancelled(settled).await {
                         Ok(Ok(None)) => {
-                            lock.renew(kind);
+                            lock.renew(kind, written);
                             return Ok(lock);
                         }
                         Ok(Ok(Some(owner))) => {
@@ -177,7 +183,6 @@ impl Lock {
     }
 
     fn of(repo: &Repo, id: Id) -> Self {
-        held_here().insert(id);
         Self {
             repo: repo.clone(),
             current: Arc::new(Mutex::new(id)),
@@ -188,20 +193,21 @@ impl Lock {
 
     /// Renews it from now on. Where that fails for so long that others may take it for stale, all work on the repository ends.
     /// The wall clock judges, as theirs does: a machine that slept for an hour has lost its lock.
-    fn renew(&self, kind: Kind) {
+    fn renew(&self, kind: Kind, written: Timestamp) {
         let (repo, current, stop) = (self.repo.clone(), Arc::clone(&self.current), CancellationToken::new());
         let listens = stop.clone();
         let task = tokio::spawn(async move {
-            let mut renewed = Timestamp::now();
+            // From the time that the lock itself says, by which others judge.
+            let mut written = written;
             loop {
                 tokio::select! {
                     biased;
                     () = listens.cancelled() => return,
                     () = sleep(TICK) => {}
                 }
-                let age = Timestamp::now().duration_since(renewed).unsigned_abs();
-                if age >= STALE {
-                    let lost = "the lock could not be renewed for half an hour, and others may have taken it for stale";
+                let age = Timestamp::now().duration_since(written).unsigned_abs();
+                if age >= LOST {
+                    let lost = "the lock could not be renewed for 22 minutes, and others may soon take it for stale";
                     repo.backend()
                         .end(Failure::unavailable(format!("{lost}: nothing more is done with the repository")));
                     return;
@@ -209,11 +215,13 @@ impl Lock {
                 if age < RENEW {
                     continue;
                 }
+                let now = Timestamp::now();
                 let Ok((id, sealed)) = sealed(&repo, kind) else { continue };
-                held_here().insert(id);
-                if put(&repo, &id, sealed).await.is_ok() {
+                // A store that does not answer must not keep this from looking at the clock.
+                let put = timeout(LOST.saturating_sub(age), put(&repo, &id, sealed)).await;
+                if put.is_ok_and(|put| put.is_ok()) {
                     let old = std::mem::replace(&mut *held(&current), id);
-                    renewed = Timestamp::now();
+                    written = now;
                     give_back(&repo, old).await;
                 } else {
                     // It may have been written and only the answer lost.
@@ -222,6 +230,27 @@ impl Lock {
             }
         });
         *self.renewal.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, task));
+    }
+
+    /// Fails where somebody else has taken it away: a clock that is wrong makes a lock look stale, and what was stored under it may have
+    /// been removed since as what nobody needs.
+    ///
+    /// # Errors
+    /// It is not there any more, or the store cannot be reached.
+    pub(crate) async fn look(&self) -> Result<(), Failure> {
+        // It may be renewed between the two.
+        for _ in 0..2 {
+            let id = *held(&self.current);
+            match self.repo.backend().store().operator().stat(&name(&id)).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == opendal::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.repo.backend().store().failed(&error, "looking at our own lock")),
+            }
+        }
+        Err(Failure::unavailable("somebody has taken our lock away: what was stored may have been removed since")
+            .with_help(
+                "is a clock wrong, or was `restic unlock --remove-all` used? Set the clocks by NTP, and run it again",
+            ))
     }
 
     /// Takes it away again.
@@ -264,18 +293,19 @@ fn name(id: &Id) -> String {
 /// Removes a lock. Not being able to is no failure of the work: it goes stale by itself, and until then it is tried again for as long as
 /// the program runs, for to others it looks like one that is held.
 async fn give_back(repo: &Repo, id: Id) {
-    held_here().remove(&id);
     if remove(repo, id).await {
         return;
     }
+    left_here().insert(id);
     let repo = repo.clone();
     tokio::spawn(async move {
         for _ in 0..STALE.as_secs() / TICK.as_secs() {
             sleep(TICK).await;
             if remove(&repo, id).await {
-                return;
+                break;
             }
         }
+        left_here().remove(&id);
     });
 }
 
@@ -354,7 +384,6 @@ impl Drop for Lock {
             return;
         }
         let id = *held(&self.current);
-        held_here().remove(&id);
         if let Some(folder) = self.repo.backend().store().folder() {
             _ = std::fs::remove_file(folder.join(name(&id)));
             return;

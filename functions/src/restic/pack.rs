@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use aquifer_engine::failure::Failure;
+use rustic_core::Id;
 use rustic_core::repofile::BlobType;
 use tokio::task::JoinHandle;
 
@@ -19,7 +20,7 @@ use super::seal::{Sealed, Sealer, id_of};
 pub(super) const PACK: usize = 16 << 20;
 
 /// How many blobs a pack has at the most. Other programs of this format count a pack's blobs with 16 bits when they prune.
-const PACK_BLOBS: usize = 20_000;
+pub(super) const PACK_BLOBS: usize = 20_000;
 
 /// More than the largest blob and a header of the smallest ones have, in bytes.
 const ROOM: usize = 10 << 20;
@@ -48,6 +49,7 @@ pub(crate) struct Packer {
     stored: Vec<IndexedPack>,
     stored_blobs: usize,
     added: Added,
+    packs: Vec<Id>,
 }
 
 impl Packer {
@@ -63,6 +65,7 @@ impl Packer {
             stored: Vec::new(),
             stored_blobs: 0,
             added: Added::default(),
+            packs: Vec::new(),
         }
     }
 
@@ -117,6 +120,7 @@ impl Packer {
         let stored = self.backend.runtime().block_on(upload);
         let stored = stored.map_err(|_| Failure::cancelled("the program is ending"))??;
         self.stored_blobs += stored.blobs.len();
+        self.packs.push(stored.id);
         self.stored.push(stored);
         if self.stored_blobs >= INDEX_BLOBS { self.write_index() } else { Ok(()) }
     }
@@ -133,7 +137,15 @@ impl Packer {
     ///
     /// # Errors
     /// A pack or the index could not be stored. What was stored is indexed where that is possible.
-    pub(crate) fn finish(mut self) -> Result<Added, Failure> {
+    pub(crate) fn finish(self) -> Result<Added, Failure> {
+        self.finish_with_packs().map(|(added, _)| added)
+    }
+
+    /// As [`Self::finish`]; gives also which packs were stored.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn finish_with_packs(mut self) -> Result<(Added, Vec<Id>), Failure> {
         let done = self.send().and_then(|()| {
             while !self.uploads.is_empty() {
                 self.wait_for_one()?;
@@ -141,7 +153,7 @@ impl Packer {
             self.write_index()
         });
         match done {
-            Ok(()) => Ok(self.added),
+            Ok(()) => Ok((self.added, self.packs)),
             Err(failure) => {
                 self.give_up();
                 Err(failure)

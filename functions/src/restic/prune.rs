@@ -9,18 +9,21 @@ mod plan;
 mod repack;
 mod sweep;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::Call;
 use bytesize::ByteSize;
-use rustic_core::Id;
+use futures::{StreamExt, TryStreamExt};
 use rustic_core::repofile::BlobType;
+use rustic_core::{FileType, Id};
 use tokio::time::Instant;
 
 use self::plan::{Fate, Plan, decide};
-use self::repack::repack;
+use self::repack::{Repacked, repack};
+use super::blobs;
 use super::index::Index;
 use super::index_file::Catalog;
 use super::lock::{Kind, locked};
@@ -39,12 +42,14 @@ pub(crate) struct Bounds {
     pub(crate) max_unused: Leftover,
     /// Whether small packs become large ones.
     pub(crate) repack_small: bool,
+    /// Whether all data may go where there is no snapshot at all.
+    pub(crate) allow_empty: bool,
 }
 
 impl Default for Bounds {
     /// restic's own.
     fn default() -> Self {
-        Self { max_repack: None, max_unused: Leftover::Percent(5.0), repack_small: false }
+        Self { max_repack: None, max_unused: Leftover::Percent(5.0), repack_small: false, allow_empty: false }
     }
 }
 
@@ -104,7 +109,8 @@ impl From<Progress> for Pruned {
     }
 }
 
-/// Prunes a repository, after `before` was done under the same lock: `max_time` bounds the copying, `patience` each wait for a lock.
+/// Prunes a repository: `max_time` bounds the copying, `patience` each wait for a lock. `before` says, under the same lock, which
+/// snapshots go first: once it is sure that all that the others need is there.
 ///
 /// # Errors
 /// The repository is damaged, others keep it locked, or the store cannot be reached.
@@ -114,7 +120,7 @@ pub(crate) async fn prune<T: Send + 'static>(
     max_time: Option<Duration>,
     patience: Duration,
     call: &Call,
-    before: impl FnOnce(&Repo) -> Result<T, Failure> + Send + 'static,
+    before: impl FnOnce(&Repo) -> Result<(T, Vec<Id>), Failure> + Send + 'static,
 ) -> Result<(T, Pruned), Failure> {
     let until = max_time.map(|time| Instant::now() + time);
     let is_over = || until.is_some_and(|until| Instant::now() >= until);
@@ -122,7 +128,8 @@ pub(crate) async fn prune<T: Send + 'static>(
     let work = |lock| {
         blocking(move || {
             let _lock = lock;
-            Ok((before(&inner)?, begin(&inner, &bounds, until)?))
+            let (done, goes) = before(&inner)?;
+            Ok((done, begin(&inner, &bounds, until, &goes.into_iter().collect())?))
         })
     };
     let (done, mut progress) = locked(repo, Kind::Exclusive, patience, call, work).await?;
@@ -133,17 +140,17 @@ pub(crate) async fn prune<T: Send + 'static>(
         let work = |lock| {
             blocking(move || {
                 let _lock = lock;
-                let (catalog, plan) = look(&inner, &bounds)?;
+                let (catalog, plan) = look(&inner, &bounds, &BTreeSet::new())?;
                 repack(&inner, &catalog, &plan, until)
             })
         };
-        let copied = locked(repo, Kind::Shared, patience, call, work).await?;
+        let Repacked { bytes: copied, packs: written } = locked(repo, Kind::Shared, patience, call, work).await?;
         let inner = repo.clone();
         let work = |lock| {
             blocking(move || {
                 let _lock = lock;
-                let (catalog, plan) = look(&inner, &bounds)?;
-                sweep(&inner, &catalog, &plan)
+                let (catalog, plan) = look(&inner, &bounds, &BTreeSet::new())?;
+                sweep(&inner, &bounds, &catalog, &plan, &written)
             })
         };
         let second = locked(repo, Kind::Exclusive, patience, call, work).await.map_err(|failure| {
@@ -160,17 +167,18 @@ pub(crate) async fn prune<T: Send + 'static>(
 }
 
 /// The first sweep, and where there is little to copy all the rest. Under an exclusive lock.
-fn begin(repo: &Repo, bounds: &Bounds, until: Option<Instant>) -> Result<Progress, Failure> {
-    let (catalog, plan) = look(repo, bounds)?;
-    let first = sweep(repo, &catalog, &plan)?;
+fn begin(repo: &Repo, bounds: &Bounds, until: Option<Instant>, goes: &BTreeSet<Id>) -> Result<Progress, Failure> {
+    let (catalog, plan) = look(repo, bounds, goes)?;
+    remove_snapshots(repo, goes)?;
+    let first = sweep(repo, bounds, &catalog, &plan, &HashSet::new())?;
     let is_over = until.is_some_and(|until| Instant::now() >= until);
     if first.repack_packs == 0 || first.repack > LITTLE || is_over {
         return Ok(Progress { first, second: None });
     }
     // What was removed is not copied from, so the plan still holds.
-    let copied = repack(repo, &catalog, &plan, until)?;
-    let (catalog, plan) = look(repo, bounds)?;
-    Ok(Progress { first, second: Some((copied, sweep(repo, &catalog, &plan)?)) })
+    let Repacked { bytes: copied, packs: written } = repack(repo, &catalog, &plan, until)?;
+    let (catalog, plan) = look(repo, bounds, &BTreeSet::new())?;
+    Ok(Progress { first, second: Some((copied, sweep(repo, bounds, &catalog, &plan, &written)?)) })
 }
 
 fn tell(swept: &Outlook, call: &Call) {
@@ -179,10 +187,27 @@ fn tell(swept: &Outlook, call: &Call) {
     }
 }
 
-/// What the repository is like, and what is to be done.
-fn look(repo: &Repo, bounds: &Bounds) -> Result<(Catalog, Plan), Failure> {
+/// Removes snapshots by their ids. For blocking threads.
+///
+/// # Errors
+/// The store refused it or cannot be reached.
+pub(crate) fn remove_snapshots(repo: &Repo, ids: &BTreeSet<Id>) -> Result<(), Failure> {
+    let delete = |id: &Id| {
+        let name = super::backend::name(FileType::Snapshot, id);
+        async move { repo.backend().delete(&name).await }
+    };
+    let deleted = futures::stream::iter(ids).map(delete).buffer_unordered(AT_ONCE);
+    repo.backend().wait(deleted.try_collect::<()>())
+}
+
+/// How many snapshots are removed at once.
+const AT_ONCE: usize = 8;
+
+/// What the repository is like without the snapshots that go, and what is to be done.
+fn look(repo: &Repo, bounds: &Bounds, goes: &BTreeSet<Id>) -> Result<(Catalog, Plan), Failure> {
     // In this order, whatever a snapshot needs is in the index, and whatever the index names is in the listing.
-    let snapshots = select::all(repo, &Filter::default())?;
+    let mut snapshots = select::all(repo, &Filter::default())?;
+    snapshots.retain(|snapshot| !goes.contains(&snapshot.id));
     let catalog = Catalog::load(repo)?;
     let listed = repo.backend().wait(repo.backend().list("data"))?;
     let stored: HashMap<Id, u64> =
@@ -202,7 +227,8 @@ fn look(repo: &Repo, bounds: &Bounds) -> Result<(Catalog, Plan), Failure> {
     }
     let roots = snapshots.iter().map(|snapshot| *snapshot.tree);
     let used = repo.backend().wait(Used::below(repo, &index, roots, &HashSet::new()))?;
-    let plan = decide(&catalog, used, &stored, bounds)?;
+    let mut plan = decide(&catalog, used, &stored, bounds)?;
+    plan.snapshots = snapshots.iter().map(|snapshot| *snapshot.id).collect();
     Ok((catalog, plan))
 }
 
@@ -227,13 +253,53 @@ fn outlook(plan: &Plan) -> Outlook {
 /// # Errors
 /// The repository is damaged, or the store cannot be reached.
 pub(crate) fn survey(repo: &Repo, bounds: &Bounds) -> Result<Outlook, Failure> {
-    look(repo, bounds).map(|(_, plan)| outlook(&plan))
+    look(repo, bounds, &BTreeSet::new()).map(|(_, plan)| outlook(&plan))
 }
 
-/// Removes the packs in which nothing is needed; gives what there was to do. Under an exclusive lock.
-fn sweep(repo: &Repo, catalog: &Catalog, plan: &Plan) -> Result<Outlook, Failure> {
-    let gone = plan.fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Remove).map(|(number, _)| number);
+/// Removes the packs in which nothing is needed; gives what there was to do. Under an exclusive lock. What is in the `written` packs
+/// was read when they were.
+fn sweep(
+    repo: &Repo,
+    bounds: &Bounds,
+    catalog: &Catalog,
+    plan: &Plan,
+    written: &HashSet<Id>,
+) -> Result<Outlook, Failure> {
+    let gone: HashSet<usize> =
+        plan.fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Remove).map(|(number, _)| number).collect();
     let unindexed: Vec<Id> = plan.unindexed.iter().map(|(id, _)| *id).collect();
-    sweep::sweep(repo, catalog, &gone.collect(), &unindexed)?;
+    // A store that shows no snapshots for a moment, and everything else, is not to lose everything.
+    if repo.backend().wait(select::ids(repo))? != plan.snapshots {
+        return Err(Failure::unavailable(format!(
+            "the snapshots at `{}` are not the same as a moment ago, though it is locked; nothing was removed",
+            repo.shown()
+        ))
+        .with_help("look at the store: does it list files late, or does somebody remove them without a lock? Then run it again"));
+    }
+    if plan.snapshots.is_empty() && !bounds.allow_empty && !gone.is_empty() {
+        return Err(Failure::rejected(format!(
+            "there are no snapshots at `{}`: all data would be removed",
+            repo.shown()
+        ))
+        .with_help("where that is what you want, use `restic-prune` with `allowEmpty: true`"));
+    }
+    read_again(repo, plan, written)?;
+    sweep::sweep(repo, catalog, &gone, &unindexed)?;
     Ok(outlook(plan))
+}
+
+/// Reads the copies that stay of what goes: of two copies, the sound one might go, and the index alone may say anything.
+fn read_again(repo: &Repo, plan: &Plan, written: &HashSet<Id>) -> Result<(), Failure> {
+    let mut wanted: Vec<_> = plan.relied_on.iter().filter(|(pack, _)| !written.contains(pack)).copied().collect();
+    wanted.sort_by_key(|(pack, blob)| (*pack, blob.offset));
+    let mut reads = pin!(blobs::read(repo, blobs::spans(wanted)));
+    while repo
+        .backend()
+        .wait(reads.try_next())
+        .map_err(|failure| {
+            failure.during("reading the copy that would stay of what is stored twice; nothing was removed".to_owned())
+        })?
+        .is_some()
+    {}
+    Ok(())
 }

@@ -4,14 +4,17 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use aquifer_engine::failure::Failure;
+use aquifer_engine::failure::{Failure, FailureKind};
+use futures::{StreamExt, TryStreamExt};
 use rustic_core::repofile::SnapshotFile;
+use rustic_core::{FileType, Id};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::keep::has_tags;
 use super::open::Repo;
+use super::seal::id_of;
 
 /// Which snapshots; each field narrows the choice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -116,17 +119,64 @@ impl From<&SnapshotFile> for SnapshotSummary {
     }
 }
 
-/// All snapshots that a filter takes, oldest first.
+/// How many snapshot files are read at once.
+const AT_ONCE: usize = 8;
+
+/// All snapshots that a filter takes, oldest first. One that is removed by others meanwhile is none.
 ///
 /// # Errors
-/// One cannot be read.
+/// One cannot be read, or is not what its name says.
 pub(crate) fn all(repo: &Repo, filter: &Filter) -> Result<Vec<SnapshotFile>, Failure> {
-    let read = repo.rustic().get_all_snapshots();
-    let mut snapshots = read.map_err(|error| repo.trouble().failure(&error, "reading the repository's snapshots"))?;
+    beginning(repo, filter, "")
+}
+
+/// As [`all`], of those whose ids begin like this; others need not be readable.
+fn beginning(repo: &Repo, filter: &Filter, with: &str) -> Result<Vec<SnapshotFile>, Failure> {
+    let backend = repo.backend();
+    let read = |id: Id| async move {
+        let name = super::backend::name(FileType::Snapshot, &id);
+        match backend.read_all(&name).await {
+            Ok(sealed) if id_of(&sealed) == id => open(repo, &id, &sealed).map(Some),
+            Ok(_) => Err(damaged(repo, &id, "its content has another hash than its name")),
+            Err(failure) if failure.kind == FailureKind::NotFound && !ids(repo).await?.contains(&id) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    };
+    let mut snapshots: Vec<SnapshotFile> = backend.wait(async {
+        let mut listed = ids(repo).await?;
+        listed.retain(|id| id.to_hex().as_str().starts_with(with));
+        let reads = futures::stream::iter(listed).map(read).buffer_unordered(AT_ONCE);
+        let read: Vec<Option<SnapshotFile>> = reads.try_collect().await?;
+        Ok(read.into_iter().flatten().collect())
+    })?;
     snapshots.retain(|snapshot| filter.takes(snapshot));
     // Two of the same moment: always in the same order.
     snapshots.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
     Ok(snapshots)
+}
+
+/// The names of the snapshots that there are.
+///
+/// # Errors
+/// The store cannot be reached.
+pub(crate) async fn ids(repo: &Repo) -> Result<BTreeSet<Id>, Failure> {
+    let listed = repo.backend().list("snapshots").await?;
+    Ok(listed.into_iter().filter_map(|(name, _)| name.parse().ok()).collect())
+}
+
+fn open(repo: &Repo, id: &Id, sealed: &[u8]) -> Result<SnapshotFile, Failure> {
+    let json = repo.sealer().open_file(sealed).map_err(|failure| damaged(repo, id, &failure.message))?;
+    let mut snapshot: SnapshotFile =
+        serde_json::from_slice(&json).map_err(|error| damaged(repo, id, &format!("it is no snapshot: {error}")))?;
+    snapshot.id = (*id).into();
+    Ok(snapshot)
+}
+
+fn damaged(repo: &Repo, id: &Id, why: &str) -> Failure {
+    let shown = repo.backend().store().shown(&super::backend::name(FileType::Snapshot, id));
+    Failure::corrupt(format!("the snapshot `{shown}` is damaged: {why}")).with_help(
+        "other snapshots may be whole; `restic-check` tells what else is damaged, and removing this file gives it up",
+    )
 }
 
 /// The one snapshot that is meant: `latest`, or the first characters of an id.
@@ -134,11 +184,10 @@ pub(crate) fn all(repo: &Repo, filter: &Filter) -> Result<Vec<SnapshotFile>, Fai
 /// # Errors
 /// There is none, or there are several.
 pub(crate) fn one(repo: &Repo, which: &str, filter: &Filter) -> Result<SnapshotFile, Failure> {
-    let mut found = all(repo, filter)?;
+    let mut found = beginning(repo, filter, if which == "latest" { "" } else { which })?;
     let shown = repo.shown();
     let among = if *filter == Filter::default() { "" } else { " among those that the filter takes" };
     if which != "latest" {
-        found.retain(|snapshot| snapshot.id.to_hex().as_str().starts_with(which));
         if found.len() > 1 {
             return Err(Failure::config(format!("`{which}` is the beginning of {} snapshots' ids", found.len()))
                 .with_help("write more of the id"));

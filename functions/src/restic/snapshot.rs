@@ -13,6 +13,7 @@ use rustic_core::repofile::{BlobType, Metadata, Node, NodeType, SnapshotFile, Sn
 
 use super::archive::Archived;
 use super::index::Index;
+use super::lock::Lock;
 use super::open::Repo;
 use super::pack::Packer;
 use super::seal::id_of;
@@ -56,6 +57,7 @@ pub(crate) fn save(
     archived: &Archived,
     label: &Label,
     how: Verify,
+    lock: Option<&Lock>,
 ) -> Result<Saved, Failure> {
     let (tree, stored) = save_tree(repo, index, archived, label)?;
     verify(repo, &tree, archived, how)?;
@@ -96,6 +98,9 @@ pub(crate) fn save(
         .map_err(|error| Failure::internal(format!("the snapshot is no JSON: {error}")))?;
     let sealed = repo.sealer().seal_file(&json)?;
     // The last look before the one write that makes it a backup.
+    if let Some(lock) = lock {
+        repo.backend().wait(lock.look())?;
+    }
     repo.trouble().check()?;
     repo.backend().check_ended()?;
     let id = repo.backend().runtime().block_on(repo.backend().save("snapshots", sealed))?;
@@ -123,7 +128,8 @@ fn save_tree(repo: &Repo, index: &Index, archived: &Archived, label: &Label) -> 
     };
     let mut node = Node::new_node(label.filename.as_ref(), NodeType::File, meta);
     node.content = Some(archived.content.iter().map(|id| rustic_core::BlobId::from(*id).into()).collect());
-    let mut tree = serde_json::to_vec(&Tree { nodes: vec![node.clone()] }).map_err(no_json)?;
+    let tree = serde_json::to_string(&Tree { nodes: vec![node.clone()] }).map_err(no_json)?;
+    let mut tree = as_restic_writes_times(tree).into_bytes();
     // As restic ends it.
     tree.push(b'\n');
     let id = id_of(&tree);
@@ -138,4 +144,31 @@ fn save_tree(repo: &Repo, index: &Index, archived: &Archived, label: &Label) -> 
     let mut packer = Packer::new(repo, BlobType::Tree);
     packer.add(repo.sealer().worker()?.seal(id, &tree)?)?;
     Ok((id, packer.finish()?.stored))
+}
+
+/// Times in UTC as restic writes them: with `Z` and not with `+00:00`. Its `repair` takes a tree that it would write otherwise for
+/// one that was damaged. In the name of a file a quote is never without its backslash, so nothing else is found.
+fn as_restic_writes_times(mut tree: String) -> String {
+    for field in ["\"mtime\":\"", "\"atime\":\"", "\"ctime\":\""] {
+        let Some(from) = tree.find(field).map(|at| at + field.len()) else { continue };
+        let Some(to) = tree[from..].find('"').map(|length| from + length) else { continue };
+        if let Some(time) = tree[from..to].strip_suffix("+00:00") {
+            let time = format!("{time}Z");
+            tree.replace_range(from..to, &time);
+        }
+    }
+    tree
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_by_restic() {
+        let written = r#"{"name":"a\"mtime\":\"1+00:00","mtime":"2026-11-28T05:00:00.5+00:00","atime":"2026-11-28T05:00:00+01:00"}"#;
+        let wanted =
+            r#"{"name":"a\"mtime\":\"1+00:00","mtime":"2026-11-28T05:00:00.5Z","atime":"2026-11-28T05:00:00+01:00"}"#;
+        assert_eq!(as_restic_writes_times(written.to_owned()), wanted);
+    }
 }

@@ -102,11 +102,11 @@ fn data(repo: &Repo, index: &Index, content: &[Id], how: Verify) -> Result<Optio
             return Err(Failure::corrupt(format!("the index does not know the chunk `{}`", hex.as_str())));
         };
         let name = pack.to_hex();
-        let end = u64::from(place.offset) + u64::from(place.length);
+        let wanted = index.length_of_pack(place);
         match lengths.get(name.as_str()) {
-            Some(length) if *length >= end => {}
+            Some(length) if *length >= wanted => {}
             Some(length) => {
-                let what = format!("the pack `{}` has {length} bytes, and a chunk in it ends at {end}", name.as_str());
+                let what = format!("the pack `{}` has {length} bytes, and by the index it has {wanted}", name.as_str());
                 return Err(Failure::corrupt(what));
             }
             None => return Err(Failure::corrupt(format!("the pack `{}` is not there", name.as_str()))),

@@ -1,10 +1,13 @@
 //! What these tests share: a repository at a place, all that was stored in it, and the judgement at the end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_engine::alone::{Input, run_alone};
+use aquifer_engine::catalog::{Catalog, Inputs};
 use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::run::RunOptions;
 use aquifer_functions::restic_check::ResticCheck;
 use aquifer_functions::restic_forget::ResticForget;
 use aquifer_functions::restic_prune::ResticPrune;
@@ -57,6 +60,26 @@ impl Repository {
                 Err(failure)
             }
         }
+    }
+
+    /// Stores something by way of a location that never answers; the step may take so many seconds.
+    pub(crate) async fn push_for_seconds(&self, way: &Json, seconds: u32) {
+        let input = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(input.path(), noise(3 << 20, 7)).expect("written");
+        let text = format!(
+            "apiVersion: aquifer.dev/v1alpha1\nkind: Task\nmetadata: {{name: t}}\nspec:\n  steps:\n    \
+             - {{name: r, function: file-read, params: {{path: {}}}}}\n    \
+             - {{name: p, function: restic-push, stdin: r, timeout: {seconds}s, params: {}}}\n",
+            input.path().display(),
+            Self::params(way, json!({"host": "silence"}))
+        );
+        let mut catalog = Catalog::new(aquifer_functions::builtins());
+        catalog.add_text("t.yaml", &text);
+        let plan = catalog.plan("t", &Inputs::default()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let running = aquifer_engine::run::run(Arc::new(plan), RunOptions::default());
+        let report = tokio::time::timeout(PATIENCE, running).await.expect("it hangs");
+        let first = report.first_failure.expect("it fails");
+        assert_eq!((&*first.step, first.failure.kind), ("p", FailureKind::TimedOut), "{:?}", first.failure);
     }
 
     /// Removes all snapshots but the newest ones.

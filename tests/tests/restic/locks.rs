@@ -149,3 +149,38 @@ async fn a_prune_waits_for_those_who_read() {
     forget(Duration::ZERO).await.result.expect("nobody is in the way any more");
     repository.assert_sound();
 }
+
+/// A backup that lost its lock may have lost its data: a clock that is wrong is enough for others to take a lock for stale.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_whose_lock_was_taken_away_makes_no_snapshot() {
+    let repository = Repository::made_by_restic(2);
+    let fifo = repository.path().with_file_name("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let of_thread = fifo.clone();
+    let feeding = std::thread::spawn(move || {
+        let mut fifo = std::fs::OpenOptions::new().write(true).open(of_thread).expect("opened");
+        std::io::Write::write_all(&mut fifo, &noise(1 << 20, 15)).expect("read");
+        receiver.recv().expect("told to end");
+    });
+    let text = format!(
+        "apiVersion: aquifer.dev/v1alpha1\nkind: Task\nmetadata: {{name: slow}}\nspec:\n  steps:\n    \
+         - {{name: source, function: exec, params: {{command: [cat, {}]}}}}\n    \
+         - {{name: push, function: restic-push, stdin: source, params: {}}}\n",
+        fifo.display(),
+        repository.params(json!({}))
+    );
+    let mut catalog = aquifer_engine::catalog::Catalog::new(aquifer_functions::builtins());
+    catalog.add_text("slow.yaml", &text);
+    let plan = catalog.plan("slow", &Default::default()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let running = tokio::spawn(aquifer_engine::run::run(std::sync::Arc::new(plan), Default::default()));
+    until("our lock is there", || !repository.locks().is_empty());
+    repository.restic(&["unlock", "--remove-all"]);
+    sender.send(()).expect("it listens");
+    feeding.join().expect("fed");
+    let failure = running.await.expect("ran").first_failure.expect("it fails").failure;
+    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert!(failure.message.contains("our lock"), "{failure:?}");
+    assert_eq!(repository.snapshots().len(), 0);
+    repository.assert_sound();
+}

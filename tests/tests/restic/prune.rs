@@ -171,6 +171,54 @@ async fn removing_waits_for_those_who_read() {
     assert_whole(&repository, &kept).await;
 }
 
+/// Of two copies the one that stays is read first: an index file may name anything, and a copy may be damaged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_not_relied_on_unread() {
+    let repository = Repository::nowhere();
+    let bytes = noise(3 << 20, 47);
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    let before = repository.files("index");
+    // The same data once more, by a repository without its index: then there are two packs of it.
+    let aside = repository.path().with_file_name("aside");
+    std::fs::create_dir(&aside).expect("made");
+    let moved: Vec<_> = before.iter().map(|file| (file, aside.join(file.file_name().expect("a name")))).collect();
+    moved.iter().for_each(|(from, to)| std::fs::rename(from, to).expect("moved"));
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    moved.iter().for_each(|(from, to)| std::fs::rename(to, from).expect("moved back"));
+    let mut packs = repository.files("data");
+    packs.retain(|path| path.metadata().expect("there").len() > 1 << 20);
+    assert_eq!(packs.len(), 2);
+    // One of them would stay: damaged, it is not relied on, and nothing goes. The other one goes, damaged or not.
+    let mut outcomes = Vec::new();
+    let kept = repository.path().with_file_name("kept");
+    copy(&repository.path(), &kept);
+    for pack in &packs {
+        let sound = std::fs::read(pack).expect("read");
+        let mut damaged = sound.clone();
+        damaged[1 << 20] ^= 1;
+        std::fs::remove_file(pack).expect("removed");
+        std::fs::write(pack, damaged).expect("written");
+        let outcome = prune(&repository, json!({"maxUnused": "unlimited"})).await;
+        if let Err(failure) = &outcome {
+            assert_eq!(failure.kind, FailureKind::Corrupt);
+            assert!(failure.message.contains("nothing was removed"), "{failure:?}");
+            std::fs::remove_file(pack).expect("still there");
+            std::fs::write(pack, sound).expect("written");
+        }
+        outcomes.push(outcome.is_ok());
+        let outcome = pull(&repository, json!({})).await;
+        assert!(outcome.result.is_ok() && outcome.stdout == bytes, "{:?}", outcome.result);
+        std::fs::remove_dir_all(repository.path()).expect("removed");
+        copy(&kept, &repository.path());
+    }
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [false, true]);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    assert!(std::process::Command::new("cp").arg("-r").arg(from).arg(to).status().expect("cp is there").success());
+}
+
 /// Where there is much to copy, backups are not kept out meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn backups_go_on_while_much_is_copied() {

@@ -43,7 +43,12 @@ async fn what_cannot_be_read_back_is_no_snapshot() {
     let mut altered = whole.clone();
     altered[whole.len() / 2] ^= 1;
     // The same stream again: nothing new is stored, and it leans on what is damaged.
-    for (damage, index) in [(Some(&altered[..]), true), (Some(&whole[..whole.len() / 2]), false), (None, false)] {
+    for (damage, index) in [
+        (Some(&altered[..]), true),
+        (Some(&whole[..whole.len() / 2]), false),
+        (Some(&whole[..whole.len() - 1]), false),
+        (None, false),
+    ] {
         match damage {
             Some(bytes) => fs::write(&path, bytes).expect("damaged"),
             None => fs::remove_file(&path).expect("removed"),

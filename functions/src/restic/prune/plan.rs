@@ -2,18 +2,19 @@
 //!
 //! Takes the index, what snapshots need, and what really lies in the store. Always holds: each blob that is needed is counted in
 //! exactly one pack that stays or is copied from, and where it is in none, or that pack is not there, there is no plan; of several
-//! packs with the same blob the one with the least rubbish keeps it, so a copy that an earlier run made counts.
+//! packs with the same blob the one with the least rubbish keeps it, what others keep counted as rubbish: so a copy that an earlier run
+//! made counts, and what was done once is not done again.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use aquifer_engine::failure::Failure;
 use rustic_core::Id;
 use rustic_core::repofile::BlobType;
 
 use super::Bounds;
-use crate::restic::index_file::{Catalog, IndexedBlob, Known};
-use crate::restic::pack::PACK;
+use crate::restic::index_file::{Catalog, IndexedBlob};
+use crate::restic::pack::{PACK, PACK_BLOBS};
 use crate::restic::used::Used;
 use crate::units::Leftover;
 
@@ -31,10 +32,14 @@ pub(super) enum Fate {
 /// What is to be done.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// The snapshots that it is about.
+    pub(super) snapshots: BTreeSet<Id>,
     /// In the catalog's order.
     pub(super) fates: Vec<Fate>,
     /// The packs to copy from, in the order in which it is worth most.
     pub(super) repack: Vec<usize>,
+    /// Needed blobs of which a pack that goes has a copy too, and the packs in which they stay.
+    pub(super) relied_on: Vec<(Id, IndexedBlob)>,
     /// Packs in the store that no index file names, and their sizes in bytes.
     pub(super) unindexed: Vec<(Id, u64)>,
     /// How many bytes the packs have in which nothing is needed.
@@ -65,7 +70,16 @@ pub(super) fn decide(
 ) -> Result<Plan, Failure> {
     let mut fates = vec![Fate::Remove; catalog.packs.len()];
     let (mut kept_bytes, mut candidates, mut removable) = (0, Vec::new(), 0);
-    for number in by_rubbish(catalog, &used) {
+    let mut waiting: BinaryHeap<_> =
+        (0..catalog.packs.len()).map(|number| Reverse(rank(catalog, number, &used))).collect();
+    while let Some(Reverse(ranked)) = waiting.pop() {
+        let number = ranked.number;
+        let now = rank(catalog, number, &used);
+        if now != ranked {
+            // Others have taken some of its blobs since, which are rubbish in it now.
+            waiting.push(Reverse(now));
+            continue;
+        }
         let known = &catalog.packs[number];
         let mut needed = |blob: &&IndexedBlob| match blob.kind {
             BlobType::Tree => used.trees.remove(&blob.id),
@@ -73,11 +87,11 @@ pub(super) fn decide(
         };
         let live: Vec<IndexedBlob> = known.pack.blobs.iter().filter(|blob| needed(blob)).copied().collect();
         let size = stored.get(&known.pack.id).copied();
-        let Some(last) = live.iter().map(|blob| u64::from(blob.offset) + u64::from(blob.length)).max() else {
+        if live.is_empty() {
             removable += size.unwrap_or(0);
             continue;
-        };
-        let Some(size) = size.filter(|size| *size >= last) else {
+        }
+        let Some(size) = size.filter(|size| *size >= known.pack.length()) else {
             return Err(missing(format!(
                 "the pack `{}`, which snapshots need, is not there or too short",
                 known.pack.id.to_hex().as_str()
@@ -88,7 +102,9 @@ pub(super) fn decide(
         let dead_bytes = total.saturating_sub(live_bytes);
         kept_bytes += live_bytes;
         fates[number] = Fate::Keep;
-        if dead_bytes > 0 || (bounds.repack_small && size < PACK as u64 / 5 * 4) {
+        if dead_bytes > 0
+            || (bounds.repack_small && size < PACK as u64 / 5 * 4 && known.pack.blobs.len() < PACK_BLOBS / 5 * 4)
+        {
             candidates.push(Candidate { number, live, live_bytes, dead_bytes });
         }
     }
@@ -101,9 +117,35 @@ pub(super) fn decide(
     let unindexed: Vec<_> = stored.iter().filter(|(id, _)| !catalog.knows(id)).map(|(id, size)| (*id, *size)).collect();
     removable += unindexed.iter().map(|(_, size)| size).sum::<u64>();
     let rubbish = candidates.iter().map(|candidate: &Candidate| candidate.dead_bytes).sum();
-    let mut plan = Plan { fates, repack: Vec::new(), unindexed, removable, rubbish, left: rubbish };
+    let mut plan = Plan {
+        snapshots: BTreeSet::new(),
+        relied_on: Vec::new(),
+        fates,
+        repack: Vec::new(),
+        unindexed,
+        removable,
+        rubbish,
+        left: rubbish,
+    };
+    plan.relied_on = relied_on(catalog, &plan.fates, &candidates);
     choose(&mut plan, candidates, kept_bytes, bounds);
     Ok(plan)
+}
+
+/// The copies that stay of blobs that go with other packs.
+fn relied_on(catalog: &Catalog, fates: &[Fate], candidates: &[Candidate]) -> Vec<(Id, IndexedBlob)> {
+    let packs = || catalog.packs.iter().zip(fates).enumerate();
+    let gone = packs().filter(|(_, (_, fate))| **fate == Fate::Remove).flat_map(|(_, (known, _))| &known.pack.blobs);
+    let gone: HashSet<(u8, Id)> = gone.map(|blob| (blob.kind as u8, blob.id)).collect();
+    if gone.is_empty() {
+        return Vec::new();
+    }
+    let partly: HashMap<usize, &Vec<IndexedBlob>> = candidates.iter().map(|one| (one.number, &one.live)).collect();
+    let stays = packs().filter(|(_, (_, fate))| **fate != Fate::Remove).flat_map(|(number, (known, _))| {
+        let blobs = partly.get(&number).copied().unwrap_or(&known.pack.blobs);
+        blobs.iter().map(|blob| (known.pack.id, *blob))
+    });
+    stays.filter(|(_, blob)| gone.contains(&(blob.kind as u8, blob.id))).collect()
 }
 
 fn missing(what: String) -> Failure {
@@ -111,21 +153,28 @@ fn missing(what: String) -> Failure {
         .with_help("`restic-check` tells what else is missing; `restic repair index` finds again what is still there")
 }
 
-/// The packs, those with the smallest share of unneeded bytes first, and those that are marked for removal last.
-fn by_rubbish(catalog: &Catalog, used: &Used) -> Vec<usize> {
-    let share = |known: &Known| {
-        let (mut live, mut total) = (0_u64, 1_u64);
-        for blob in &known.pack.blobs {
-            let needed = if blob.kind == BlobType::Tree { &used.trees } else { &used.data }.contains(&blob.id);
-            live += if needed { u64::from(blob.length) } else { 0 };
-            total += u64::from(blob.length);
-        }
-        // In parts of a million: enough to tell packs apart, and the larger of two equally good ones comes first.
-        (known.marked, total.saturating_sub(live).saturating_mul(1_000_000) / total, Reverse(total), known.pack.id)
-    };
-    let mut packs: Vec<usize> = (0..catalog.packs.len()).collect();
-    packs.sort_by_cached_key(|number| share(&catalog.packs[*number]));
-    packs
+/// In which order packs are asked for what is still needed: those with the smallest share of rubbish first, of two equally good
+/// ones the larger, and those that are marked for removal last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    marked: bool,
+    /// In parts of a million: enough to tell packs apart.
+    rubbish: u64,
+    size: Reverse<u64>,
+    id: Id,
+    number: usize,
+}
+
+fn rank(catalog: &Catalog, number: usize, needed: &Used) -> Rank {
+    let known = &catalog.packs[number];
+    let (mut live, mut total) = (0_u64, 0_u64);
+    for blob in &known.pack.blobs {
+        let is_needed = if blob.kind == BlobType::Tree { &needed.trees } else { &needed.data }.contains(&blob.id);
+        live += if is_needed { u64::from(blob.length) } else { 0 };
+        total += u64::from(blob.length);
+    }
+    let rubbish = (total - live).saturating_mul(1_000_000) / total.max(1);
+    Rank { marked: known.marked, rubbish, size: Reverse(total), id: known.pack.id, number }
 }
 
 /// Chooses what to copy: the packs with the largest share of rubbish first, until little enough is left.
@@ -139,27 +188,29 @@ fn choose(plan: &mut Plan, mut candidates: Vec<Candidate>, kept: u64, bounds: &B
             if share >= 1.0 { u64::MAX } else { (kept as f64 * share / (1.0 - share)) as u64 }
         }
     };
-    let small = |candidate: &Candidate, kind| candidate.dead_bytes == 0 && candidate.live[0].kind == kind;
     candidates.sort_by_key(|candidate| {
         let share =
             candidate.dead_bytes.saturating_mul(1_000_000) / (candidate.dead_bytes + candidate.live_bytes).max(1);
         (Reverse(share), candidate.live_bytes, candidate.number)
     });
-    // One small pack alone would only be written once more as it is.
-    let several = |kind| candidates.iter().filter(|candidate| small(candidate, kind)).count() > 1;
-    let (trees, data) = (several(BlobType::Tree), several(BlobType::Data));
     let mut budget = bounds.max_repack.unwrap_or(u64::MAX);
+    let mut chosen: Vec<Candidate> = Vec::new();
     for candidate in candidates {
-        let wanted = match candidate.live[0].kind {
-            _ if candidate.dead_bytes > 0 => plan.left > allowed,
-            BlobType::Tree => trees,
-            BlobType::Data => data,
-        };
-        if !wanted || candidate.live_bytes > budget {
-            continue;
+        let wanted = candidate.dead_bytes == 0 || plan.left > allowed;
+        if wanted && candidate.live_bytes <= budget {
+            budget -= candidate.live_bytes;
+            plan.left -= candidate.dead_bytes;
+            chosen.push(candidate);
         }
-        budget -= candidate.live_bytes;
-        plan.left -= candidate.dead_bytes;
+    }
+    for kind in [BlobType::Tree, BlobType::Data] {
+        let is_of = |candidate: &Candidate| candidate.live.iter().any(|blob| blob.kind == kind);
+        if chosen.iter().filter(|candidate| is_of(candidate)).count() == 1 {
+            // One small pack alone would only be written once more as it is.
+            chosen.retain(|candidate| candidate.dead_bytes > 0 || !is_of(candidate));
+        }
+    }
+    for candidate in chosen {
         plan.repack.push(candidate.number);
         plan.fates[candidate.number] = Fate::Repack(candidate.live);
     }

@@ -4,10 +4,12 @@
 //! is copied, as it is stored; nothing is removed here, so being cut off at any moment costs nothing but the copies, and those that
 //! the index names by then count for the next run.
 
+use std::collections::HashSet;
 use std::pin::pin;
 
 use aquifer_engine::failure::Failure;
 use futures::TryStreamExt;
+use rustic_core::Id;
 use rustic_core::repofile::BlobType;
 use tokio::time::Instant;
 
@@ -18,19 +20,28 @@ use crate::restic::open::Repo;
 use crate::restic::pack::Packer;
 use crate::restic::seal::Sealed;
 
-/// Copies pack by pack until all is done or the time is over; gives how many bytes of blobs. For blocking threads.
+/// What became of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Repacked {
+    /// How many bytes of blobs were copied.
+    pub(super) bytes: u64,
+    /// The packs that were written.
+    pub(super) packs: HashSet<Id>,
+}
+
+/// Copies pack by pack until all is done or the time is over. For blocking threads.
 ///
 /// # Errors
 /// A blob is damaged, or the store cannot be reached.
-pub(super) fn repack(repo: &Repo, catalog: &Catalog, plan: &Plan, until: Option<Instant>) -> Result<u64, Failure> {
+pub(super) fn repack(repo: &Repo, catalog: &Catalog, plan: &Plan, until: Option<Instant>) -> Result<Repacked, Failure> {
     let mut packers = (Packer::new(repo, BlobType::Tree), Packer::new(repo, BlobType::Data));
     let copied = copy(repo, catalog, plan, until, &mut packers);
     let (trees, data) = packers;
     match copied {
         Ok(copied) => {
-            trees.finish()?;
-            data.finish()?;
-            Ok(copied)
+            let (_, mut packs) = trees.finish_with_packs()?;
+            packs.extend(data.finish_with_packs()?.1);
+            Ok(Repacked { bytes: copied, packs: packs.into_iter().collect() })
         }
         Err(failure) => {
             repo.trouble().tell(failure.clone());

@@ -12,6 +12,7 @@ use rustic_core::{FileType, Id};
 use crate::restic::backend;
 use crate::restic::index_file::{self, Catalog, INDEX_BLOBS, Stored};
 use crate::restic::open::Repo;
+use crate::restic::seal::id_of;
 
 /// How many files are removed at once.
 const AT_ONCE: usize = 16;
@@ -26,6 +27,11 @@ const SMALL_FILES: usize = 16;
 pub(super) fn sweep(repo: &Repo, catalog: &Catalog, gone: &HashSet<usize>, unindexed: &[Id]) -> Result<(), Failure> {
     let backend = repo.backend();
     let changed = changed(catalog, gone);
+    if changed.is_empty() && gone.is_empty() && unindexed.is_empty() {
+        return Ok(());
+    }
+    // A server that removes nothing says so now, and not once new index files have been written each time.
+    remove(repo, FileType::Index, std::iter::once(id_of(b"an index file that is not there")))?;
     let mut written = HashSet::new();
     let stays = |number: &&usize| !gone.contains(number) && written.insert(**number);
     let stay: Vec<usize> = changed.iter().flat_map(|file| &file.packs).filter(stays).copied().collect();
