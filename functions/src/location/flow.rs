@@ -1,7 +1,8 @@
 //! One request whose body comes bit by bit: for protocols that know no parts.
 //!
 //! Always holds: a body that is not told to have ended breaks off, so that the server can tell it from a whole one; a server that
-//! takes nothing for [`SENDING`], or answers nothing for as long, is given up; no more than a few pieces wait here.
+//! takes nothing for [`SENDING`] is given up, and one that answers nothing for as long, or for as long as what it got takes on the
+//! slowest line; no more than a few pieces wait here.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
-use super::transport::{Line, SENDING};
+use super::transport::{Line, SENDING, patience};
 
 /// How much is handed on at once.
 const PIECE: usize = 1 << 20;
@@ -27,6 +28,9 @@ enum Sent {
 pub(super) struct Flow {
     pieces: mpsc::Sender<Sent>,
     answer: JoinHandle<Result<Response<Buffer>>>,
+    /// The bytes that were handed on.
+    sent: u64,
+    slowest: u64,
 }
 
 impl Drop for Flow {
@@ -35,15 +39,15 @@ impl Drop for Flow {
     }
 }
 
-fn silent(limit: Duration) -> Error {
-    Error::new(ErrorKind::Unexpected, format!("the server has taken nothing for {} seconds", limit.as_secs()))
+fn silent(what: &str, limit: Duration) -> Error {
+    Error::new(ErrorKind::Unexpected, format!("the server has {what} for {} seconds", limit.as_secs()))
 }
 
 impl Flow {
     /// Begins a request; the line's rate holds for it.
     pub(super) fn begin(line: &Line, head: http::request::Parts) -> Self {
         let (pieces, arriving) = mpsc::channel(1);
-        let (line, pace) = (line.clone(), line.sending.clone());
+        let (line, pace, slowest) = (line.clone(), line.sending.clone(), line.slowest);
         let body = stream::unfold((arriving, Bytes::new(), pace), async |(mut arriving, mut left, pace)| {
             while left.is_empty() {
                 match arriving.recv().await {
@@ -63,7 +67,7 @@ impl Flow {
             let (head, mut body) = line.send(head, body).await?.into_parts();
             Ok(Response::from_parts(head, body.to_buffer().await?))
         });
-        Self { pieces, answer }
+        Self { pieces, answer, sent: 0, slowest }
     }
 
     /// Hands a part of the body on.
@@ -73,10 +77,11 @@ impl Flow {
     pub(super) async fn push(&mut self, mut content: Buffer) -> Result<()> {
         while content.has_remaining() {
             let piece = content.copy_to_bytes(content.chunk().len().min(PIECE));
+            let bytes = piece.len() as u64;
             match timeout(SENDING, self.pieces.send(Sent::Piece(piece))).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => self.sent += bytes,
                 Ok(Err(_)) => return Err(self.why().await),
-                Err(_) => return Err(silent(SENDING)),
+                Err(_) => return Err(silent("taken nothing", SENDING)),
             }
         }
         Ok(())
@@ -93,10 +98,12 @@ impl Flow {
     }
 
     async fn answered(&mut self) -> Result<Response<Buffer>> {
-        match timeout(SENDING, &mut self.answer).await {
+        // Some put what they got together only now, such as one that stands in front of another store.
+        let limit = patience(self.sent, self.slowest);
+        match timeout(limit, &mut self.answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(ended)) => Err(Error::new(ErrorKind::Unexpected, "sending ended").set_source(ended)),
-            Err(_) => Err(silent(SENDING)),
+            Err(_) => Err(silent("answered nothing", limit)),
         }
     }
 
@@ -149,6 +156,23 @@ mod tests {
             None
         };
         (server.await.expect("no panic"), status)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_take_as_long_as_what_was_sent_takes_on_a_slow_line() {
+        for (pieces, after, comes) in [(1, 299, true), (1, 301, false), (64, 500, true), (64, 600, false)] {
+            let (sender, mut taken) = mpsc::channel(1);
+            let answer = tokio::spawn(async move {
+                while !matches!(taken.recv().await, Some(Sent::End)) {}
+                tokio::time::sleep(Duration::from_secs(after)).await;
+                Ok(Response::new(Buffer::new()))
+            });
+            let mut flow = Flow { pieces: sender, answer, sent: 0, slowest: 125_000 };
+            for _ in 0..pieces {
+                flow.push(Buffer::from(vec![0; 1 << 20])).await.expect("taken");
+            }
+            assert_eq!(flow.finish().await.is_ok(), comes, "{pieces} MiB, {after} s");
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! How servers that speak HTTP are reached: whom to trust, how many connections, how many bytes a second.
 //!
 //! Takes the `http` field that all such kinds of stores share. Gives a client and what paces it. Always holds: without
-//! `insecure` every certificate is checked; a rate bounds all requests of one store together, both ways apart.
+//! `insecure` every certificate is checked; nobody but the server that the location names is sent anything; a rate bounds all requests of one store together, both ways apart.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -84,6 +84,8 @@ impl Http {
     /// The file with certificates cannot be read or holds none.
     pub(super) fn client(&self) -> Result<reqwest::Client, Failure> {
         let mut builder = reqwest::Client::builder()
+            // The library would send a server's own secrets on to another, and make reads of writes.
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECTING)
             .tcp_user_timeout(UNCONFIRMED)
             .user_agent(concat!("aquifer/", env!("CARGO_PKG_VERSION")));

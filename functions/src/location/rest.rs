@@ -22,7 +22,7 @@ use super::credentials::{check, pair};
 use super::http::Http;
 use super::kind::{Door, Kind, Opened, Written};
 use super::s3::check_endpoint;
-use super::spoken::{Protocol, operator, refusal, request};
+use super::spoken::{Page, Protocol, operator, refusal, request};
 use super::text::address;
 
 /// The form of listings that has sizes in it.
@@ -159,6 +159,7 @@ impl Protocol for Server {
     const SCHEME: &'static str = "rest";
     const IN_PIECES: bool = false;
     type Writer = oio::OneShotWriter<File>;
+    type Place = String;
 
     async fn stat(&self, name: &str) -> Result<Metadata> {
         let answer = self.ask(Method::HEAD, name, |builder| builder, Buffer::new()).await?;
@@ -188,12 +189,17 @@ impl Protocol for Server {
         }
     }
 
-    async fn list(&self, folder: &str) -> Result<Vec<(String, Metadata)>> {
+    fn first(&self, folder: &str) -> String {
+        folder.to_owned()
+    }
+
+    async fn list(&self, folder: &String) -> Result<Page<String>> {
+        let mut page = Page { found: Vec::new(), more: Vec::new() };
         let accepting = |builder: http::request::Builder| builder.header(header::ACCEPT, LISTING);
         let answer = self.ask(Method::GET, folder, accepting, Buffer::new()).await?;
         match answer.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(Vec::new()),
+            StatusCode::NOT_FOUND => return Ok(page),
             _ => return Err(refusal("a listing", &answer)),
         }
         // A folder without files may be `null`.
@@ -202,7 +208,8 @@ impl Protocol for Server {
             Error::new(ErrorKind::Unsupported, what).set_source(error)
         })?;
         let file = |listed: Listed| (format!("{folder}{}", listed.name), MetadataBuilder::file(listed.size).build());
-        Ok(listed.unwrap_or_default().into_iter().map(file).collect())
+        page.found.extend(listed.unwrap_or_default().into_iter().map(file));
+        Ok(page)
     }
 
     async fn delete(&self, name: &str) -> Result<()> {

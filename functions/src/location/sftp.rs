@@ -5,6 +5,7 @@
 
 mod files;
 mod link;
+mod listing;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -13,7 +13,9 @@ use opendal::raw::{
     OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign,
     RpRead, RpRename, RpStat, Service, ServiceInfo, oio,
 };
-use opendal::{Buffer, BytesRange, Capability, Error, ErrorKind, Metadata, OperationContext, Operator, Result};
+use opendal::{
+    Buffer, BytesRange, Capability, Error, ErrorKind, Metadata, MetadataBuilder, OperationContext, Operator, Result,
+};
 
 /// What a store is asked.
 pub(super) trait Protocol: Debug + Send + Sync + Unpin + 'static {
@@ -22,6 +24,9 @@ pub(super) trait Protocol: Debug + Send + Sync + Unpin + 'static {
 
     /// What writes a file there.
     type Writer: oio::Write;
+
+    /// Where a listing stands: a folder, or a page of one.
+    type Place: Send + Sync + Unpin + 'static;
 
     /// Whether a file can be written in several pieces.
     const IN_PIECES: bool;
@@ -32,14 +37,33 @@ pub(super) trait Protocol: Debug + Send + Sync + Unpin + 'static {
     /// A part of a file; fewer bytes only where the file ends.
     fn read(&self, name: &str, range: BytesRange) -> impl Future<Output = Result<Buffer>> + Send;
 
-    /// All files below a folder (its name ends in a slash): their whole names. One that is not there has none.
-    fn list(&self, folder: &str) -> impl Future<Output = Result<Vec<(String, Metadata)>>> + Send;
+    /// Where the listing of all below a folder begins; the folder's name ends in a slash.
+    fn first(&self, folder: &str) -> Self::Place;
+
+    /// What is found at one place, by one request or little more. A folder that is not there holds nothing.
+    fn list(&self, at: &Self::Place) -> impl Future<Output = Result<Page<Self::Place>>> + Send;
 
     /// Removes a file; one that is not there is removed already.
     fn delete(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// Begins to write a file, which may have to fail where there is one.
     fn write(self: Arc<Self>, context: &OperationContext, name: &str, how: &OpWrite) -> Self::Writer;
+}
+
+/// What is found at one place of a listing.
+pub(super) struct Page<P> {
+    /// Whole names; those of folders, which nobody has to tell, end in a slash.
+    pub(super) found: Vec<(String, Metadata)>,
+    /// The places that are to be looked at besides.
+    pub(super) more: Vec<P>,
+}
+
+impl<P> Page<P> {
+    /// Begins with the folder itself, so that each step of a listing has something to tell, and none goes on for many folders.
+    pub(super) fn of_folder(name: &str) -> Self {
+        let name = format!("{}/", name.trim_end_matches('/'));
+        Self { found: vec![(name, MetadataBuilder::dir().build())], more: Vec::new() }
+    }
 }
 
 /// The operator of a protocol.
@@ -98,20 +122,25 @@ impl<P: Protocol> oio::StreamRead for Reading<P> {
     }
 }
 
-/// A folder to be listed.
-struct Listing<P> {
+/// A folder that is being listed. What waits for a step may give up and ask again: nothing is lost by it.
+struct Listing<P: Protocol> {
     protocol: Arc<P>,
-    folder: String,
-    found: Option<std::vec::IntoIter<(String, Metadata)>>,
+    left: Vec<P::Place>,
+    found: std::vec::IntoIter<(String, Metadata)>,
 }
 
 impl<P: Protocol> oio::List for Listing<P> {
     async fn next(&mut self) -> Result<Option<oio::Entry>> {
-        let found = match &mut self.found {
-            Some(found) => found,
-            None => self.found.insert(self.protocol.list(&self.folder).await?.into_iter()),
-        };
-        Ok(found.next().map(|(name, about)| oio::Entry::new(&name, about)))
+        loop {
+            if let Some((name, about)) = self.found.next() {
+                return Ok(Some(oio::Entry::new(&name, about)));
+            }
+            let Some(at) = self.left.last() else { return Ok(None) };
+            let Page { found, more } = self.protocol.list(at).await?;
+            self.left.pop();
+            self.left.extend(more);
+            self.found = found.into_iter();
+        }
     }
 }
 
@@ -176,7 +205,8 @@ impl<P: Protocol> Service for Spoken<P> {
         if !how.recursive() {
             return unsupported();
         }
-        Ok(Listing { protocol: Arc::clone(&self.0), folder: folder.to_owned(), found: None })
+        let left = vec![self.0.first(folder)];
+        Ok(Listing { protocol: Arc::clone(&self.0), left, found: Vec::new().into_iter() })
     }
 
     fn copy(&self, _: &OperationContext, _: &str, _: &str, _: OpCopy) -> Result<Self::Copier> {
@@ -189,5 +219,82 @@ impl<P: Protocol> Service for Spoken<P> {
 
     async fn presign(&self, _: &OperationContext, _: &str, _: OpPresign) -> Result<RpPresign> {
         unsupported()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use opendal::raw::oio::List;
+
+    use super::*;
+
+    /// Folders in folders; each is told once, and each look fails the first time.
+    #[derive(Debug, Default)]
+    struct Shaky {
+        looked: Mutex<Vec<String>>,
+    }
+
+    impl Protocol for Shaky {
+        const SCHEME: &'static str = "shaky";
+        const IN_PIECES: bool = false;
+        type Writer = ();
+        type Place = String;
+
+        async fn stat(&self, _: &str) -> Result<Metadata> {
+            unsupported()
+        }
+
+        async fn read(&self, _: &str, _: BytesRange) -> Result<Buffer> {
+            unsupported()
+        }
+
+        fn first(&self, folder: &str) -> String {
+            folder.to_owned()
+        }
+
+        async fn list(&self, at: &String) -> Result<Page<String>> {
+            let mut looked = self.looked.lock().expect("no panic");
+            looked.push(at.clone());
+            if looked.iter().filter(|looked| *looked == at).count() == 1 {
+                return unsupported();
+            }
+            let mut page = Page::of_folder(at);
+            if at == "f/" {
+                page.more = ["f/a/", "f/b/", "f/c/"].map(str::to_owned).to_vec();
+            } else if at != "f/b/" {
+                page.found.push((format!("{at}n"), MetadataBuilder::file(1).build()));
+            }
+            Ok(page)
+        }
+
+        async fn delete(&self, _: &str) -> Result<()> {
+            unsupported()
+        }
+
+        fn write(self: Arc<Self>, _: &OperationContext, _: &str, _: &OpWrite) {}
+    }
+
+    #[tokio::test]
+    async fn a_step_of_a_listing_looks_at_one_folder_and_loses_nothing_by_being_asked_again() {
+        let protocol = Arc::new(Shaky::default());
+        let left = vec![protocol.first("f/")];
+        let mut listing = Listing { protocol: Arc::clone(&protocol), left, found: Vec::new().into_iter() };
+        let (mut files, mut looks) = (Vec::new(), 0);
+        loop {
+            let next = listing.next().await;
+            let now = protocol.looked.lock().expect("no panic").len();
+            assert!(now <= looks + 1, "one step, and {} looks", now - looks);
+            looks = now;
+            match next {
+                Err(_) => {}
+                Ok(None) => break,
+                Ok(Some(entry)) if entry.mode().is_file() => files.push(entry.path().to_owned()),
+                Ok(Some(_)) => {}
+            }
+        }
+        files.sort();
+        assert_eq!((files, looks), (vec!["f/a/n".to_owned(), "f/c/n".to_owned()], 8));
     }
 }

@@ -1,5 +1,9 @@
 //! The forms of a location, and what is refused in them.
 
+mod double;
+mod swift;
+mod webdav;
+
 use serde_json::{Value, from_value, json};
 
 use super::*;

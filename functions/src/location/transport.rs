@@ -13,7 +13,7 @@ use std::time::Duration;
 use aquifer_engine::failure::Failure;
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, header};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -25,6 +25,46 @@ pub(super) const SENDING: Duration = Duration::from_secs(300);
 
 /// The slowest line, in bytes a second, that is still waited for: 1 Mbit/s.
 const SLOWEST: u64 = 125_000;
+
+/// The slowest line that is waited for: half of what its own limit lets through, where that is less.
+fn slowest(http: &Http) -> u64 {
+    http.send_rate.map_or(SLOWEST, |rate| (rate.0 / 2).clamp(1, SLOWEST))
+}
+
+/// How long sending so many bytes over such a line may take, with the answer.
+pub(super) fn patience(bytes: u64, slowest: u64) -> Duration {
+    SENDING.max(Duration::from_secs(bytes / slowest.max(1)))
+}
+
+/// Headers that sign in.
+const SECRETS: [&str; 5] =
+    ["authorization", "proxy-authorization", "x-auth-key", "x-auth-token", "x-amz-security-token"];
+
+/// Marks what must be shown nowhere.
+fn hide(headers: &mut HeaderMap) {
+    for (name, value) in headers.iter_mut() {
+        if SECRETS.contains(&name.as_str()) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
+/// What is said of a server that sends a request to another address. Its path and query may hold a signature.
+fn elsewhere(asked: &reqwest::Url, to: &[u8]) -> Error {
+    let to = std::str::from_utf8(to).ok().and_then(|to| asked.join(to).ok());
+    let what = match to.map(|to| to.origin().ascii_serialization()) {
+        Some(to) if to != asked.origin().ascii_serialization() => {
+            format!(
+                "the server sends this on to `{to}`, and nothing was sent there: write that address in the location"
+            )
+        }
+        Some(to) => format!(
+            "the server sends this on to another path of `{to}`, and nothing was sent there: write the address itself in the location"
+        ),
+        None => "the server sends this on to something that is no address".to_owned(),
+    };
+    Error::new(ErrorKind::ConfigInvalid, what)
+}
 
 /// A transport of a store's own, and the line below it, for requests that have bounds of their own.
 ///
@@ -41,12 +81,14 @@ pub(super) struct Line {
     client: reqwest::Client,
     pub(super) sending: Option<Arc<Pace>>,
     receiving: Option<Arc<Pace>>,
+    pub(super) slowest: u64,
 }
 
 impl Line {
     pub(super) fn new(http: &Http) -> Result<Self, Failure> {
         let pace = |rate: Option<_>| rate.map(|rate| Arc::new(Pace::new(rate)));
-        Ok(Self { client: http.client()?, sending: pace(http.send_rate), receiving: pace(http.receive_rate) })
+        let (sending, receiving) = (pace(http.send_rate), pace(http.receive_rate));
+        Ok(Self { client: http.client()?, sending, receiving, slowest: slowest(http) })
     }
 
     /// Sends a request with any body; gives the answer's head as soon as it is there.
@@ -58,7 +100,9 @@ impl Line {
         let url = reqwest::Url::parse(&head.uri.to_string())
             .map_err(|error| Error::new(ErrorKind::ConfigInvalid, "the address is no URL").set_source(error))?;
         let is_head = head.method == Method::HEAD;
-        let request = self.client.request(head.method, url).headers(head.headers).body(body);
+        let mut headers = head.headers;
+        hide(&mut headers);
+        let request = self.client.request(head.method, url.clone()).headers(headers).body(body);
         // The address may hold a signature or a token, which no message should show.
         let failed = |doing: &'static str| {
             move |error: reqwest::Error| {
@@ -67,6 +111,12 @@ impl Line {
             }
         };
         let mut answer = request.send().await.map_err(failed("the server cannot be reached"))?;
+        // Without an address it is the server's own way to say something else.
+        if answer.status().is_redirection()
+            && let Some(to) = answer.headers().get(header::LOCATION)
+        {
+            return Err(elsewhere(&url, to.as_bytes()));
+        }
         let length = if is_head { None } else { answer.content_length() };
         let mut made = Response::new(());
         *made.status_mut() = answer.status();
@@ -167,7 +217,7 @@ impl<T> Bounded<T> {
         Self {
             inner,
             turns: http.connections.map(|most| Arc::new(Semaphore::new(most))),
-            slowest: http.send_rate.map_or(SLOWEST, |rate| (rate.0 / 2).clamp(1, SLOWEST)),
+            slowest: slowest(http),
             under_way: AtomicU64::new(0),
             most: AtomicU64::new(0),
         }
@@ -181,7 +231,7 @@ impl<T> Bounded<T> {
 
     /// How long a request that carries data may take, as far as is known now.
     fn limit(&self) -> Duration {
-        SENDING.max(Duration::from_secs(self.most.load(Ordering::Relaxed) / self.slowest))
+        patience(self.most.load(Ordering::Relaxed), self.slowest)
     }
 }
 
@@ -255,6 +305,24 @@ mod tests {
     impl HttpTransport for Endless {
         async fn fetch(&self, _: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
             Ok(Response::new(HttpBody::new(futures::stream::pending(), None)))
+        }
+    }
+
+    #[test]
+    fn secrets_are_marked_and_no_address_is_told_whole() {
+        let mut headers = HeaderMap::new();
+        for name in ["X-Auth-Key", "X-Auth-Token", "Authorization", "Content-Type"] {
+            headers.append(http::HeaderName::try_from(name).expect("sound"), http::HeaderValue::from_static("hunter2"));
+        }
+        hide(&mut headers);
+        let open: Vec<_> = headers.iter().filter(|(_, value)| !value.is_sensitive()).map(|(name, _)| name).collect();
+        assert_eq!(open, ["content-type"]);
+        let asked = reqwest::Url::parse("http://old/a").expect("sound");
+        for (to, told) in
+            [("https://new:8443/b?token=hunter2", "`https://new:8443`"), ("/b?hunter2", "another path of `http://old`")]
+        {
+            let error = elsewhere(&asked, to.as_bytes());
+            assert!(error.message().contains(told) && !error.message().contains("hunter2"), "{error}");
         }
     }
 

@@ -8,6 +8,7 @@ use aquifer_functions::restic_check::ResticCheck;
 use aquifer_functions::restic_forget::ResticForget;
 use aquifer_functions::restic_pull::ResticPull;
 use aquifer_functions::restic_push::ResticPush;
+use aquifer_functions::restic_snapshots::ResticSnapshots;
 use aquifer_tests::stores::installed;
 use serde_json::{Value, json};
 
@@ -162,6 +163,40 @@ async fn a_server_that_only_takes_new_files_is_told_as_such() {
         assert_eq!(place.left("snapshots").await.len(), 2);
         assert_eq!(place.left("locks").await, [""; 0]);
         assert!(place.pull().await == bytes[1 << 20..]);
+    })
+    .await;
+}
+
+/// A snapshot that is a link is seen like any other, also in a folder that is one; a link that leads nowhere is told rather than passed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_followed_on_a_server_of_files() {
+    on_each(async |place| {
+        let (true, Some(folder)) = (place.location()["sftp"].is_object(), place.server.files(&place.name)) else {
+            return;
+        };
+        place.push(b"first").await;
+        place.push(b"second").await;
+        let snapshots = folder.join("snapshots");
+        let one = std::fs::read_dir(&snapshots).expect("a folder").next().expect("one").expect("readable").path();
+        let aside = tempfile::tempdir().expect("a folder");
+        let moved = |from: &std::path::Path, to: &str| {
+            let to = aside.path().join(to);
+            let copied = Command::new("cp").arg("-r").arg(from).arg(&to).status().expect("cp is there");
+            assert!(copied.success());
+            Command::new("rm").arg("-r").arg(from).status().expect("rm is there");
+            std::os::unix::fs::symlink(&to, from).expect("linked");
+            to
+        };
+        let target = moved(&one, "snapshot");
+        moved(&folder.join("data"), "data");
+        let count = async || {
+            let listed = run_alone(ResticSnapshots, place.repository(json!({})), Input::None).await.result?;
+            Ok::<_, Failure>(listed["snapshots"].as_array().map(Vec::len))
+        };
+        assert_eq!(count().await.expect("listed"), Some(2));
+        run_alone(ResticCheck, place.repository(json!({})), Input::None).await.result.expect("whole");
+        std::fs::remove_file(&target).expect("removed");
+        refused(&count().await.map(|_| json!({})), FailureKind::Unavailable, "leads nowhere");
     })
     .await;
 }

@@ -12,18 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::BytesMut;
 use futures::{StreamExt, TryStreamExt};
 use opendal::raw::{OpWrite, Timestamp, oio};
-use opendal::{Buffer, BytesRange, EntryMode, Error, ErrorKind, Metadata, MetadataBuilder, OperationContext, Result};
+use opendal::{Buffer, BytesRange, Error, ErrorKind, Metadata, MetadataBuilder, OperationContext, Result};
 use openssh_sftp_client::error::SftpErrorKind;
 use openssh_sftp_client::file::TokioCompatFile;
 use openssh_sftp_client::metadata::MetaData;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use super::link::{Link, Target, Way};
+use super::listing::{Entry, Folder, entries, is_told};
 use crate::location::PARTS;
-use crate::location::spoken::Protocol;
+use crate::location::spoken::{Page, Protocol};
 use crate::location::store::LEFT_OVER;
 
-type SftpResult<T> = std::result::Result<T, openssh_sftp_client::Error>;
+pub(super) type SftpResult<T> = std::result::Result<T, openssh_sftp_client::Error>;
 
 /// The files below a folder.
 pub(super) struct Files {
@@ -52,7 +53,7 @@ fn about(found: MetaData) -> Metadata {
     about.build()
 }
 
-fn is_missing<T>(result: &SftpResult<T>) -> bool {
+pub(super) fn is_missing<T>(result: &SftpResult<T>) -> bool {
     matches!(result, Err(openssh_sftp_client::Error::SftpError(SftpErrorKind::NoSuchFile, _)))
 }
 
@@ -134,10 +135,11 @@ impl Protocol for Files {
     const SCHEME: &'static str = "sftp";
     const IN_PIECES: bool = true;
     type Writer = Part;
+    type Place = Folder;
 
     async fn stat(&self, name: &str) -> Result<Metadata> {
         let path = self.path(name);
-        self.with(async |link| link.sftp.fs().symlink_metadata(&path).await.map(about)).await
+        self.with(async |link| link.sftp.fs().metadata(&path).await.map(about)).await
     }
 
     async fn read(&self, name: &str, range: BytesRange) -> Result<Buffer> {
@@ -161,32 +163,31 @@ impl Protocol for Files {
         .await
     }
 
-    async fn list(&self, folder: &str) -> Result<Vec<(String, Metadata)>> {
-        let root = self.path("");
-        let first = folder.trim_end_matches('/').to_owned();
-        self.with(async |link| {
-            let (mut found, mut left) = (Vec::new(), vec![first]);
-            while let Some(folder) = left.pop() {
-                let path = if folder.is_empty() { root.clone() } else { root.join(&folder) };
-                let open = link.sftp.fs().open_dir(&path).await;
-                // Also one that was removed since its own folder was listed.
-                if is_missing(&open) {
-                    continue;
-                }
-                let mut entries = open?.read_dir().boxed();
-                while let Some(entry) = entries.try_next().await? {
-                    let name = entry.filename().to_string_lossy().into_owned();
-                    if matches!(name.as_str(), "." | "..") {
-                        continue;
-                    }
-                    let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-                    let about = about(entry.metadata());
-                    if about.mode() == EntryMode::DIR { left.push(name) } else { found.push((name, about)) }
-                }
+    fn first(&self, folder: &str) -> Folder {
+        Folder { name: folder.trim_end_matches('/').to_owned(), linked: false }
+    }
+
+    async fn list(&self, at: &Folder) -> Result<Page<Folder>> {
+        let path = self.path(&at.name);
+        let entries = self.with(async |link| entries(link, &path).await).await?;
+        let mut page = Page::of_folder(&at.name);
+        for Entry { name, linked, about: found } in entries {
+            let name = if at.name.is_empty() { name } else { format!("{}/{name}", at.name) };
+            let kind = found.file_type().filter(|kind| !kind.is_symlink() && is_told(&found));
+            let Some(kind) = kind else {
+                let what = format!("the server does not tell what `{name}` is, or it is a link that leads nowhere");
+                return Err(Error::new(ErrorKind::Unexpected, what));
+            };
+            if !kind.is_dir() {
+                page.found.push((name, about(found)));
+            } else if linked && at.linked {
+                let what = format!("`{name}` leads to a folder, and is itself in one that a link leads to");
+                return Err(Error::new(ErrorKind::Unsupported, what));
+            } else {
+                page.more.push(Folder { name, linked: linked || at.linked });
             }
-            Ok(found)
-        })
-        .await
+        }
+        Ok(page)
     }
 
     async fn delete(&self, name: &str) -> Result<()> {

@@ -200,17 +200,18 @@ impl Login {
     /// Reads the answer, which says yes.
     ///
     /// # Errors
-    /// It holds no token or no address, or the catalog names no one store.
+    /// It holds no token or no address, the catalog names no one store, or what is signed in to with TLS leads to a store without.
     pub(super) fn session(&self, answer: &Response<Buffer>) -> Result<Session> {
         let get = |name: &'static str| parse_header_to_str(answer.headers(), name);
         let bare = |url: &str| url.trim_end_matches('/').to_owned();
-        match self {
+        let secure = |url: &str| url.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"));
+        let session = match self {
             Self::Own { .. } => {
                 let (Some(token), Some(storage)) = (get("x-auth-token")?, get("x-storage-url")?) else {
                     return Err(wrong("the address to sign in at answers with no token: it may not be Swift's"));
                 };
                 let lasts = get("x-auth-token-expires")?.and_then(|text| text.parse().ok()).map(Duration::from_secs);
-                Ok(Session { storage: bare(storage), token: Secret::new(token.to_owned()), lasts })
+                Session { storage: bare(storage), token: Secret::new(token.to_owned()), lasts }
             }
             Self::Keystone { region, .. } => {
                 let not_keystone = "the address to sign in at answers with no token: it may not be Keystone's";
@@ -231,9 +232,17 @@ impl Login {
                 };
                 let lasts = issued.token.expires_at.map(|at| at.duration_since(jiff::Timestamp::now()));
                 let lasts = lasts.map(|lasts| Duration::try_from(lasts).unwrap_or_default());
-                Ok(Session { storage, token: Secret::new(token.to_owned()), lasts })
+                Session { storage, token: Secret::new(token.to_owned()), lasts }
             }
+        };
+        let (Self::Own { url, .. } | Self::Keystone { url, .. }) = self;
+        if secure(url) && !secure(&session.storage) {
+            return Err(wrong(
+                "signing in is by `https`, and leads to a store without it, where everybody on the way could read the token: \
+                 correct the store's address in the server's configuration",
+            ));
         }
+        Ok(session)
     }
 }
 
@@ -242,7 +251,11 @@ mod tests {
     use super::*;
 
     fn session(body: Value, region: Option<&str>) -> Result<Session> {
-        let (url, identity) = (String::new(), Secret::new(String::new()));
+        session_at("", body, region)
+    }
+
+    fn session_at(url: &str, body: Value, region: Option<&str>) -> Result<Session> {
+        let (url, identity) = (url.to_owned(), Secret::new(String::new()));
         let login = Login::Keystone { url, identity, region: region.map(str::to_owned) };
         let answer = Response::builder().header("X-Subject-Token", "t").body(Buffer::from(body.to_string()));
         login.session(&answer.expect("sound"))
@@ -267,6 +280,31 @@ mod tests {
         assert_eq!(session(two.clone(), Some("b")).expect("one").storage, "http://b");
         for (body, region) in [(two.clone(), None), (two, Some("c")), (of(json!([])), None), (json!({}), None)] {
             assert_eq!(session(body.clone(), region).expect_err("refused").kind(), ErrorKind::ConfigInvalid, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_came_by_tls_is_not_sent_without() {
+        let own = |url: &str, storage: &str| {
+            let login = Login::Own { url: url.to_owned(), user: String::new(), key: Secret::new(String::new()) };
+            let answer = Response::builder().header("X-Auth-Token", "t").header("X-Storage-Url", storage);
+            login.session(&answer.body(Buffer::new()).expect("sound"))
+        };
+        let keystone = |url: &str, storage: &str| {
+            let end = json!({"interface": "public", "url": storage});
+            let catalog = json!([{"type": "object-store", "endpoints": [end]}]);
+            session_at(url, json!({"token": {"catalog": catalog}}), None)
+        };
+        for (url, storage, fine) in [
+            ("https://h", "http://h/v1", false),
+            ("HTTPS://h", "http://h/v1", false),
+            ("https://h", "HTTPS://h/v1", true),
+            ("http://h", "http://h/v1", true),
+            ("http://h", "https://h/v1", true),
+        ] {
+            for session in [own(url, storage), keystone(url, storage)] {
+                assert_eq!(session.is_ok(), fine, "{url} {storage}: {session:?}");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Objects in a container of Swift.
 //!
-//! Always holds: an object that was sent in parts is removed with them; a listing goes on to its end.
+//! Always holds: an object that was sent in parts is removed with them, and with none that may be another's; a listing goes on to its end.
 
 use std::sync::Arc;
 
@@ -9,10 +9,12 @@ use opendal::raw::{OpWrite, Timestamp, oio, parse_header_to_str, parse_last_modi
 use opendal::{Buffer, BytesRange, Error, ErrorKind, Metadata, MetadataBuilder, OperationContext, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::client::Client;
 use super::upload::Upload;
-use crate::location::spoken::{Protocol, refusal};
+use crate::location::PARTS;
+use crate::location::spoken::{Page, Protocol, refusal};
 
 /// What a name's letters may not be in a path.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
@@ -31,6 +33,13 @@ pub(super) struct Objects {
     pub(super) prefix: String,
 }
 
+/// Where a listing stands.
+pub(super) struct Place {
+    folder: String,
+    /// The last name that was told, with the prefix.
+    after: String,
+}
+
 #[derive(Deserialize)]
 struct Listed {
     name: String,
@@ -41,9 +50,19 @@ struct Listed {
 /// One of an object's parts, as its manifest names it.
 #[derive(Deserialize)]
 struct Segment {
+    /// None of bytes that stand in the manifest itself.
+    #[serde(default)]
     name: String,
     #[serde(default)]
     sub_slo: bool,
+}
+
+/// The parts that an object's manifest names.
+pub(super) struct Parts {
+    /// Those that lie in the object's own place, by their paths below the account.
+    pub(super) own: Vec<String>,
+    /// Whether there are others: of a manifest that was copied, or made by another program. Other objects may need them.
+    others: bool,
 }
 
 /// Whether it was sent in parts.
@@ -67,16 +86,29 @@ impl Objects {
         self.client.ask("HEAD", &self.path(name), &[], &Buffer::new()).await
     }
 
-    /// The parts of an object, by their paths below the account: those that a new one in its place leaves without use.
-    pub(super) async fn parts_of(&self, name: &str) -> Result<Vec<String>> {
+    /// The place of an object's parts. A copy of the object, under whatever name, has another one.
+    pub(super) fn place(&self, name: &str) -> String {
+        let whole = Sha256::digest(format!("{}/{}{name}", self.container, self.prefix));
+        format!("{PARTS}/{}", hex::encode(&whole[..16]))
+    }
+
+    /// The parts of an object; none where nothing is there, or what was sent at once.
+    pub(super) async fn parts_of(&self, name: &str) -> Result<Option<Parts>> {
         let answer = self.head(name).await?;
-        if !answer.status().is_success() || !in_parts(&answer) {
-            return Ok(Vec::new());
+        match answer.status() {
+            StatusCode::NOT_FOUND => return Ok(None),
+            status if !status.is_success() => return Err(refusal("a look", &answer)),
+            _ if !in_parts(&answer) => return Ok(None),
+            _ => {}
         }
-        let (mut parts, mut left) = (Vec::new(), vec![self.path(name)]);
+        let (container, place) = (format!("{}/", self.container), format!("{}/", self.place(name)));
+        let (mut parts, mut left) = (Parts { own: Vec::new(), others: false }, vec![self.path(name)]);
         while let Some(manifest) = left.pop() {
             let query = format!("{manifest}?multipart-manifest=get");
             let answer = self.client.ask("GET", &query, &[], &Buffer::new()).await?;
+            if answer.status() == StatusCode::NOT_FOUND {
+                continue;
+            }
             if !answer.status().is_success() {
                 return Err(refusal("a look at an object's parts", &answer));
             }
@@ -84,14 +116,19 @@ impl Objects {
                 Error::new(ErrorKind::Unexpected, "an object's manifest cannot be understood").set_source(error)
             })?;
             for segment in named {
-                let path = utf8_percent_encode(segment.name.trim_start_matches('/'), IN_PATH).to_string();
+                let name = segment.name.trim_start_matches('/');
+                if !name.strip_prefix(&container).is_some_and(|rest| rest.contains(&place)) {
+                    parts.others = true;
+                    continue;
+                }
+                let path = utf8_percent_encode(name, IN_PATH).to_string();
                 if segment.sub_slo {
                     left.push(path.clone());
                 }
-                parts.push(path);
+                parts.own.push(path);
             }
         }
-        Ok(parts)
+        Ok(Some(parts))
     }
 
     /// Removes one object alone, by its path below the account.
@@ -108,6 +145,7 @@ impl Protocol for Objects {
     const SCHEME: &'static str = "swift";
     const IN_PIECES: bool = true;
     type Writer = oio::MultipartWriter<Upload>;
+    type Place = Place;
 
     async fn stat(&self, name: &str) -> Result<Metadata> {
         let answer = self.head(name).await?;
@@ -136,45 +174,58 @@ impl Protocol for Objects {
         }
     }
 
-    async fn list(&self, folder: &str) -> Result<Vec<(String, Metadata)>> {
-        let (mut found, mut last) = (Vec::new(), String::new());
-        let prefix = format!("{}{folder}", self.prefix);
-        loop {
-            let query = format!(
-                "{}?format=json&limit={PAGE}&prefix={}&marker={}",
-                utf8_percent_encode(&self.container, IN_QUERY),
-                utf8_percent_encode(&prefix, IN_QUERY),
-                utf8_percent_encode(&last, IN_QUERY)
-            );
-            let answer = self.client.ask("GET", &query, &[], &Buffer::new()).await?;
-            if !answer.status().is_success() {
-                return Err(refusal("a listing", &answer));
+    fn first(&self, folder: &str) -> Place {
+        Place { folder: folder.to_owned(), after: String::new() }
+    }
+
+    async fn list(&self, at: &Place) -> Result<Page<Place>> {
+        let query = format!(
+            "{}?format=json&limit={PAGE}&prefix={}&marker={}",
+            utf8_percent_encode(&self.container, IN_QUERY),
+            utf8_percent_encode(&format!("{}{}", self.prefix, at.folder), IN_QUERY),
+            utf8_percent_encode(&at.after, IN_QUERY)
+        );
+        let answer = self.client.ask("GET", &query, &[], &Buffer::new()).await?;
+        if !answer.status().is_success() {
+            return Err(refusal("a listing", &answer));
+        }
+        let listed: Vec<Listed> = match answer.status() {
+            StatusCode::NO_CONTENT => Vec::new(),
+            _ => serde_json::from_slice(&answer.body().to_bytes()).map_err(|error| {
+                Error::new(ErrorKind::Unexpected, "the server's listing cannot be understood").set_source(error)
+            })?,
+        };
+        let mut page = Page { found: Vec::new(), more: Vec::new() };
+        let Some(end) = listed.last() else { return Ok(page) };
+        // Such a listing would never end.
+        if listed.iter().any(|listed| listed.name <= at.after) {
+            let what = "the server's listing does not go forward: it may not know `marker`";
+            return Err(Error::new(ErrorKind::Unsupported, what));
+        }
+        page.more.push(Place { folder: at.folder.clone(), after: end.name.clone() });
+        for Listed { name, bytes, last_modified } in listed {
+            let mut about = MetadataBuilder::file(bytes);
+            // Without a zone, in UTC.
+            if let Some(at) = last_modified.and_then(|at| format!("{at}Z").parse::<Timestamp>().ok()) {
+                about.last_modified(at);
             }
-            let page: Vec<Listed> = match answer.status() {
-                StatusCode::NO_CONTENT => Vec::new(),
-                _ => serde_json::from_slice(&answer.body().to_bytes()).map_err(|error| {
-                    Error::new(ErrorKind::Unexpected, "the server's listing cannot be understood").set_source(error)
-                })?,
-            };
-            let Some(end) = page.last() else { return Ok(found) };
-            last.clone_from(&end.name);
-            for Listed { name, bytes, last_modified } in page {
-                let mut about = MetadataBuilder::file(bytes);
-                // Without a zone, in UTC.
-                if let Some(at) = last_modified.and_then(|at| format!("{at}Z").parse::<Timestamp>().ok()) {
-                    about.last_modified(at);
-                }
-                if let Some(name) = name.strip_prefix(&self.prefix) {
-                    found.push((name.to_owned(), about.build()));
-                }
+            if let Some(name) = name.strip_prefix(&self.prefix) {
+                page.found.push((name.to_owned(), about.build()));
             }
         }
+        Ok(page)
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        let answer = self.head(name).await?;
-        if !in_parts(&answer) {
-            return self.remove(&self.path(name)).await;
+        let Some(parts) = self.parts_of(name).await? else { return self.remove(&self.path(name)).await };
+        if parts.others {
+            // The server would remove all that the manifest names.
+            self.remove(&self.path(name)).await?;
+            for part in parts.own {
+                // They cost room, and nothing else.
+                _ = self.remove(&part).await;
+            }
+            return Ok(());
         }
         let query = format!("{}?multipart-manifest=delete", self.path(name));
         let answer = self.client.ask("DELETE", &query, &[("Accept", "application/json")], &Buffer::new()).await?;

@@ -1,7 +1,7 @@
 //! An object on its way to Swift: at once, or in parts that a manifest makes one object of ("static large object").
 //!
-//! Always holds: the object appears with its manifest, or with its only part; parts of what is given up are removed; so are, once a new
-//! object has taken its place, those of an older one.
+//! Always holds: the object appears with its manifest, or with its only part; parts of what is given up are removed, unless the object may
+//! yet appear; so are, once a new object has taken its place, those of an older one that no other object can need.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,6 @@ use opendal::{Buffer, Error, ErrorKind, Metadata, MetadataBuilder, Result};
 use serde_json::{Value, json};
 
 use super::objects::Objects;
-use crate::location::PARTS;
 use crate::location::spoken::refusal;
 
 /// How many parts one manifest names; servers take 1000 unless they are told otherwise. More are named by manifests of manifests.
@@ -29,8 +28,8 @@ pub(crate) struct Upload {
     mark: Option<String>,
     /// The names of the parts that may be there.
     parts: Mutex<Vec<String>>,
-    /// Whether it was tried before to make the object visible.
-    committing: AtomicBool,
+    /// Whether the object may be there, or appear: it was asked for, and the server has not said no.
+    unsure: AtomicBool,
 }
 
 /// What a manifest says of one of its parts.
@@ -60,8 +59,8 @@ impl Upload {
     pub(super) fn new(objects: Arc<Objects>, name: &str, new: bool) -> Self {
         let mut random = [0; 16];
         let mark = getrandom::fill(&mut random).is_ok().then(|| hex::encode(random));
-        let (parts, committing) = (Mutex::default(), AtomicBool::new(false));
-        Self { objects, name: name.to_owned(), new, mark, parts, committing }
+        let (parts, unsure) = (Mutex::default(), AtomicBool::new(false));
+        Self { objects, name: name.to_owned(), new, mark, parts, unsure }
     }
 
     fn mark(&self) -> Result<&str> {
@@ -90,8 +89,7 @@ impl Upload {
 
     /// The request that makes the object visible.
     async fn commit(&self, query: &str, body: &Buffer) -> Result<()> {
-        let older = if self.new { Vec::new() } else { self.objects.parts_of(&self.name).await? };
-        let again = self.committing.swap(true, Ordering::Relaxed);
+        let older = if self.new { None } else { self.objects.parts_of(&self.name).await? };
         let path = format!("{}{query}", self.objects.path(&self.name));
         let length = body.len().to_string();
         let mut headers =
@@ -99,7 +97,13 @@ impl Upload {
         if self.new {
             headers.push(("If-None-Match", "*"));
         }
+        // Before it is sent, since nobody may wait for its end.
+        let again = self.unsure.swap(true, Ordering::Relaxed);
         let answer = self.objects.client.ask("PUT", &path, &headers, body).await?;
+        // A server, or what stands in front of it, may say 5xx and go on.
+        if !again && !answer.status().is_success() && !answer.status().is_server_error() {
+            self.unsure.store(false, Ordering::Relaxed);
+        }
         match answer.status() {
             status if status.is_success() => {}
             // The answer to an earlier attempt was lost.
@@ -112,7 +116,7 @@ impl Upload {
         // Where an earlier attempt was carried out, what is there now is this object's own.
         let ours = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let ours: Vec<String> = ours.iter().map(|name| self.objects.path(name)).collect();
-        for part in older.iter().filter(|part| !ours.contains(part)) {
+        for part in older.iter().flat_map(|parts| &parts.own).filter(|part| !ours.contains(part)) {
             // They cost room, and nothing else.
             _ = self.objects.remove(part).await;
         }
@@ -122,12 +126,15 @@ impl Upload {
     /// Whether what is there is of this upload.
     async fn is_there(&self) -> Result<bool> {
         let answer = self.objects.head(&self.name).await?;
+        if !answer.status().is_success() && answer.status() != StatusCode::NOT_FOUND {
+            return Err(refusal("a look", &answer));
+        }
         let mark = answer.headers().get(MARK).and_then(|mark| mark.to_str().ok());
         Ok(mark.is_some() && mark == self.mark.as_deref())
     }
 
     fn folder(&self) -> Result<String> {
-        Ok(format!("{PARTS}/{}", self.mark()?))
+        Ok(format!("{}/{}", self.objects.place(&self.name), self.mark()?))
     }
 }
 
@@ -178,8 +185,8 @@ impl oio::MultipartWrite for Upload {
     }
 
     async fn abort_part(&self, _: &str) -> Result<()> {
-        // The object may have been made by a request whose answer was lost.
-        if self.committing.load(Ordering::Relaxed) && self.is_there().await? {
+        // The object may have been made by a request whose answer was lost, or may be made a moment later.
+        if self.unsure.load(Ordering::Relaxed) {
             return Ok(());
         }
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();

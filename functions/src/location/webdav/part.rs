@@ -60,7 +60,8 @@ impl Part {
     async fn begin(&self) -> Result<()> {
         let part = self.part()?;
         if !self.server.swept.swap(true, Ordering::Relaxed) {
-            sweep(&self.server).await?;
+            // What cannot be looked for or removed does no harm.
+            _ = sweep(&self.server).await;
         }
         self.server.make_for(part).await
     }
@@ -80,7 +81,22 @@ impl Part {
             return Err(if again { error.set_temporary() } else { error });
         }
         self.sent = bytes;
-        Ok(())
+        self.check().await
+    }
+
+    /// Whether the server has stored what was sent, whatever it said.
+    async fn check(&self) -> Result<()> {
+        match self.server.size(self.part()?).await? {
+            Some(bytes) if bytes == self.sent => Ok(()),
+            found => Err(Error::new(
+                ErrorKind::Unexpected,
+                format!(
+                    "the server stored {} bytes of {}, and said that all is well",
+                    found.unwrap_or_default(),
+                    self.sent
+                ),
+            )),
+        }
     }
 
     /// Ends a request that went on for many pieces. Some servers do not know such, and store less or nothing.
@@ -92,17 +108,7 @@ impl Part {
         if !answer.status().is_success() {
             return Err(refusal("a write", &answer).set_persistent());
         }
-        match self.server.size(self.part()?).await.map_err(Error::set_persistent)? {
-            Some(bytes) if bytes == self.sent => Ok(()),
-            found => Err(Error::new(
-                ErrorKind::Unexpected,
-                format!(
-                    "the server stored {} bytes of {}: it may not take what comes bit by bit",
-                    found.unwrap_or_default(),
-                    self.sent
-                ),
-            )),
-        }
+        self.check().await.map_err(Error::set_persistent)
     }
 
     /// Gives the part its name.
@@ -124,7 +130,8 @@ impl Part {
             .header("Overwrite", if self.new { "F" } else { "T" });
         let answer = self.server.send(head, Buffer::new()).await?;
         match answer.status() {
-            status if status.is_success() => Ok(()),
+            // Some of it, or all, was refused, though the status is one of success.
+            status if status.is_success() && status != StatusCode::MULTI_STATUS => Ok(()),
             StatusCode::PRECONDITION_FAILED if self.new => {
                 Err(Error::new(ErrorKind::ConditionNotMatch, "there is such a file already"))
             }

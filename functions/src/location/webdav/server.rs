@@ -16,7 +16,7 @@ use url::Url;
 
 use super::listing::{Found, QUESTION, read};
 use super::part::Part;
-use crate::location::spoken::{Protocol, refusal, request};
+use crate::location::spoken::{Page, Protocol, refusal, request};
 use crate::location::transport::Line;
 
 /// What a name's letters may not be in an address.
@@ -169,6 +169,7 @@ impl Protocol for Server {
     const SCHEME: &'static str = "webdav";
     const IN_PIECES: bool = true;
     type Writer = Part;
+    type Place = String;
 
     async fn stat(&self, name: &str) -> Result<Metadata> {
         let mut found = self.find(name, 0).await?.found;
@@ -192,19 +193,23 @@ impl Protocol for Server {
         }
     }
 
-    async fn list(&self, folder: &str) -> Result<Vec<(String, Metadata)>> {
-        let (mut files, mut left) = (Vec::new(), vec![folder.to_owned()]);
-        while let Some(next) = left.pop() {
-            for Found { path, about } in self.entries(&next).await?.found {
-                if about.is_dir() { left.push(format!("{path}/")) } else { files.push((path, about)) }
-            }
+    fn first(&self, folder: &str) -> String {
+        folder.to_owned()
+    }
+
+    async fn list(&self, folder: &String) -> Result<Page<String>> {
+        let mut page = Page::of_folder(folder);
+        for Found { path, about } in self.entries(folder).await?.found {
+            if about.is_dir() { page.more.push(format!("{path}/")) } else { page.found.push((path, about)) }
         }
-        Ok(files)
+        Ok(page)
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
         let answer = self.send(self.head("DELETE", &self.address(name)), Buffer::new()).await?;
         match answer.status() {
+            // Some of it, or all, was refused.
+            StatusCode::MULTI_STATUS => Err(refusal("a removal", &answer)),
             status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(()),
             _ => Err(refusal("a removal", &answer)),
         }
