@@ -187,11 +187,9 @@ pub(crate) fn one(repo: &Repo, which: &str, filter: &Filter) -> Result<SnapshotF
     let mut found = beginning(repo, filter, if which == "latest" { "" } else { which })?;
     let shown = repo.shown();
     let among = if *filter == Filter::default() { "" } else { " among those that the filter takes" };
-    if which != "latest" {
-        if found.len() > 1 {
-            return Err(Failure::config(format!("`{which}` is the beginning of {} snapshots' ids", found.len()))
-                .with_help("write more of the id"));
-        }
+    if which != "latest" && found.len() > 1 {
+        return Err(Failure::config(format!("`{which}` is the beginning of {} snapshots' ids", found.len()))
+            .with_help("write more of the id"));
     }
     if let Some(chosen) = found.pop() {
         return Ok(chosen);

@@ -89,10 +89,8 @@ async fn every_status(server: &'static dyn StoreServer) {
 /// One after the other on each server, and the servers beside each other: most of it is waiting.
 async fn on_all(test: impl AsyncFn(&'static dyn StoreServer)) {
     // A second opinion on a protocol is not asked for here; and where a sign-in tells the place, the way there is another one.
-    let is_meant = |server: &&Box<dyn StoreServer>| {
-        !server.called().starts_with("rclone") && server.called() != "Swift by Keystone's protocol"
-    };
-    let servers = all().await.iter().filter(is_meant);
+    let is_meant = |called: &str| !called.starts_with("rclone") && called != "Swift by Keystone's protocol";
+    let servers = all().await.iter().filter(|server| is_meant(server.called()));
     let servers = servers.map(|server| test(&**server));
     futures::future::join_all(servers).await;
 }
