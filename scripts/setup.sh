@@ -24,6 +24,12 @@ debian() {
   command -v "$1" >/dev/null || die "Debian's $2 was installed, and there is still no $1"
 }
 
+# debian_mirror: where this machine's apt has Debian's packages from.
+debian_mirror() {
+  # shellcheck disable=SC2016 # apt's own variables
+  apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" && !/security/ { print $2; exit }'
+}
+
 # debian_newest COMMAND PACKAGE WHY FILE ARGUMENT: makes sure that the newest FILE that Debian has is there, by the name COMMAND, beside the one of the
 # installed release; ARGUMENT makes it show its version.
 # The package is taken from Debian's development branch and unpacked into a folder of its own: nothing is installed over anything.
@@ -33,9 +39,10 @@ debian_newest() {
   command -v apt-get >/dev/null || die "$1 is missing, and this is no Debian ($3)"
   say "unpacking the newest $2 of Debian into $home: $3"
   local apt="$home/apt" mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  # shellcheck disable=SC2016 # apt's own variables
-  mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" && !/security/ { print $2; exit }')
-  [ -n "$mirror" ] || die "no mirror of Debian is among apt's sources: run apt-get update"
+  mirror=$(debian_mirror)
+  # Before the first update apt knows of none.
+  if [ -z "$mirror" ]; then as_root apt-get update -qq; updated=1; mirror=$(debian_mirror); fi
+  [ -n "$mirror" ] || die "no mirror of Debian is among apt's sources: $3"
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$home/bin"
   echo "deb [signed-by=$keyring] $mirror sid main" >"$apt/sources.list"
   local options=(-qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
