@@ -1,7 +1,7 @@
 //! Repositories beside the newest restic: push and pull of 4 GiB, a second push with 1% changed, check, and forget with prune of
 //! 200 snapshots, on a folder and on MinIO.
 //!
-//! Takes the options (`--scale`, `--rounds`). Gives a table for each place and data. Always holds: both sides work on the same bytes,
+//! Takes the options (`--scale`, `--rounds`, and `--ways` with parts of `folder-random`, `minio-prune` and so on). Gives a table for each place and data. Always holds: both sides work on the same bytes,
 //! in turn, each in a repository of its own that was made the same way; what is read comes from memory (`/dev/shm`).
 
 use std::fs::File;
@@ -329,11 +329,15 @@ pub(crate) fn measure(options: &Options, give: &mut dyn FnMut(Table)) -> Result<
     let memory = tempfile::tempdir_in("/dev/shm").map_err(|error| format!("/dev/shm: {error}"))?;
     let tasks = memory.path().join("tasks.yaml");
     std::fs::write(&tasks, TASKS).map_err(|error| error.to_string())?;
-    for on_minio in [false, true] {
-        for compressible in [false, true] {
-            give(streams(on_minio, compressible, &tasks, memory.path(), options)?);
+    for (on_minio, place) in [(false, "folder"), (true, "minio")] {
+        for (compressible, bytes) in [(false, "random"), (true, "records")] {
+            if options.wants(&format!("{place}-{bytes}")) {
+                give(streams(on_minio, compressible, &tasks, memory.path(), options)?);
+            }
         }
-        give(prune(on_minio, &tasks, memory.path(), options)?);
+        if options.wants(&format!("{place}-prune")) {
+            give(prune(on_minio, &tasks, memory.path(), options)?);
+        }
     }
     Ok(())
 }

@@ -211,6 +211,7 @@ async fn what_is_said_of_a_stream_that_ends_early_is_true() {
         let there = number(&["DBSIZE"]) - left;
         let said = match there {
             0 => "no key had been written".to_owned(),
+            1 => "; 1 key had been written".to_owned(),
             _ => format!("; {there} keys had been written"),
         };
         assert!(failure.message.contains(&said), "{there} of {step}/24: {}", failure.message);

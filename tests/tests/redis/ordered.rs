@@ -58,7 +58,15 @@ async fn the_same_data_is_the_same_bytes_in_the_order_of_the_names() {
     assert_eq!(first.result.as_ref().expect("a dump")["keys"], KEYS + 3);
     assert_eq!(second.result.expect("a dump")["source"], "scan");
     assert!(first.stdout == second.stdout, "not the same bytes");
-    let own = scan_with(&one, json!({"impact": "gentle"})).await;
+    // Until the server has ended the rebuilding of its table, its own order still changes.
+    let gentle = json!({"impact": "gentle"});
+    let mut own = scan_with(&one, gentle.clone()).await;
+    loop {
+        let again = scan_with(&one, gentle.clone()).await;
+        if std::mem::replace(&mut own, again).stdout == own.stdout {
+            break;
+        }
+    }
     assert!(own.stdout == scan_with(&one, json!({"impact": "full"})).await.stdout, "the pace changes the order");
     assert!(own.stdout != scan(&other).await.stdout, "the servers' own orders are not the same");
 
