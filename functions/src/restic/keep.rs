@@ -191,8 +191,11 @@ impl Keep {
             if verified.contains(&Some(snapshot.id)) {
                 reasons.push(format!("newest with {VERIFIED_DATA}"));
             }
-            if (index == 0 || newest_past == Some(index)) && reasons.is_empty() {
+            if index == 0 && reasons.is_empty() {
                 reasons.push("newest of its group".to_owned());
+            }
+            if newest_past == Some(index) && reasons.is_empty() {
+                reasons.push("newest that is not of the future".to_owned());
             }
             reasons
         };

@@ -38,9 +38,12 @@ async fn assert_same_choice(repository: &Repository, ours: Json, theirs: &str) {
     let list = |name: &str| -> Vec<Seen> {
         outputs[name].as_array().expect("a list").iter().map(|one| seen(one, "host", &one["reasons"])).collect()
     };
-    for (what, mut found, mut wanted) in
-        [("kept", list("keptSnapshots"), kept), ("removed", list("removedSnapshots"), removed)]
-    {
+    // What we keep beyond restic's rules has its own reason, and would go by them.
+    let (beyond, ours_kept): (Vec<Seen>, Vec<Seen>) =
+        list("keptSnapshots").into_iter().partition(|one| one.2 == ["newest that is not of the future"]);
+    let mut ours_removed = list("removedSnapshots");
+    ours_removed.extend(beyond.into_iter().map(|one| (one.0, one.1, Vec::new())));
+    for (what, mut found, mut wanted) in [("kept", ours_kept, kept), ("removed", ours_removed, removed)] {
         found.sort();
         wanted.sort();
         let only = |some: &[Seen], others: &[Seen]| {
@@ -264,4 +267,32 @@ async fn what_we_keep_beyond_restic_has_its_own_reason() {
     let (verified, newest) = (json!(["newest with verified:data"]), json!(["newest of its group"]));
     assert_eq!(kept, [("2025-06-02T12:00:00Z", &verified), ("2025-06-04T12:00:00Z", &newest)]);
     assert_eq!(repository.snapshots().len(), 2);
+}
+
+/// A clock that was ahead, or whoever makes a snapshot of the future, displaces nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_the_future_displaces_no_real_one() {
+    let made = |year: i16, month: i8, tags: Vec<&'static str>| Made {
+        time: civil::date(year, month, 1).at(12, 0, 0, 0).to_zoned(TimeZone::UTC).expect("a time"),
+        host: "a",
+        tags,
+        paths: vec!["/stdin"],
+    };
+    let repository = repository_of(vec![
+        made(2025, 1, vec!["verified:data"]),
+        made(2025, 2, vec!["verified:data"]),
+        made(2025, 3, vec![]),
+        made(2131, 1, vec!["verified:data"]),
+    ]);
+    let params = repository.params(json!({"keepLast": 1}));
+    let outputs = run_alone(ResticForget, params, Input::None).await.result.expect("forgotten");
+    let kept = outputs["keptSnapshots"].as_array().expect("a list");
+    let kept: Vec<(&str, &Json)> =
+        kept.iter().map(|one| (one["time"].as_str().expect("a time"), &one["reasons"])).collect();
+    let (verified, newest) = (json!(["newest with verified:data"]), json!(["newest that is not of the future"]));
+    let ahead = json!(["last snapshot", "newest with verified:data"]);
+    assert_eq!(
+        kept,
+        [("2025-02-01T12:00:00Z", &verified), ("2025-03-01T12:00:00Z", &newest), ("2131-01-01T12:00:00Z", &ahead)]
+    );
 }
