@@ -4,6 +4,7 @@
 //! with its ids on the way; a snapshot is there once all that it needs is; a run that is repeated copies nothing twice.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::blocking;
 use crate::location::{Location, Purpose};
 use crate::restic::copy::{Copying, Outcome};
-use crate::restic::lock::{Kind, locked};
+use crate::restic::lock::{Kind, Lock, locked};
 use crate::restic::open::Access;
 use crate::restic::select::{self, Filter, SnapshotSummary};
 use crate::restic::verify::Verify;
@@ -132,14 +133,14 @@ impl Function for ResticCopy {
         let (filter, which, verify) = (params.filter, params.snapshot, params.verify);
         let work = async |from_lock| {
             let (inner_from, inner_to, inner_call) = (from.clone(), to.clone(), call.clone());
-            let work = |to_lock| {
+            let work = |to_lock: Option<Arc<Lock>>| {
                 blocking(move || {
-                    let _locks = (from_lock, to_lock);
+                    let _lock = from_lock;
                     let snapshots = match which {
                         Some(which) => vec![select::one(&inner_from, &which, &filter)?],
                         None => select::all(&inner_from, &filter)?,
                     };
-                    let mut copying = Copying::begin(inner_from, inner_to, verify)?;
+                    let mut copying = Copying::begin(inner_from, inner_to, verify, to_lock)?;
                     let mut outputs = ResticCopyOutputs { copied: 0, there: 0, stored_bytes: 0, snapshots: Vec::new() };
                     for snapshot in snapshots {
                         let about = SnapshotSummary::from(&snapshot);

@@ -2,10 +2,12 @@
 //!
 //! Takes snapshots, gives what became of them. Always holds: every blob was opened and compared with its id before it is sealed for
 //! the other repository; a snapshot is written there only once everything it names is stored and indexed there; what is there
-//! already is not copied again, and which snapshots are the same is judged as restic's `copy` judges it, but that one dump that went into both need not be copied.
+//! already is not copied again, and which snapshots are the same is judged as restic's `copy` judges it, but that one
+//! dump that went into both need not be copied.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
+use std::sync::Arc;
 
 use aquifer_engine::failure::Failure;
 use futures::{StreamExt, TryStreamExt};
@@ -15,8 +17,10 @@ use rustic_core::repofile::{BlobType, SnapshotFile};
 use serde_json::{Map, Value as Json};
 
 use super::blobs::{self, Opened};
+use super::fetch::locate;
 use super::index::Index;
 use super::index_file::IndexedBlob;
+use super::lock::Lock;
 use super::open::Repo;
 use super::pack::Packer;
 use super::seal::Sealed;
@@ -42,6 +46,8 @@ pub(crate) struct Copying {
     /// And by their times.
     moments: HashMap<Timestamp, Vec<SnapshotFile>>,
     verify: Verify,
+    /// The lock of the repository that is written.
+    lock: Option<Arc<Lock>>,
 }
 
 /// What became of a snapshot.
@@ -58,7 +64,7 @@ impl Copying {
     ///
     /// # Errors
     /// An index or a snapshot cannot be read.
-    pub(crate) fn begin(from: Repo, to: Repo, verify: Verify) -> Result<Self, Failure> {
+    pub(crate) fn begin(from: Repo, to: Repo, verify: Verify, lock: Option<Arc<Lock>>) -> Result<Self, Failure> {
         let mut there: HashMap<Id, Vec<SnapshotFile>> = HashMap::new();
         let mut moments: HashMap<Timestamp, Vec<SnapshotFile>> = HashMap::new();
         for snapshot in select::all(&to, &Filter::default())? {
@@ -69,7 +75,7 @@ impl Copying {
             there.entry(*snapshot.id).or_default().push(snapshot);
         }
         let (from_index, to_index) = (Index::load(&from)?, Index::load(&to)?);
-        Ok(Self { from, to, from_index, to_index, done: Used::default(), there, moments, verify })
+        Ok(Self { from, to, from_index, to_index, done: Used::default(), there, moments, verify, lock })
     }
 
     /// Copies a snapshot with all that it needs. For blocking threads.
@@ -118,17 +124,8 @@ impl Copying {
 
     /// Where blobs lie, in the order of the packs.
     fn located(&self, kind: BlobType, ids: &[Id]) -> Result<Vec<(Id, IndexedBlob)>, Failure> {
-        let place = |id: &Id| {
-            let place = self.from_index.find(kind, id);
-            let found = place.and_then(|place| Some((self.from_index.pack(place)?, place)));
-            let (pack, place) = found.ok_or_else(|| {
-                Failure::corrupt(format!("the index does not know the blob `{}`", id.to_hex().as_str()))
-                    .with_help("`restic-check` tells what else is missing")
-            })?;
-            let (offset, length, unpacked) = (place.offset, place.length, place.unpacked);
-            Ok((pack, IndexedBlob { id: *id, kind, offset, length, unpacked }))
-        };
-        let mut placed = ids.iter().map(place).collect::<Result<Vec<_>, Failure>>()?;
+        let mut placed =
+            ids.iter().map(|id| locate(&self.from_index, kind, id)).collect::<Result<Vec<_>, Failure>>()?;
         placed.sort_by_key(|(pack, blob)| (*pack, blob.offset));
         Ok(placed)
     }
@@ -176,6 +173,9 @@ impl Copying {
             .map_err(|error| Failure::internal(format!("the snapshot is no JSON: {error}")))?;
         let to = self.to.backend();
         // The last look before the one write that makes it a backup.
+        if let Some(lock) = &self.lock {
+            to.wait(lock.look())?;
+        }
         self.to.trouble().check()?;
         to.check_ended()?;
         to.runtime().block_on(to.save("snapshots", self.to.sealer().seal_file(&json)?))

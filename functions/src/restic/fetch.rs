@@ -12,7 +12,7 @@ use rustic_core::Id;
 use rustic_core::repofile::{BlobType, Node, SnapshotFile, Tree};
 
 use super::blobs::{self, Span, blob_in, missing};
-use super::index::{Index, Place};
+use super::index::Index;
 use super::index_file::IndexedBlob;
 use super::open::Repo;
 use super::snapshot::TYPE_ATTRIBUTE;
@@ -34,7 +34,7 @@ pub(crate) struct Found {
 /// # Errors
 /// It is not there, it is damaged, or the store cannot be reached.
 pub(crate) async fn read_tree(repo: &Repo, index: &Index, id: &Id) -> Result<Tree, Failure> {
-    let (place, pack) = locate(index, BlobType::Tree, id)?;
+    let (pack, place) = locate(index, BlobType::Tree, id)?;
     let name = super::backend::name(rustic_core::FileType::Pack, &pack);
     let stored = repo.backend().read_range(&name, place.offset.into(), place.length.into()).await.map_err(missing)?;
     let opened = repo.sealer().open(id, &stored, place.unpacked);
@@ -43,11 +43,18 @@ pub(crate) async fn read_tree(repo: &Repo, index: &Index, id: &Id) -> Result<Tre
         .map_err(|error| Failure::corrupt(format!("the tree `{}` is no JSON: {error}", id.to_hex().as_str())))
 }
 
-fn locate(index: &Index, kind: BlobType, id: &Id) -> Result<(Place, Id), Failure> {
-    index.find(kind, id).and_then(|place| Some((place, index.pack(place)?))).ok_or_else(|| {
+/// Where a blob lies: its pack, and its place in it.
+///
+/// # Errors
+/// The index does not know it.
+pub(crate) fn locate(index: &Index, kind: BlobType, id: &Id) -> Result<(Id, IndexedBlob), Failure> {
+    let found = index.find(kind, id).and_then(|place| Some((index.pack(place)?, place)));
+    let (pack, place) = found.ok_or_else(|| {
         Failure::corrupt(format!("the index does not know the blob `{}`", id.to_hex().as_str()))
             .with_help("`restic-check` tells what else is missing; an older snapshot may be whole")
-    })
+    })?;
+    let (offset, length, unpacked) = (place.offset, place.length, place.unpacked);
+    Ok((pack, IndexedBlob { id: *id, kind, offset, length, unpacked }))
 }
 
 /// Finds a file: at `path`, or, where that is not said, the only one that there is.
@@ -114,11 +121,7 @@ fn found(path: String, node: &Node) -> Found {
 
 /// Where the chunks of a file lie, in its order.
 fn located(index: &Index, content: &[Id]) -> Result<Vec<Span>, Failure> {
-    let places = content.iter().map(|id| {
-        let (place, pack) = locate(index, BlobType::Data, id)?;
-        let (offset, length, unpacked) = (place.offset, place.length, place.unpacked);
-        Ok((pack, IndexedBlob { id: *id, kind: BlobType::Data, offset, length, unpacked }))
-    });
+    let places = content.iter().map(|id| locate(index, BlobType::Data, id));
     Ok(blobs::spans(places.collect::<Result<Vec<_>, Failure>>()?))
 }
 

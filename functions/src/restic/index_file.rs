@@ -57,11 +57,16 @@ pub(crate) struct IndexedPack {
     pub(crate) blobs: Vec<IndexedBlob>,
 }
 
+/// What a blob takes in its pack's header, in bytes: kind, length, length once unpacked where it is compressed, id.
+pub(crate) fn entry(is_compressed: bool) -> u64 {
+    if is_compressed { 41 } else { 37 }
+}
+
 impl IndexedPack {
     /// How many bytes the pack has that holds this, with its header ("Pack Format" in restic's design document).
     pub(crate) fn length(&self) -> u64 {
         let blobs: u64 = self.blobs.iter().map(|blob| u64::from(blob.length)).sum();
-        let entries: u64 = self.blobs.iter().map(|blob| if blob.unpacked > 0 { 41 } else { 37 }).sum();
+        let entries: u64 = self.blobs.iter().map(|blob| entry(blob.unpacked > 0)).sum();
         blobs + entries + OVERHEAD as u64 + 4
     }
 }

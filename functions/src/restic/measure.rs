@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::cipher::OVERHEAD;
 use super::fetch::read_tree;
 use super::index::{Index, bytes};
+use super::index_file::entry;
 use super::open::Repo;
 
 /// Files and their bytes.
@@ -184,11 +185,6 @@ impl Walk<'_> {
         }
         Ok(())
     }
-}
-
-/// What a blob takes in its pack's header, in bytes: kind, length, length once unpacked where it is compressed, id.
-fn entry(is_compressed: bool) -> u64 {
-    if is_compressed { 41 } else { 37 }
 }
 
 /// The packs that are there, and what of them is not `used`.

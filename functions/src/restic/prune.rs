@@ -1,9 +1,10 @@
 //! The removal of data that no snapshot needs.
 //!
 //! In three parts: a sweep of what needs no copying, the copying of what is needed out of packs with rubbish, a sweep of those.
-//! Only the sweeps need the repository for themselves, and they are short; while data is copied, backups go on. Where there is little to
-//! copy, all is done under one lock. Always holds: what was decided is not trusted once others could change the repository; nothing is removed unless everything that the snapshots need was found;
-//! whatever cuts it off, no snapshot is harmed and the next run goes on where this one ended.
+//! Only the sweeps need the repository for themselves; while data is copied, backups go on. Where there is little to copy, all is done
+//! under one lock. Always holds: what was decided is not trusted once others could change the repository; nothing is removed unless
+//! everything that the snapshots need was found; whatever cuts it off, no snapshot is harmed and the next run goes on where this one
+//! ended.
 
 mod plan;
 mod repack;
@@ -11,6 +12,7 @@ mod sweep;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_engine::failure::{Failure, FailureKind};
@@ -26,7 +28,7 @@ use self::repack::{Repacked, repack};
 use super::blobs;
 use super::index::Index;
 use super::index_file::Catalog;
-use super::lock::{Kind, locked};
+use super::lock::{Kind, Lock, locked};
 use super::open::Repo;
 use super::select::{self, Filter};
 use super::used::Used;
@@ -125,11 +127,12 @@ pub(crate) async fn prune<T: Send + 'static>(
     let until = max_time.map(|time| Instant::now() + time);
     let is_over = || until.is_some_and(|until| Instant::now() >= until);
     let (inner, patience) = (repo.clone(), Some(patience));
-    let work = |lock| {
+    let work = |lock: Option<Arc<Lock>>| {
         blocking(move || {
-            let _lock = lock;
+            // Held until this thread is done, however its step ends.
+            let lock = lock;
             let (done, goes) = before(&inner)?;
-            Ok((done, begin(&inner, &bounds, until, &goes.into_iter().collect())?))
+            Ok((done, begin(&inner, &bounds, until, &goes.into_iter().collect(), lock.as_deref())?))
         })
     };
     let (done, mut progress) = locked(repo, Kind::Exclusive, patience, call, work).await?;
@@ -146,11 +149,12 @@ pub(crate) async fn prune<T: Send + 'static>(
         };
         let Repacked { bytes: copied, packs: written } = locked(repo, Kind::Shared, patience, call, work).await?;
         let inner = repo.clone();
-        let work = |lock| {
+        let work = |lock: Option<Arc<Lock>>| {
             blocking(move || {
-                let _lock = lock;
+                let lock = lock;
                 let (catalog, plan) = look(&inner, &bounds, &BTreeSet::new())?;
-                sweep(&inner, &bounds, &catalog, &plan, &written)
+                read_again(&inner, &plan, &written)?;
+                sweep(&inner, &bounds, &catalog, &plan, lock.as_deref())
             })
         };
         let second = locked(repo, Kind::Exclusive, patience, call, work).await.map_err(|failure| {
@@ -167,10 +171,17 @@ pub(crate) async fn prune<T: Send + 'static>(
 }
 
 /// The first sweep, and where there is little to copy all the rest. Under an exclusive lock.
-fn begin(repo: &Repo, bounds: &Bounds, until: Option<Instant>, goes: &BTreeSet<Id>) -> Result<Progress, Failure> {
+fn begin(
+    repo: &Repo,
+    bounds: &Bounds,
+    until: Option<Instant>,
+    goes: &BTreeSet<Id>,
+    lock: Option<&Lock>,
+) -> Result<Progress, Failure> {
     let (catalog, plan) = look(repo, bounds, goes)?;
+    read_again(repo, &plan, &HashSet::new())?;
     remove_snapshots(repo, goes)?;
-    let first = sweep(repo, bounds, &catalog, &plan, &HashSet::new())?;
+    let first = sweep(repo, bounds, &catalog, &plan, lock)?;
     let is_over = until.is_some_and(|until| Instant::now() >= until);
     if first.repack_packs == 0 || first.repack > LITTLE || is_over {
         return Ok(Progress { first, second: None });
@@ -178,7 +189,8 @@ fn begin(repo: &Repo, bounds: &Bounds, until: Option<Instant>, goes: &BTreeSet<I
     // What was removed is not copied from, so the plan still holds.
     let Repacked { bytes: copied, packs: written } = repack(repo, &catalog, &plan, until)?;
     let (catalog, plan) = look(repo, bounds, &BTreeSet::new())?;
-    Ok(Progress { first, second: Some((copied, sweep(repo, bounds, &catalog, &plan, &written)?)) })
+    read_again(repo, &plan, &written)?;
+    Ok(Progress { first, second: Some((copied, sweep(repo, bounds, &catalog, &plan, lock)?)) })
 }
 
 fn tell(swept: &Outlook, call: &Call) {
@@ -256,14 +268,13 @@ pub(crate) fn survey(repo: &Repo, bounds: &Bounds) -> Result<Outlook, Failure> {
     look(repo, bounds, &BTreeSet::new()).map(|(_, plan)| outlook(&plan))
 }
 
-/// Removes the packs in which nothing is needed; gives what there was to do. Under an exclusive lock. What is in the `written` packs
-/// was read when they were.
+/// Removes the packs in which nothing is needed; gives what there was to do. Under an exclusive lock.
 fn sweep(
     repo: &Repo,
     bounds: &Bounds,
     catalog: &Catalog,
     plan: &Plan,
-    written: &HashSet<Id>,
+    lock: Option<&Lock>,
 ) -> Result<Outlook, Failure> {
     let gone: HashSet<usize> =
         plan.fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Remove).map(|(number, _)| number).collect();
@@ -283,12 +294,16 @@ fn sweep(
         ))
         .with_help("where that is what you want, use `restic-prune` with `allowEmpty: true`"));
     }
-    read_again(repo, plan, written)?;
+    // Others may have begun to write under locks of their own, had ours been taken away.
+    if let Some(lock) = lock {
+        repo.backend().wait(lock.look())?;
+    }
     sweep::sweep(repo, catalog, &gone, &unindexed)?;
     Ok(outlook(plan))
 }
 
-/// Reads the copies that stay of what goes: of two copies, the sound one might go, and the index alone may say anything.
+/// Reads the copies that stay of what goes: of two copies, the sound one might go, and the index alone may say anything. What is in
+/// the `written` packs was read when they were.
 fn read_again(repo: &Repo, plan: &Plan, written: &HashSet<Id>) -> Result<(), Failure> {
     let mut wanted: Vec<_> = plan.relied_on.iter().filter(|(pack, _)| !written.contains(pack)).copied().collect();
     wanted.sort_by_key(|(pack, blob)| (*pack, blob.offset));

@@ -261,3 +261,36 @@ async fn backups_go_on_while_much_is_copied() {
     let check = at(server.port(), json!({"readData": true}));
     run_alone(ResticCheck, check, Input::None).await.result.expect("sound");
 }
+
+/// A store that shows no snapshots is not to lose everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_snapshot_nothing_is_removed_unless_it_is_wanted() {
+    let repository = Repository::nowhere();
+    push(&repository, &noise(1 << 20, 53), json!({})).await.expect("stored");
+    repository.restic(&["forget", "latest"]);
+    let packs = repository.files("data");
+    let refused = prune(&repository, json!({})).await.expect_err("all would go");
+    assert_eq!(refused.kind, FailureKind::Rejected);
+    assert!(refused.help.as_deref().is_some_and(|help| help.contains("`allowEmpty: true`")), "{refused:?}");
+    assert_eq!(repository.files("data"), packs);
+    prune(&repository, json!({"allowEmpty": true})).await.expect("wanted");
+    assert!(repository.files("data").is_empty());
+    repository.assert_sound();
+}
+
+/// What others need is missing: then no snapshot goes either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forget_with_prune_removes_no_snapshot_of_a_damaged_repository() {
+    let repository = Repository::nowhere();
+    push(&repository, &noise(1 << 20, 54), json!({})).await.expect("stored");
+    let first = repository.files("data");
+    push(&repository, &noise(1 << 20, 55), json!({})).await.expect("stored");
+    let size = |path: &std::path::PathBuf| path.metadata().expect("there").len();
+    let packs = repository.files("data").into_iter().filter(|path| !first.contains(path));
+    std::fs::remove_file(packs.max_by_key(size).expect("a pack")).expect("removed");
+    let forget = repository.params(json!({"keepLast": 1, "prune": true}));
+    let failure = run_alone(ResticForget, forget, Input::None).await.result.expect_err("damaged");
+    assert_eq!(failure.kind, FailureKind::Corrupt);
+    assert!(failure.message.contains("nothing was pruned"), "{failure:?}");
+    assert_eq!(repository.snapshots().len(), 2);
+}
