@@ -8,7 +8,7 @@ use crate::rig::Repository;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_costs_no_earlier_backup_and_a_prune_makes_room() {
     let folder = tempfile::tempdir().expect("a folder");
-    let _mounted = Mounted::small(folder.path(), 32);
+    let _mounted = Mounted::small(folder.path(), 48);
     let location = json!(folder.path().join("repository"));
     let mut repository = Repository::at(location.clone()).await;
     let full = loop {
