@@ -27,6 +27,7 @@ pub(crate) mod open;
 pub(crate) mod pack;
 pub(crate) mod part;
 pub(crate) mod prune;
+mod rabin;
 pub(crate) mod retention;
 pub(crate) mod seal;
 pub(crate) mod select;

@@ -5,6 +5,7 @@
 //! and durable when a write returns; every wait ends when the step is told to stop; the first failure is remembered.
 
 use std::future::Future;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -154,8 +155,26 @@ impl Backend {
     /// The file is not there or shorter, or the store cannot be reached.
     pub(crate) async fn read_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, Failure> {
         let doing = || format!("reading `{}`", self.store.shown(name));
+        if let Some(folder) = self.store.folder() {
+            let path = folder.join(name);
+            let read = tokio::task::spawn_blocking(move || read_part(&path, offset, length)).await;
+            let bytes = read
+                .map_err(|_| Failure::cancelled("the program is ending"))?
+                .map_err(|error| Failure::from_io(error, doing()))?;
+            return self.whole(bytes.into(), offset, length, doing);
+        }
         let read = self.store.operator().read_with(name).range(offset..offset + length).await;
         let bytes = read.map_err(|error| self.store.failed(&error, &doing()))?.to_bytes();
+        self.whole(bytes, offset, length, doing)
+    }
+
+    fn whole(
+        &self,
+        bytes: Bytes,
+        offset: u64,
+        length: u64,
+        doing: impl FnOnce() -> String,
+    ) -> Result<Bytes, Failure> {
         if bytes.len() as u64 != length {
             return Err(Failure::corrupt(format!(
                 "{}: {} bytes at {offset} instead of {length}: the file is shorter than the index says",
@@ -218,6 +237,17 @@ impl Backend {
         let file = |entry: opendal::Entry| (entry.name().to_owned(), entry.metadata().content_length());
         entries.map_ok(file).try_collect().await.map_err(failed)
     }
+}
+
+/// A part of a file, or what there is of it. Its room is not filled with zeros first, as it would be by way of the library.
+fn read_part(path: &Path, offset: u64, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    file.seek(std::io::SeekFrom::Start(offset))?;
+    // An index may say any length.
+    let there = file.metadata()?.len().saturating_sub(offset).min(length);
+    let mut bytes = Vec::with_capacity(usize::try_from(there).unwrap_or(0));
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A folder's files, and those of its folders. One that is not there has none: restic makes them as it needs them.

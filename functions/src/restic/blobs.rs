@@ -5,7 +5,7 @@
 //! alone is larger.
 
 use aquifer_engine::failure::{Failure, FailureKind};
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use rustic_core::{FileType, Id};
 
@@ -41,7 +41,7 @@ pub(crate) struct Opened {
     /// Its bytes in the pack.
     pub(crate) stored: Bytes,
     /// Its plain bytes.
-    pub(crate) plain: Bytes,
+    pub(crate) plain: Vec<u8>,
 }
 
 /// The reads that it takes to have blobs in this order.
@@ -66,22 +66,49 @@ pub(crate) fn spans(blobs: impl IntoIterator<Item = (Id, IndexedBlob)>) -> Vec<S
     spans
 }
 
-/// The blobs of these spans, in order, and the pack of each span, with reads under way ahead.
-pub(crate) fn read(repo: &Repo, spans: Vec<Span>) -> impl Stream<Item = Result<(Id, Vec<Opened>), Failure>> {
+/// The plain bytes of the blobs of these spans, in order, with reads under way ahead.
+pub(crate) fn read(repo: &Repo, spans: Vec<Span>) -> impl Stream<Item = Result<Vec<Bytes>, Failure>> {
+    futures::stream::iter(spans).map(|span| read_plain(repo.clone(), span)).buffered(AHEAD)
+}
+
+/// The blobs of these spans as they are stored too, in order, and the pack of each span, with reads under way ahead.
+pub(crate) fn read_stored(repo: &Repo, spans: Vec<Span>) -> impl Stream<Item = Result<(Id, Vec<Opened>), Failure>> {
     futures::stream::iter(spans).map(|span| read_one(repo.clone(), span)).buffered(AHEAD)
+}
+
+async fn stored(repo: &Repo, span: &Span) -> Result<Bytes, Failure> {
+    let name = super::backend::name(FileType::Pack, &span.pack);
+    repo.backend().read_range(&name, span.offset, span.length).await.map_err(missing)
+}
+
+/// Reads one span and opens its blobs where they lie, on a blocking thread.
+async fn read_plain(repo: Repo, span: Span) -> Result<Vec<Bytes>, Failure> {
+    let stored = stored(&repo, &span).await?;
+    crate::codec::blocking(move || {
+        // Without a copy, where nobody else holds them.
+        let mut stored = BytesMut::from(stored);
+        let mut at = span.offset;
+        let open = |blob: &IndexedBlob| {
+            stored.advance((u64::from(blob.offset) - at) as usize);
+            at = u64::from(blob.offset) + u64::from(blob.length);
+            let plain = repo.sealer().open_in_place(&blob.id, stored.split_to(blob.length as usize), blob.unpacked);
+            plain.map_err(|failure| failure.during(blob_in(&blob.id, &span.pack)))
+        };
+        span.blobs.iter().map(open).collect()
+    })
+    .await
 }
 
 /// Reads one span and opens its blobs, the opening on a blocking thread.
 async fn read_one(repo: Repo, span: Span) -> Result<(Id, Vec<Opened>), Failure> {
-    let name = super::backend::name(FileType::Pack, &span.pack);
-    let stored = repo.backend().read_range(&name, span.offset, span.length).await.map_err(missing)?;
+    let stored = stored(&repo, &span).await?;
     crate::codec::blocking(move || {
         let open = |blob: &IndexedBlob| {
             let from = (u64::from(blob.offset) - span.offset) as usize;
             let stored = stored.slice(from..from + blob.length as usize);
             let plain = repo.sealer().open(&blob.id, &stored, blob.unpacked);
             let plain = plain.map_err(|failure| failure.during(blob_in(&blob.id, &span.pack)))?;
-            Ok(Opened { blob: *blob, stored, plain: plain.into() })
+            Ok(Opened { blob: *blob, stored, plain })
         };
         Ok((span.pack, span.blobs.iter().map(open).collect::<Result<_, Failure>>()?))
     })

@@ -9,15 +9,12 @@
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::stream::StreamType;
-use rustic_cdc::{Rabin64, RollingHash64};
 use rustic_core::repofile::{Chunker, ConfigFile};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::rabin::{Rabin, WINDOW};
 use crate::redis::stream::form::MEDIA_TYPE;
-
-/// The rolling hash's window, in bytes.
-const WINDOW: usize = 64;
 
 /// How a stream is cut into the chunks that are stored once each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -88,12 +85,10 @@ enum Rule {
 /// The cutter of one stream.
 pub(crate) struct Cutter {
     rule: Rule,
-    hash: Rabin64,
+    hash: Rabin,
     chunk: Vec<u8>,
     /// How many bytes were cut already.
     before: u64,
-    /// Whether the hash's window covers the chunk's last bytes.
-    primed: bool,
 }
 
 impl std::fmt::Debug for Cutter {
@@ -119,7 +114,7 @@ impl Cutter {
             }
             _ => return Err(damaged("chunk sizes that cannot be used")),
         };
-        Ok(Self { rule, hash: Rabin64::new_with_polynom(6, &polynomial), chunk: Vec::new(), before: 0, primed: false })
+        Ok(Self { rule, hash: Rabin::new(polynomial)?, chunk: Vec::new(), before: 0 })
     }
 
     /// Takes bytes and gives each chunk that they complete.
@@ -133,29 +128,16 @@ impl Cutter {
     ) -> Result<(), Failure> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (sizes, used, complete) = match self.rule {
+            let (used, complete) = match self.rule {
                 Rule::Fixed(size) => {
                     let used = (size - self.chunk.len()).min(rest.len());
-                    (None, used, self.chunk.len() + used == size)
+                    (used, self.chunk.len() + used == size)
                 }
                 Rule::Content(sizes) => self.roll(rest, sizes),
                 Rule::Growing => self.roll(rest, Sizes::fine(self.before)),
             };
             self.chunk.extend_from_slice(&rest[..used]);
             rest = &rest[used..];
-            if let Some(Sizes { least, mask, .. }) = sizes
-                && !self.primed
-                && self.chunk.len() == least
-            {
-                // It fills all of its window but one byte.
-                self.hash.reset_and_prefill_window(&mut self.chunk[least - WINDOW..].iter().copied());
-                self.hash.slide(self.chunk[least - 1]);
-                self.primed = true;
-                if self.hash.hash & mask == 0 {
-                    self.cut(&mut take)?;
-                    continue;
-                }
-            }
             if complete {
                 self.cut(&mut take)?;
             }
@@ -164,23 +146,32 @@ impl Cutter {
     }
 
     /// How many of these bytes belong to the chunk, and whether it ends with them. Before the least size there is nothing to hash.
-    fn roll(&mut self, rest: &[u8], sizes: Sizes) -> (Option<Sizes>, usize, bool) {
+    fn roll(&self, rest: &[u8], sizes: Sizes) -> (usize, bool) {
         let Sizes { least, most, mask } = sizes;
-        if !self.primed {
-            return (Some(sizes), (least - self.chunk.len()).min(rest.len()), false);
+        let have = self.chunk.len();
+        // In bytes of `rest`: the ends from the first one that may be a cut up to the last one.
+        let (first, last) = (least.max(have + 1) - have, rest.len().min(most - have));
+        if first > last {
+            return (last, false);
         }
-        let room = (most - self.chunk.len()).min(rest.len());
-        for (at, byte) in rest[..room].iter().enumerate() {
-            self.hash.slide(*byte);
-            if self.hash.hash & mask == 0 {
-                return (Some(sizes), at + 1, true);
-            }
+        let found = self.across(&rest[..last], first, mask).or_else(|| {
+            let first = first.max(WINDOW);
+            (first <= last).then(|| self.hash.first(&rest[..last], first, mask)).flatten()
+        });
+        (found.unwrap_or(last), found.is_some() || have + last == most)
+    }
+
+    /// The first end of those whose window begins in what is held already.
+    fn across(&self, rest: &[u8], first: usize, mask: u64) -> Option<usize> {
+        if first >= WINDOW {
+            return None;
         }
-        (Some(sizes), room, self.chunk.len() + room >= most)
+        let held = &self.chunk[self.chunk.len() - self.chunk.len().min(WINDOW)..];
+        let joint = [held, &rest[..rest.len().min(WINDOW - 1)]].concat();
+        self.hash.first(&joint, held.len() + first, mask).map(|end| end - held.len())
     }
 
     fn cut(&mut self, take: &mut impl FnMut(Vec<u8>) -> Result<(), Failure>) -> Result<(), Failure> {
-        self.primed = false;
         self.before += self.chunk.len() as u64;
         // The next chunk is probably about as long.
         let room = self.chunk.len();
@@ -253,17 +244,22 @@ mod tests {
     /// The definition itself: of each place, the hash of the 64 bytes in front of it.
     #[test]
     fn the_cuts_are_where_the_window_says() {
-        let (mut small, data) = (config(), noise(200_000));
+        let (mut small, data) = (config(), noise(50_000));
         (small.chunk_min_size, small.chunk_size, small.chunk_max_size) = (Some(100), Some(256), Some(1000));
-        let mut hash = Rabin64::new_with_polynom(6, &small.poly().expect("one"));
+        let polynomial = small.poly().expect("one");
+        let slowly = |window: &[u8]| {
+            // Long division, bit by bit.
+            window.iter().flat_map(|byte| (0..8).rev().map(move |bit| u64::from(byte >> bit & 1))).fold(0_u64, |hash, bit| {
+                let hash = hash << 1 | bit;
+                if hash >> 53 == 0 { hash } else { hash ^ polynomial }
+            })
+        };
         let mut expected = Vec::new();
         let mut start = 0;
         for end in 1..=data.len() {
             let length = end - start;
             if length >= 100 {
-                hash.reset();
-                data[end - WINDOW..end].iter().for_each(|byte| hash.slide(*byte));
-                if hash.hash & 255 == 0 || length == 1000 {
+                if slowly(&data[end - WINDOW..end]) & 255 == 0 || length == 1000 {
                     expected.push(length);
                     start = end;
                 }

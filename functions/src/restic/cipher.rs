@@ -5,6 +5,7 @@
 //! is in no debug form.
 
 use std::fmt;
+use std::ops::Range;
 
 use aes256ctr_poly1305aes::aead::AeadInPlace;
 use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key};
@@ -62,15 +63,27 @@ impl Cipher {
     /// # Errors
     /// The bytes are damaged, or were encrypted with another key.
     pub(crate) fn decrypt(&self, sealed: &[u8]) -> Result<Vec<u8>, Failure> {
+        let mut opened = sealed.to_vec();
+        let plain = self.decrypt_in_place(&mut opened)?;
+        opened.truncate(plain.end);
+        opened.drain(..plain.start);
+        Ok(opened)
+    }
+
+    /// Decrypts where it lies, and gives where the plain bytes are then.
+    ///
+    /// # Errors
+    /// As [`Self::decrypt`].
+    pub(crate) fn decrypt_in_place(&self, sealed: &mut [u8]) -> Result<Range<usize>, Failure> {
         let damaged =
             || Failure::corrupt("the authentication tag is wrong: the data is damaged or not of this repository");
         if sealed.len() < OVERHEAD {
             return Err(damaged());
         }
-        let (nonce, rest) = sealed.split_at(16);
-        let (body, tag) = rest.split_at(rest.len() - 16);
-        let mut plain = body.to_vec();
-        self.0.decrypt_in_place_detached(nonce.into(), &[], &mut plain, tag.into()).map_err(|_| damaged())?;
+        let plain = 16..sealed.len() - 16;
+        let (nonce, rest) = sealed.split_at_mut(plain.start);
+        let (body, tag) = rest.split_at_mut(plain.len());
+        self.0.decrypt_in_place_detached((&*nonce).into(), &[], body, (&*tag).into()).map_err(|_| damaged())?;
         Ok(plain)
     }
 }

@@ -131,7 +131,7 @@ impl Copying {
     }
 
     fn fill(&self, packer: &mut Packer, wanted: Vec<(Id, IndexedBlob)>) -> Result<(), Failure> {
-        let reads = blobs::read(&self.from, blobs::spans(wanted));
+        let reads = blobs::read_stored(&self.from, blobs::spans(wanted));
         let sealed = reads.map(|read| {
             let (from, to) = (self.from.clone(), self.to.clone());
             async move {

@@ -189,8 +189,8 @@ impl<'a> Reading<'a> {
                 self.done = self.blobs.len();
                 break;
             }
-            let Some(stored) = self.held.get(used..used + blob.length as usize) else { break };
-            if let Err(failure) = self.repo.sealer().open(&blob.id, stored, blob.unpacked) {
+            let Some(stored) = self.held.get_mut(used..used + blob.length as usize) else { break };
+            if let Err(failure) = self.repo.sealer().examine(&blob.id, stored, blob.unpacked) {
                 let id = blob.id.to_hex();
                 self.find(format!("the blob `{}` at {from}: {}", id.as_str(), failure.message));
             }

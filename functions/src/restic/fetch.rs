@@ -138,10 +138,10 @@ pub(crate) async fn stream(
     // All of it is located first: a chunk that is missing is told before a byte is passed on.
     let mut reads = pin!(blobs::read(repo, located(index, &file.content)?));
     let mut bytes = 0;
-    while let Some((_, chunks)) = reads.try_next().await? {
+    while let Some(chunks) = reads.try_next().await? {
         for chunk in chunks {
-            bytes += chunk.plain.len() as u64;
-            output.write(chunk.plain).await?;
+            bytes += chunk.len() as u64;
+            output.write(chunk).await?;
         }
     }
     match file.size {
@@ -159,8 +159,8 @@ pub(crate) async fn stream(
 pub(crate) async fn read_all(repo: &Repo, index: &Index, content: &[Id]) -> Result<u64, Failure> {
     let mut reads = pin!(blobs::read(repo, located(index, content)?));
     let mut bytes = 0;
-    while let Some((_, chunks)) = reads.try_next().await? {
-        bytes += chunks.iter().map(|chunk| chunk.plain.len() as u64).sum::<u64>();
+    while let Some(chunks) = reads.try_next().await? {
+        bytes += chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
     }
     Ok(bytes)
 }

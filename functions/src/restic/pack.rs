@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use aquifer_engine::failure::Failure;
+use bytes::Bytes;
 use rustic_core::Id;
 use rustic_core::repofile::BlobType;
 use tokio::task::JoinHandle;
@@ -45,7 +46,9 @@ pub(crate) struct Packer {
     kind: BlobType,
     pack: Vec<u8>,
     blobs: Vec<IndexedBlob>,
-    uploads: VecDeque<JoinHandle<Result<IndexedPack, Failure>>>,
+    uploads: VecDeque<JoinHandle<Result<(IndexedPack, Bytes), Failure>>>,
+    /// The room of a pack that was stored, for the next one.
+    spare: Vec<u8>,
     stored: Vec<IndexedPack>,
     stored_blobs: usize,
     added: Added,
@@ -62,6 +65,7 @@ impl Packer {
             pack: Vec::new(),
             blobs: Vec::new(),
             uploads: VecDeque::new(),
+            spare: Vec::new(),
             stored: Vec::new(),
             stored_blobs: 0,
             added: Added::default(),
@@ -75,6 +79,7 @@ impl Packer {
     /// A pack that was sent off earlier, or an index, could not be stored.
     pub(crate) fn add(&mut self, blob: Sealed) -> Result<(), Failure> {
         if self.pack.capacity() == 0 {
+            self.pack = std::mem::take(&mut self.spare);
             // Room for the blob that fills it and for the header: growing would copy all of it into twice the room.
             self.pack.reserve(PACK + ROOM);
         }
@@ -108,8 +113,9 @@ impl Packer {
         let (backend, id) = (self.backend.clone(), id_of(&pack));
         self.uploads.push_back(self.backend.runtime().spawn(async move {
             let name = super::backend::name(rustic_core::FileType::Pack, &id);
-            backend.write(&name, pack).await?;
-            Ok(IndexedPack { id, blobs })
+            let pack = Bytes::from(pack);
+            backend.write(&name, pack.clone()).await?;
+            Ok((IndexedPack { id, blobs }, pack))
         }));
         Ok(())
     }
@@ -118,7 +124,11 @@ impl Packer {
     fn wait_for_one(&mut self) -> Result<(), Failure> {
         let Some(upload) = self.uploads.pop_front() else { return Ok(()) };
         let stored = self.backend.runtime().block_on(upload);
-        let stored = stored.map_err(|_| Failure::cancelled("the program is ending"))??;
+        let (stored, pack) = stored.map_err(|_| Failure::cancelled("the program is ending"))??;
+        if let (Ok(pack), true) = (pack.try_into_mut(), self.spare.capacity() == 0) {
+            self.spare = pack.into();
+            self.spare.clear();
+        }
         self.stored_blobs += stored.blobs.len();
         self.packs.push(stored.id);
         self.stored.push(stored);

@@ -4,6 +4,7 @@
 //! blob; a blob that compression would not make smaller is stored as it is.
 
 use aquifer_engine::failure::Failure;
+use bytes::{Bytes, BytesMut};
 use rustic_core::Id;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +20,15 @@ pub(crate) struct Sealed {
     pub(crate) bytes: Vec<u8>,
     /// Its length once unpacked, in bytes; 0 where it is not compressed.
     pub(crate) unpacked: u32,
+}
+
+fn unpack(packed: &[u8], length: u32) -> Result<Vec<u8>, Failure> {
+    zstd::bulk::decompress(packed, length as usize)
+        .map_err(|error| Failure::corrupt(format!("it does not unpack: {error}")))
+}
+
+fn compare(id: &Id, plain: &[u8]) -> Result<(), Failure> {
+    if id_of(plain) == *id { Ok(()) } else { Err(Failure::corrupt("its content has another hash than its id")) }
 }
 
 /// How blobs of one repository are sealed.
@@ -51,7 +61,7 @@ impl Sealer {
         let compressor = self.level.map(zstd::bulk::Compressor::new).transpose();
         let compressor =
             compressor.map_err(|error| Failure::corrupt(format!("the repository's compression level: {error}")))?;
-        Ok(Worker { sealer: self.clone(), compressor })
+        Ok(Worker { sealer: self.clone(), compressor, packed: Vec::new(), again: Vec::new() })
     }
 
     /// Seals a file that is no pack (an index, a snapshot, a lock). Format version 2 puts a 2 in front of what is compressed.
@@ -87,13 +97,33 @@ impl Sealer {
     /// It is damaged, or another one.
     pub(crate) fn open(&self, id: &Id, stored: &[u8], unpacked: u32) -> Result<Vec<u8>, Failure> {
         let opened = self.cipher.decrypt(stored)?;
+        let plain = if unpacked == 0 { opened } else { unpack(&opened, unpacked)? };
+        compare(id, &plain)?;
+        Ok(plain)
+    }
+
+    /// The same without a copy: what is stored is overwritten.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_in_place(&self, id: &Id, mut stored: BytesMut, unpacked: u32) -> Result<Bytes, Failure> {
+        let opened = self.cipher.decrypt_in_place(&mut stored)?;
         let plain = if unpacked == 0 {
-            opened
+            stored.freeze().slice(opened)
         } else {
-            zstd::bulk::decompress(&opened, unpacked as usize)
-                .map_err(|error| Failure::corrupt(format!("it does not unpack: {error}")))?
+            unpack(&stored[opened], unpacked)?.into()
         };
-        if id_of(&plain) == *id { Ok(plain) } else { Err(Failure::corrupt("its content has another hash than its id")) }
+        compare(id, &plain)?;
+        Ok(plain)
+    }
+
+    /// Whether it opens, without keeping what it opens to: what is stored is overwritten.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn examine(&self, id: &Id, stored: &mut [u8], unpacked: u32) -> Result<(), Failure> {
+        let opened = self.cipher.decrypt_in_place(stored)?;
+        if unpacked == 0 { compare(id, &stored[opened]) } else { compare(id, &unpack(&stored[opened], unpacked)?) }
     }
 
     /// The cipher itself, for pack headers.
@@ -106,6 +136,9 @@ impl Sealer {
 pub(crate) struct Worker {
     sealer: Sealer,
     compressor: Option<zstd::bulk::Compressor<'static>>,
+    /// Room that is taken once: for what is compressed, and for what is opened again.
+    packed: Vec<u8>,
+    again: Vec<u8>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -134,23 +167,25 @@ impl Worker {
     /// The blob is too large for the format, or the machine refuses.
     pub(crate) fn seal(&mut self, id: Id, plain: &[u8]) -> Result<Sealed, Failure> {
         let length = u32::try_from(plain.len()).map_err(|_| Failure::internal("a blob of more than 4 GiB"))?;
-        let packed = match &mut self.compressor {
-            Some(compressor) => {
-                let packed = compressor.compress(plain);
-                Some(packed.map_err(|error| Failure::internal(format!("a blob cannot be compressed: {error}")))?)
-            }
-            None => None,
-        };
-        let smaller = packed.filter(|packed| packed.len() < plain.len());
+        self.packed.clear();
+        if let Some(compressor) = &mut self.compressor {
+            self.packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+            compressor
+                .compress_to_buffer(plain, &mut self.packed)
+                .map_err(|error| Failure::internal(format!("a blob cannot be compressed: {error}")))?;
+        }
+        let smaller = Some(&self.packed[..]).filter(|packed| self.compressor.is_some() && packed.len() < plain.len());
         let unpacked = if smaller.is_some() { length } else { 0 };
-        let bytes = self.sealer.cipher.encrypt(smaller.as_deref().unwrap_or(plain))?;
+        let bytes = self.sealer.cipher.encrypt(smaller.unwrap_or(plain))?;
         self.checked(Sealed { id, bytes, unpacked })
     }
 
     /// Opens it again, where the repository wants that.
-    fn checked(&self, sealed: Sealed) -> Result<Sealed, Failure> {
+    fn checked(&mut self, sealed: Sealed) -> Result<Sealed, Failure> {
         if self.sealer.verify {
-            self.sealer.open(&sealed.id, &sealed.bytes, sealed.unpacked).map_err(|failure| {
+            self.again.clear();
+            self.again.extend_from_slice(&sealed.bytes);
+            self.sealer.examine(&sealed.id, &mut self.again, sealed.unpacked).map_err(|failure| {
                 Failure::internal(format!("a blob does not open again right after it was sealed: {}", failure.message))
                     .with_help("nothing wrong was stored; the memory of this machine may be broken")
             })?;
@@ -175,6 +210,10 @@ mod tests {
                 let sealed = sealer.worker().expect("a level").seal(id, &plain).expect("sealed");
                 assert_eq!(sealed.unpacked > 0, level.is_some() && plain.len() > 1000);
                 assert_eq!(sealer.open(&id, &sealed.bytes, sealed.unpacked).expect("sound"), plain);
+                let opened = sealer.open_in_place(&id, BytesMut::from(&sealed.bytes[..]), sealed.unpacked);
+                assert_eq!(opened.expect("sound"), plain);
+                assert!(sealer.examine(&id, &mut sealed.bytes.clone(), sealed.unpacked).is_ok());
+                assert!(sealer.examine(&id_of(b"other"), &mut sealed.bytes.clone(), sealed.unpacked).is_err());
                 assert!(sealer.open(&id_of(b"other"), &sealed.bytes, sealed.unpacked).is_err());
                 assert!(sealer.open(&id, &sealed.bytes[..sealed.bytes.len() - 1], sealed.unpacked).is_err());
                 assert_eq!(sealer.open_file(&sealer.seal_file(b"{}").expect("sealed")).expect("sound"), b"{}");

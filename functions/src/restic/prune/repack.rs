@@ -69,7 +69,7 @@ fn copy(
     });
     let mut bytes = 0;
     let mut last = None;
-    let mut reads = pin!(blobs::read(repo, blobs::spans(wanted)));
+    let mut reads = pin!(blobs::read_stored(repo, blobs::spans(wanted)));
     while let Some((pack, opened)) = repo.backend().wait(reads.try_next())? {
         repo.trouble().check()?;
         if last != Some(pack) {
