@@ -20,8 +20,8 @@ use super::open::Repo;
 use super::pack::{Added, Packer};
 use super::seal::{Sealed, id_of};
 
-/// How many chunks may wait between the reading and the packing.
-const WAITING: usize = 4;
+/// How many chunks may wait between the reading and the packing, beside those that are worked on.
+const WAITING: usize = 2;
 
 /// What became of a stream.
 #[derive(Debug)]

@@ -8,6 +8,8 @@ use aquifer_engine::failure::{Failure, FailureKind};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use rustic_core::{FileType, Id};
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::index_file::IndexedBlob;
 use super::open::Repo;
@@ -68,7 +70,13 @@ pub(crate) fn spans(blobs: impl IntoIterator<Item = (Id, IndexedBlob)>) -> Vec<S
 
 /// The plain bytes of the blobs of these spans, in order, with reads under way ahead.
 pub(crate) fn read(repo: &Repo, spans: Vec<Span>) -> impl Stream<Item = Result<Vec<Bytes>, Failure>> {
-    futures::stream::iter(spans).map(|span| read_plain(repo.clone(), span)).buffered(AHEAD)
+    // Tasks of their own: they go on while whoever takes the blobs waits for somebody else. Dropped, they end.
+    let begin = |span| AbortOnDropHandle::new(tokio::spawn(read_plain(repo.clone(), span)));
+    futures::stream::iter(spans).map(begin).buffered(AHEAD).map(|ended| match ended.map_err(JoinError::try_into_panic) {
+        Ok(read) => read,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Err(Failure::cancelled("the program is ending")),
+    })
 }
 
 /// The blobs of these spans as they are stored too, in order, and the pack of each span, with reads under way ahead.

@@ -2,13 +2,14 @@
 //!
 //! Takes the packs that the index names, or a part of them. Gives what is wrong with them. Always holds: every byte of a pack that
 //! counts as read was read, every blob in it was opened and compared with its id, the pack's header says what the index says, and the
-//! whole file has the hash that it is named by; what is held in memory is a few reads of at most [`SPAN`] bytes and their blobs.
+//! whole file has the hash that it is named by; what is held in memory is a few reads of at most [`SPAN`] bytes, unless one blob is larger.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use aquifer_engine::failure::{Failure, FailureKind};
+use bytes::BytesMut;
 use rustic_core::Id;
 use rustic_core::repofile::{BlobType, IndexFile};
 use sha2::{Digest, Sha256};
@@ -116,18 +117,13 @@ struct Reading<'a> {
     repo: &'a Repo,
     id: Id,
     blobs: &'a [IndexedBlob],
-    /// How many of them were looked at.
-    done: usize,
     hash: Sha256,
-    /// What was read and not yet looked at, from `at` on.
-    held: Vec<u8>,
-    at: u64,
     findings: Vec<String>,
 }
 
 impl<'a> Reading<'a> {
     fn new(repo: &'a Repo, id: Id, blobs: &'a [IndexedBlob]) -> Self {
-        Self { repo, id, blobs, done: 0, hash: Sha256::new(), held: Vec::new(), at: 0, findings: Vec::new() }
+        Self { repo, id, blobs, hash: Sha256::new(), findings: Vec::new() }
     }
 
     fn find(&mut self, what: impl std::fmt::Display) {
@@ -137,36 +133,36 @@ impl<'a> Reading<'a> {
 
     /// Reads all of it, and gives what is wrong.
     fn all(mut self, size: u64) -> Result<Vec<String>, Failure> {
-        let name = super::backend::name(rustic_core::FileType::Pack, &self.id);
-        let backend = self.repo.backend();
         // A header that has room for what the index says is held until its end is there; anything longer is none.
         let end = self.blobs.iter().map(|blob| u64::from(blob.offset) + u64::from(blob.length)).max().unwrap_or(0);
         let longest = (LENGTH + OVERHEAD + LONGEST_ENTRY * self.blobs.len()) as u64;
         if size <= end || size - end > longest {
             self.find(format!("it has {size} bytes, and by the index its blobs end at {end}"));
         }
-        let mut offset = 0;
-        while offset < size {
-            let length = SPAN.min(size - offset);
-            match backend.wait(backend.read_range(&name, offset, length)) {
-                Ok(bytes) => {
-                    self.hash.update(&bytes);
-                    self.held.extend_from_slice(&bytes);
-                }
-                Err(failure) if matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => {
-                    self.find(failure.message);
-                    return Ok(self.findings);
-                }
-                Err(failure) => return Err(failure),
+        let (mut at, mut rest) = (0, self.blobs);
+        while let Some(first) = rest.first() {
+            let (count, length) = together(rest, at);
+            if count == 0 {
+                self.find(format!(
+                    "by the index a blob begins at {}, and the one before it ends at {at}",
+                    first.offset
+                ));
+                return Ok(self.findings);
             }
-            offset += length;
-            self.open_what_is_whole();
-            if self.done == self.blobs.len() && !self.findings.is_empty() {
-                self.held.clear();
+            let Some(mut stored) = self.read(at, length)? else { return Ok(self.findings) };
+            for blob in &rest[..count] {
+                let bytes = &mut stored[(u64::from(blob.offset) - at) as usize..][..blob.length as usize];
+                if let Err(failure) = self.repo.sealer().examine(&blob.id, bytes, blob.unpacked) {
+                    let id = blob.id.to_hex();
+                    self.find(format!("the blob `{}` at {}: {}", id.as_str(), blob.offset, failure.message));
+                }
             }
+            at += length;
+            rest = &rest[count..];
         }
         if self.findings.is_empty() {
-            let header = Header { sealed: &self.held, blobs: self.blobs };
+            let Some(sealed) = self.read(at, size - at)? else { return Ok(self.findings) };
+            let header = Header { sealed: &sealed, blobs: self.blobs };
             if let Err(what) = header.compare(self.repo.sealer().cipher()) {
                 self.find(what);
             }
@@ -177,29 +173,36 @@ impl<'a> Reading<'a> {
         Ok(self.findings)
     }
 
-    /// Opens the blobs of which all bytes are there.
-    fn open_what_is_whole(&mut self) {
-        let mut used = 0;
-        while let Some(blob) = self.blobs.get(self.done) {
-            let from = self.at + used as u64;
-            if u64::from(blob.offset) != from {
-                let what =
-                    format!("by the index a blob begins at {}, and the one before it ends at {from}", blob.offset);
-                self.find(what);
-                self.done = self.blobs.len();
-                break;
+    /// The next bytes; none, and a finding, where they are not there.
+    fn read(&mut self, at: u64, length: u64) -> Result<Option<BytesMut>, Failure> {
+        let name = super::backend::name(rustic_core::FileType::Pack, &self.id);
+        let backend = self.repo.backend();
+        match backend.wait(backend.read_range(&name, at, length)) {
+            Ok(bytes) => {
+                self.hash.update(&bytes);
+                Ok(Some(bytes.into()))
             }
-            let Some(stored) = self.held.get_mut(used..used + blob.length as usize) else { break };
-            if let Err(failure) = self.repo.sealer().examine(&blob.id, stored, blob.unpacked) {
-                let id = blob.id.to_hex();
-                self.find(format!("the blob `{}` at {from}: {}", id.as_str(), failure.message));
+            Err(failure) if matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => {
+                self.find(failure.message);
+                Ok(None)
             }
-            used += blob.length as usize;
-            self.done += 1;
+            Err(failure) => Err(failure),
         }
-        self.held.drain(..used);
-        self.at += used as u64;
     }
+}
+
+/// How many of these blobs lie side by side from a place on, and are read at once; and how many bytes they have.
+fn together(blobs: &[IndexedBlob], at: u64) -> (usize, u64) {
+    let (mut count, mut length) = (0, 0);
+    for blob in blobs {
+        let more = u64::from(blob.length);
+        if u64::from(blob.offset) != at + length || (count > 0 && length + more > SPAN) {
+            break;
+        }
+        length += more;
+        count += 1;
+    }
+    (count, length)
 }
 
 /// What stands behind a pack's blobs, and what should be in it.

@@ -132,6 +132,9 @@ impl Sealer {
     }
 }
 
+/// How much room a worker keeps for the next blob, in bytes: most have less, and the few that have more are not worth it.
+const ROOM: usize = 2 << 20;
+
 /// Seals one blob after the other.
 pub(crate) struct Worker {
     sealer: Sealer,
@@ -177,7 +180,12 @@ impl Worker {
         let smaller = Some(&self.packed[..]).filter(|packed| self.compressor.is_some() && packed.len() < plain.len());
         let unpacked = if smaller.is_some() { length } else { 0 };
         let bytes = self.sealer.cipher.encrypt(smaller.unwrap_or(plain))?;
-        self.checked(Sealed { id, bytes, unpacked })
+        let sealed = self.checked(Sealed { id, bytes, unpacked });
+        for room in [&mut self.packed, &mut self.again] {
+            room.clear();
+            room.shrink_to(ROOM);
+        }
+        sealed
     }
 
     /// Opens it again, where the repository wants that.
