@@ -10,11 +10,11 @@ use std::sync::{Mutex, PoisonError};
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use rustic_core::Id;
-use rustic_core::repofile::{BlobType, IndexFile};
+use rustic_core::repofile::BlobType;
 use sha2::{Digest, Sha256};
 
 use super::cipher::{Cipher, OVERHEAD};
-use super::index_file::{IndexedBlob, IndexedPack};
+use super::index_file::{self, IndexedBlob, IndexedPack};
 use super::open::Repo;
 use super::part::Chosen;
 
@@ -62,11 +62,8 @@ impl Examined {
 /// # Errors
 /// The index cannot be read.
 pub(crate) fn indexed(repo: &Repo, part: Option<Chosen>) -> Result<Packs, Failure> {
-    let failed =
-        |error: Box<rustic_core::RusticError>| repo.trouble().failure(&error, "reading the repository's index");
     let mut packs = Packs::new();
-    for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
-        let (_, file) = file.map_err(failed)?;
+    index_file::each(repo, |_, file| {
         for pack in file.packs.into_iter().filter(|pack| part.is_none_or(|part| part.takes(&pack.id))) {
             let id = *pack.id;
             let known = packs.entry(id).or_default();
@@ -75,7 +72,8 @@ pub(crate) fn indexed(repo: &Repo, part: Option<Chosen>) -> Result<Packs, Failur
             known.sort_by_key(|blob| blob.offset);
             known.dedup();
         }
-    }
+        Ok(())
+    })?;
     Ok(packs)
 }
 

@@ -113,3 +113,45 @@ async fn what_is_damaged_is_not_pruned() {
     run_alone(ResticForget, forget, Input::None).await.result.expect("sound");
     repository.assert_sound();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_is_stored_again_by_the_next_backup() {
+    for (short, verify) in [(false, "none"), (true, "none"), (false, "data")] {
+        let repository = Repository::nowhere();
+        let bytes = noise(20 << 20, 29);
+        push(&repository, &bytes, json!({})).await.expect("stored");
+        let pack = largest(&repository);
+        if short {
+            let size = std::fs::metadata(&pack).expect("there").len();
+            std::fs::remove_file(&pack).expect("removed");
+            std::fs::File::create(&pack).expect("made").set_len(size - 1).expect("cut");
+        } else {
+            std::fs::remove_file(&pack).expect("removed");
+        }
+        let again = push(&repository, &bytes, json!({"verify": verify})).await.expect("stored");
+        let new = again["newBytes"].as_u64().expect("a number");
+        assert!((1 << 20..20 << 20).contains(&new), "what was lost and no more: {new}");
+        let restored = pull(&repository, json!({})).await;
+        restored.result.expect("whole");
+        assert!(restored.stdout == bytes, "{short} {verify}");
+        // The earlier snapshot is whole again too, and what the index still says of the lost pack goes with the next prune.
+        let forget = repository.params(json!({"keepLast": 2, "prune": true}));
+        run_alone(ResticForget, forget, Input::None).await.result.expect("pruned");
+        repository.assert_sound();
+        assert_eq!(repository.snapshots().len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_tree_is_stored_again_by_the_next_backup() {
+    let repository = Repository::nowhere();
+    let bytes = noise(1 << 20, 30);
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    let size = |path: &std::path::PathBuf| std::fs::metadata(path).expect("there").len();
+    let tree = repository.files("data").into_iter().min_by_key(size).expect("a pack");
+    std::fs::remove_file(tree).expect("removed");
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    let restored = pull(&repository, json!({})).await;
+    restored.result.expect("whole");
+    assert!(restored.stdout == bytes);
+}
