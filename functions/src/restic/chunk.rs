@@ -14,6 +14,7 @@ use rustic_core::repofile::{Chunker, ConfigFile};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::polynomial::is_usable;
 use crate::redis::stream::form::MEDIA_TYPE;
 
 /// The rolling hash's window, in bytes.
@@ -110,6 +111,11 @@ impl Cutter {
     pub(crate) fn new(config: &ConfigFile, chunks: Chunks, stream: &StreamType) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::corrupt(format!("the repository's config has {what}"));
         let polynomial = config.poly().map_err(|_| damaged("no polynomial to cut chunks with"))?;
+        if !is_usable(polynomial) {
+            return Err(damaged("a polynomial that no chunks can be cut with").with_help(
+                "bring the file `config` back from a copy of the repository, or begin a new one in another place",
+            ));
+        }
         let (size, least, most) = (config.chunk_size(), config.chunk_min_size(), config.chunk_max_size());
         let rule = match config.chunker() {
             _ if chunks.is_fine(config, stream) => Rule::Growing,

@@ -4,7 +4,7 @@
 //! counts as read was read, every blob in it was opened and compared with its id, the pack's header says what the index says, and the
 //! whole file has the hash that it is named by; what is held in memory is a few reads of at most [`SPAN`] bytes and their blobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -36,6 +36,9 @@ const LONGEST_ENTRY: usize = 1 + 4 + 4 + 32;
 /// Packs and the blobs that the index says are in them, in the order in which they lie there.
 pub(crate) type Packs = BTreeMap<Id, Vec<IndexedBlob>>;
 
+/// Blobs that were found damaged, each with its pack.
+pub(crate) type Damaged = HashSet<(Id, Id)>;
+
 /// What reading packs has shown.
 #[derive(Debug, Default)]
 pub(crate) struct Examined {
@@ -47,6 +50,8 @@ pub(crate) struct Examined {
     pub(crate) findings: Vec<String>,
     /// How many findings there are.
     pub(crate) count: usize,
+    /// The blobs that cannot be had.
+    pub(crate) damaged: Damaged,
 }
 
 impl Examined {
@@ -92,11 +97,13 @@ pub(crate) fn examine(repo: &Repo, packs: Packs, sizes: &BTreeMap<Id, u64>) -> R
             }
             // That it is missing is found by comparing the index with what is listed.
             let Some(size) = sizes.get(&id).copied() else { continue };
-            let what = Reading::new(repo, id, &blobs).all(size).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+            let read = Reading::new(repo, id, &blobs).all(size);
+            let (what, damaged) = read.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.packs += 1;
             found.bytes += size;
             found.find(what);
+            found.damaged.extend(damaged.into_iter().map(|blob| (id, blob)));
         }
         Ok(())
     };
@@ -121,11 +128,13 @@ struct Reading<'a> {
     held: Vec<u8>,
     at: u64,
     findings: Vec<String>,
+    damaged: Vec<Id>,
 }
 
 impl<'a> Reading<'a> {
     fn new(repo: &'a Repo, id: Id, blobs: &'a [IndexedBlob]) -> Self {
-        Self { repo, id, blobs, done: 0, hash: Sha256::new(), held: Vec::new(), at: 0, findings: Vec::new() }
+        let (hash, held) = (Sha256::new(), Vec::new());
+        Self { repo, id, blobs, done: 0, hash, held, at: 0, findings: Vec::new(), damaged: Vec::new() }
     }
 
     fn find(&mut self, what: impl std::fmt::Display) {
@@ -133,8 +142,8 @@ impl<'a> Reading<'a> {
         self.findings.push(format!("the pack `{}`: {what}", id.as_str()));
     }
 
-    /// Reads all of it, and gives what is wrong.
-    fn all(mut self, size: u64) -> Result<Vec<String>, Failure> {
+    /// Reads all of it, and gives what is wrong, and the blobs that cannot be had.
+    fn all(mut self, size: u64) -> Result<(Vec<String>, Vec<Id>), Failure> {
         let name = super::backend::name(rustic_core::FileType::Pack, &self.id);
         let backend = self.repo.backend();
         // A header that has room for what the index says is held until its end is there; anything longer is none.
@@ -153,7 +162,8 @@ impl<'a> Reading<'a> {
                 }
                 Err(failure) if matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => {
                     self.find(failure.message);
-                    return Ok(self.findings);
+                    self.give_up();
+                    return Ok((self.findings, self.damaged));
                 }
                 Err(failure) => return Err(failure),
             }
@@ -172,7 +182,15 @@ impl<'a> Reading<'a> {
         if self.findings.is_empty() && self.hash.clone().finalize()[..] != super::index::bytes(&self.id) {
             self.find("its content has another hash than its name");
         }
-        Ok(self.findings)
+        // What the file's end has cut off.
+        self.give_up();
+        Ok((self.findings, self.damaged))
+    }
+
+    /// Counts the blobs that were not opened as ones that cannot be had.
+    fn give_up(&mut self) {
+        self.damaged.extend(self.blobs[self.done..].iter().map(|blob| blob.id));
+        self.done = self.blobs.len();
     }
 
     /// Opens the blobs of which all bytes are there.
@@ -184,13 +202,14 @@ impl<'a> Reading<'a> {
                 let what =
                     format!("by the index a blob begins at {}, and the one before it ends at {from}", blob.offset);
                 self.find(what);
-                self.done = self.blobs.len();
+                self.give_up();
                 break;
             }
             let Some(stored) = self.held.get(used..used + blob.length as usize) else { break };
             if let Err(failure) = self.repo.sealer().open(&blob.id, stored, blob.unpacked) {
                 let id = blob.id.to_hex();
                 self.find(format!("the blob `{}` at {from}: {}", id.as_str(), failure.message));
+                self.damaged.push(blob.id);
             }
             used += blob.length as usize;
             self.done += 1;

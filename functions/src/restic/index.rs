@@ -53,11 +53,11 @@ impl Index {
     /// An index file cannot be read or is damaged.
     pub(crate) fn load(repo: &Repo) -> Result<Self, Failure> {
         repo.backend().wait(async {
-            let mut index = Self::read(repo, index_file::ids(repo).await?).await?;
+            let mut index = Self::read(repo, index_file::ids(repo).await?, |_| {}).await?;
             // Without such blobs there is no choice, and nothing to list.
             if !index.others.is_empty() {
                 let there = there(repo).await?;
-                let lost = index.lost(&there);
+                let lost = index.lost(|pack| there.get(pack).copied());
                 index.choose(&lost, false);
             }
             Ok(index)
@@ -73,8 +73,8 @@ impl Index {
         repo.backend().wait(async {
             // The listing begins once it is known which index files count: all packs that they name had been stored by then.
             let files = index_file::ids(repo).await?;
-            let (mut index, there) = futures::try_join!(Self::read(repo, files), there(repo))?;
-            let lost = index.lost(&there);
+            let (mut index, there) = futures::try_join!(Self::read(repo, files, |_| {}), there(repo))?;
+            let lost = index.lost(|pack| there.get(pack).copied());
             let mut packs: Vec<Id> =
                 index.packs.iter().zip(&lost).filter(|(_, lost)| **lost).map(|(id, _)| *id).collect();
             packs.sort_unstable();
@@ -84,21 +84,42 @@ impl Index {
         })
     }
 
-    async fn read(repo: &Repo, files: Vec<Id>) -> Result<Self, Failure> {
+    /// As [`Self::load`]; shows each pack as an index file names it, those included that are marked for deletion, and gives also the
+    /// packs that are there, with their sizes in bytes.
+    ///
+    /// # Errors
+    /// An index file cannot be read or is damaged, or the packs cannot be listed.
+    pub(crate) fn load_and_show(
+        repo: &Repo,
+        show: impl FnMut(&IndexedPack),
+    ) -> Result<(Self, HashMap<Id, u64>), Failure> {
+        repo.backend().wait(async {
+            let files = index_file::ids(repo).await?;
+            let (mut index, there) = futures::try_join!(Self::read(repo, files, show), there(repo))?;
+            let lost = index.lost(|pack| there.get(pack).copied());
+            index.choose(&lost, false);
+            Ok((index, there))
+        })
+    }
+
+    async fn read(repo: &Repo, files: Vec<Id>, mut show: impl FnMut(&IndexedPack)) -> Result<Self, Failure> {
         let mut index = Self::default();
         let mut files = std::pin::pin!(index_file::read(repo, files));
         while let Some((_, file)) = files.try_next().await? {
             for pack in file.packs {
-                index.add(&pack.into(), |_| true)?;
+                let pack = pack.into();
+                show(&pack);
+                index.add(&pack, |_| true)?;
             }
+            file.packs_to_delete.into_iter().for_each(|pack| show(&pack.into()));
         }
         Ok(index)
     }
 
     /// Which of its packs are not `there`, or shorter than they must be.
-    fn lost(&self, there: &HashMap<Id, u64>) -> Vec<bool> {
+    fn lost(&self, there: impl Fn(&Id) -> Option<u64>) -> Vec<bool> {
         let packs = self.packs.iter().zip(&self.lengths);
-        packs.map(|(id, length)| there.get(id).is_none_or(|size| size < length)).collect()
+        packs.map(|(id, length)| there(id).is_none_or(|size| size < *length)).collect()
     }
 
     /// Names for each blob a place that is not lost; where there is none, a lost one, or it is left out.
@@ -135,7 +156,7 @@ impl Index {
         for pack in packs {
             index.add(pack, |blob| blob.kind == BlobType::Tree)?;
         }
-        let lost = index.lost(there);
+        let lost = index.lost(|pack| there.get(pack).copied());
         index.choose(&lost, false);
         Ok(index)
     }

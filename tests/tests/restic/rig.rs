@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aes256ctr_poly1305aes::aead::Aead;
+use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key};
 use aquifer_engine::alone::{Input, Outcome, run_alone};
 use aquifer_engine::failure::Failure;
 use aquifer_functions::restic_pull::ResticPull;
 use aquifer_functions::restic_push::ResticPush;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -89,6 +93,27 @@ impl Repository {
     pub(crate) fn snapshots(&self) -> Vec<Json> {
         let listed: Json = serde_json::from_slice(&self.restic(&["snapshots", "--json"])).expect("JSON");
         listed.as_array().cloned().unwrap_or_default()
+    }
+
+    /// Its master key, which restic shows only while the config is sound.
+    pub(crate) fn master_key(&self) -> Vec<u8> {
+        let master: Json = serde_json::from_slice(&self.newest_restic(&["cat", "masterkey"])).expect("JSON");
+        let part = |text: &Json| STANDARD.decode(text.as_str().expect("a text")).expect("base64");
+        [part(&master["encrypt"]), part(&master["mac"]["k"]), part(&master["mac"]["r"])].concat()
+    }
+
+    /// Changes its config, which is encrypted with its master key.
+    pub(crate) fn change_config(&self, key: &[u8], change: impl FnOnce(&mut Json)) {
+        let cipher = Aes256CtrPoly1305Aes::new(Key::from_slice(key));
+        let path = self.path().join("config");
+        let sealed = std::fs::read(&path).expect("read");
+        let plain = cipher.decrypt(sealed[..16].into(), &sealed[16..]).expect("of this key");
+        let mut config: Json = serde_json::from_slice(&plain).expect("JSON");
+        change(&mut config);
+        let nonce = [7; 16];
+        let sealed = cipher.encrypt((&nonce).into(), config.to_string().as_bytes()).expect("sealed");
+        _ = std::fs::remove_file(&path);
+        std::fs::write(&path, [&nonce[..], &sealed].concat()).expect("written");
     }
 
     /// Restic's own opinion of the repository, all data read.
