@@ -21,7 +21,7 @@ use crate::codec::blocking;
 use crate::location::{Location, Purpose};
 use crate::restic::backend::name;
 use crate::restic::examine::{Examined, examine, indexed};
-use crate::restic::lock::{Kind, locked};
+use crate::restic::lock::{Kind, locked, or_without};
 use crate::restic::open::{Access, Repo};
 use crate::restic::part::{Chosen, Part};
 use crate::restic::polynomial::is_usable;
@@ -45,7 +45,7 @@ pub struct ResticCheck;
 pub struct ResticCheckParams {
     /// Where the repository is.
     pub repository: Location,
-    /// The repository's password.
+    /// The repository's password, as it is: white space around it counts, other than in a `passwordFile`.
     #[serde(default)]
     pub password: Option<Secret>,
     /// A file that holds the password; white space around it does not count.
@@ -121,7 +121,7 @@ impl Function for ResticCheck {
                 look(&inner, how, &told)
             })
         };
-        let looked = locked(&repo, Kind::Shared, patience, call, work).await?;
+        let looked = locked(&repo, Kind::Shared, patience, call, work).await.map_err(or_without)?;
         judge(&repo, looked, call)
     }
 }
@@ -145,7 +145,7 @@ fn look(repo: &Repo, how: Option<Option<Part>>, call: &Call) -> Result<Looked, F
     let sizes: BTreeMap<Id, u64> =
         listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
     if let Some(asked) = how {
-        part = asked.map(|asked| asked.choose(Timestamp::now(), sizes.values().sum()));
+        part = asked.map(|asked| asked.choose(Timestamp::now(), &sizes));
         let packs = indexed(repo, part)?;
         let which = part.map_or("all data".to_owned(), |part| part.to_string());
         call.info(format!("reading {which}: {} of {} packs", packs.len(), sizes.len()));

@@ -51,6 +51,9 @@ fn left_here() -> MutexGuard<'static, BTreeSet<Id>> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a failure begins with where the lock cannot be written.
+const LOCKING: &str = "locking the repository";
+
 /// What a lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -283,7 +286,18 @@ fn sealed(repo: &Repo, kind: Kind) -> Result<(Id, Vec<u8>), Failure> {
 
 async fn put(repo: &Repo, id: &Id, sealed: Vec<u8>) -> Result<(), Failure> {
     let put = repo.backend().store().put(&name(id), sealed.into()).await;
-    put.map_err(|failure| failure.during("locking the repository"))
+    put.map_err(|failure| failure.during(LOCKING))
+}
+
+/// Says that there is a way without a lock, where none could be written: for functions that have the param `lock`.
+pub(crate) fn or_without(failure: Failure) -> Failure {
+    let refused = matches!(failure.kind, FailureKind::Unauthorized | FailureKind::Rejected);
+    if !refused || !failure.message.starts_with(LOCKING) {
+        return failure;
+    }
+    let help = "where nothing may be written, use the function with `lock: false`: it reads without a lock, and nobody may prune meanwhile";
+    let before = failure.help.as_ref().map(|before| format!("{before}; ")).unwrap_or_default();
+    Failure { help: Some(format!("{before}{help}")), ..failure }
 }
 
 fn name(id: &Id) -> String {

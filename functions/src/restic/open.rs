@@ -61,7 +61,7 @@ impl Access {
     pub(crate) async fn secret(&self, call: &Call) -> Result<Password, Failure> {
         let Some(path) = &self.password_file else {
             let secret = self.password.clone().ok_or_else(|| Failure::config("there is no password"))?;
-            return Ok(Password { secret, place: "`password`".to_owned() });
+            return Ok(Password { secret, place: String::new() });
         };
         let shown = path.display();
         let text = tokio::fs::read_to_string(path)
@@ -72,7 +72,7 @@ impl Access {
             return Err(Failure::config(format!("the password file `{shown}` is empty")));
         }
         call.hide(password);
-        Ok(Password { secret: Secret::new(password), place: format!("`passwordFile` (`{shown}`)") })
+        Ok(Password { secret: Secret::new(password), place: format!(" in the file `{shown}`") })
     }
 
     /// Opens the repository on a blocking thread. `create`: makes it where there is none.
@@ -101,6 +101,7 @@ impl Access {
 #[derive(Debug)]
 pub(crate) struct Password {
     secret: Secret,
+    /// In words, where it is a file.
     place: String,
 }
 
@@ -243,11 +244,15 @@ fn not_opened(shown: &str, password: &Password, tried: &Tried) -> Failure {
         (0, Some(first)) => Failure::corrupt(format!("the repository at `{shown}` has no usable key: {first}"))
             .with_help("bring the file back from a copy of the repository: without a key, nothing opens it"),
         _ => Failure::unauthorized(format!(
-            "the password in {} does not open the repository at `{shown}`",
+            "the password{} does not open the repository at `{shown}`",
             password.place
         ))
         .with_help(match tried.damaged.len() {
-            0 => "give the one that the repository was made with, or correct `repository`",
+            // As restic does with its variable; what comes from a file is trimmed.
+            0 if password.expose().trim() != password.expose() => {
+                "it begins or ends with white space, which counts here: only of a `passwordFile` it is left out"
+            }
+            0 => "give the one that this repository was made with, or correct the repository's place",
             _ => "it may be the one of a key that cannot be used: bring that file back from a copy, or give another key's password",
         }),
     };

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
+use sha2::Digest as _;
 use tempfile::TempDir;
 
 pub(crate) use aquifer_tests::streams::noise;
@@ -110,10 +111,17 @@ impl Repository {
         let plain = cipher.decrypt(sealed[..16].into(), &sealed[16..]).expect("of this key");
         let mut config: Json = serde_json::from_slice(&plain).expect("JSON");
         change(&mut config);
-        let nonce = [7; 16];
-        let sealed = cipher.encrypt((&nonce).into(), config.to_string().as_bytes()).expect("sealed");
         _ = std::fs::remove_file(&path);
-        std::fs::write(&path, [&nonce[..], &sealed].concat()).expect("written");
+        std::fs::write(&path, sealed_with(key, &config)).expect("written");
+    }
+
+    /// Puts a lock there, as another program would.
+    pub(crate) fn put_lock(&self, key: &[u8], lock: &Json) -> PathBuf {
+        let sealed = sealed_with(key, lock);
+        let name: String = sha2::Sha256::digest(&sealed).iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = self.path().join("locks").join(name);
+        std::fs::write(&path, sealed).expect("written");
+        path
     }
 
     /// Restic's own opinion of the repository, all data read.
@@ -134,6 +142,12 @@ impl Repository {
     pub(crate) fn files(&self, folder: &str) -> Vec<PathBuf> {
         files(&self.path().join(folder))
     }
+}
+
+fn sealed_with(key: &[u8], json: &Json) -> Vec<u8> {
+    let nonce = [7; 16];
+    let cipher = Aes256CtrPoly1305Aes::new(Key::from_slice(key));
+    [&nonce[..], &cipher.encrypt((&nonce).into(), json.to_string().as_bytes()).expect("sealed")].concat()
 }
 
 fn said(mut command: Command, args: &[&str]) -> Vec<u8> {
