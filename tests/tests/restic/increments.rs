@@ -78,7 +78,7 @@ async fn a_pack_of_tiny_chunks_is_closed_before_it_has_too_many() {
     let repository = Repository::made_by_restic(2);
     let key = repository.master_key();
     repository.change_config(&key, |config| {
-        config["chunker"] = json!("fixed_size");
+        config["chunker"] = json!("FixedSize");
         config["chunk_size"] = json!(100);
     });
     let bytes = noise(2_050_000, 34);

@@ -8,6 +8,7 @@ use aquifer_engine::alone::{Input, run_alone};
 use aquifer_engine::failure::FailureKind;
 use aquifer_functions::restic_copy::ResticCopy;
 use aquifer_functions::restic_forget::ResticForget;
+use aquifer_functions::restic_pull::ResticPull;
 use aquifer_functions::restic_push::ResticPush;
 use aquifer_functions::restic_snapshots::ResticSnapshots;
 use aquifer_functions::upload::Upload;
@@ -119,4 +120,23 @@ async fn a_prune_whose_lock_was_taken_away_removes_no_data() {
     assert!(failure.kind == FailureKind::Unavailable && failure.message.contains("our lock"), "{failure:?}");
     assert!(taken.load(Ordering::SeqCst) > 0);
     assert_eq!((count(&data), count(&index)), (packs, files), "nothing of the data has gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_lock_can_be_written_the_way_without_one_is_named() {
+    let (place, port) = place_on("Apache's WebDAV").await;
+    let params = json!({"repository": place.location(), "password": PASSWORD});
+    let bytes = sample(1 << 20);
+    run_alone(ResticPush, params, pieces(&bytes)).await.result.expect("stored");
+    let read_only = |method: &str, _: &str| match method {
+        "GET" | "HEAD" | "PROPFIND" | "OPTIONS" => Fate::Passes,
+        _ => Fate::Answered(403),
+    };
+    let mut params = json!({"repository": by(&place, port, read_only), "password": PASSWORD});
+    let failure = run_alone(ResticPull, params.clone(), Input::None).await.result.expect_err("it cannot lock");
+    assert!(failure.help.as_ref().is_some_and(|help| help.contains("lock: false")), "{failure:?}");
+    params["lock"] = json!(false);
+    let pulled = run_alone(ResticPull, params, Input::None).await;
+    pulled.result.expect("it need not lock");
+    assert!(pulled.stdout == bytes);
 }
