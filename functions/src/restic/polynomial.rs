@@ -12,7 +12,7 @@ pub(crate) fn is_usable(polynomial: u64) -> bool {
         return false;
     }
     // Whatever divides one of prime degree divides `x^(2^53) - x`, and those of degree 1 are `x` and `x + 1`: Rabin's test.
-    let has_roots = polynomial & 1 == 0 || polynomial.count_ones() % 2 == 0;
+    let has_roots = polynomial & 1 == 0 || polynomial.count_ones().is_multiple_of(2);
     let x = 2;
     !has_roots && (0..DEGREE).fold(x, |power, _| square(power, polynomial)) == x
 }
