@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::open::Repo;
+use super::trouble::LOCKING;
+pub(crate) use super::trouble::or_without;
 
 /// How old a lock may be before nobody can be behind it: restic's own rule.
 const STALE: Duration = Duration::from_secs(30 * 60);
@@ -50,9 +52,6 @@ static LEFT: Mutex<BTreeSet<Id>> = Mutex::new(BTreeSet::new());
 fn left_here() -> MutexGuard<'static, BTreeSet<Id>> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// What a failure begins with where the lock cannot be written.
-const LOCKING: &str = "locking the repository";
 
 /// What a lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,17 +286,6 @@ fn sealed(repo: &Repo, kind: Kind) -> Result<(Id, Vec<u8>), Failure> {
 async fn put(repo: &Repo, id: &Id, sealed: Vec<u8>) -> Result<(), Failure> {
     let put = repo.backend().store().put(&name(id), sealed.into()).await;
     put.map_err(|failure| failure.during(LOCKING))
-}
-
-/// Says that there is a way without a lock, where none could be written: for functions that have the param `lock`.
-pub(crate) fn or_without(failure: Failure) -> Failure {
-    let refused = matches!(failure.kind, FailureKind::Unauthorized | FailureKind::Rejected);
-    if !refused || !failure.message.starts_with(LOCKING) {
-        return failure;
-    }
-    let help = "where nothing may be written, use the function with `lock: false`: it reads without a lock, and nobody may prune meanwhile";
-    let before = failure.help.as_ref().map(|before| format!("{before}; ")).unwrap_or_default();
-    Failure { help: Some(format!("{before}{help}")), ..failure }
 }
 
 fn name(id: &Id) -> String {
