@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -19,6 +20,26 @@ pub(crate) struct Args {
     pub(crate) color: Color,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Says how a param is given, where one was written without its option.
+pub(crate) fn with_hint(mut error: clap::Error) -> clap::Error {
+    let given = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(given)) if error.kind() == ErrorKind::UnknownArgument => given.clone(),
+        _ => return error,
+    };
+    let name = given.split_once('=').map(|(name, _)| name);
+    let is_name = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_alphabetic())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    if let Some(name) = name.filter(|name| is_name(name)) {
+        // Not its value, which may be a secret.
+        let hint = format!("a param is given with `--set {name}=…`, a secret one with `--set-env {name}=VARIABLE`");
+        error.insert(ContextKind::InvalidArg, ContextValue::String(format!("{name}=…")));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -16,14 +16,17 @@ mod run;
 mod store;
 mod summary;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser as _};
 use std::process::ExitCode;
 
 use args::{Args, Command};
 use print::Screen;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => args::with_hint(error).exit(),
+    };
     let screen = Screen::default();
     logging(&args, &screen);
     quiet_panics(&args, screen.clone());

@@ -445,3 +445,12 @@ fn a_buckets_keys_are_in_no_log() {
         }
     }
 }
+
+#[test]
+fn a_param_without_its_option_is_told_how_it_is_given_and_its_value_is_not_shown() {
+    let output = run(folder().path(), &["run", "redis-backup", "password=hunter2-of-nobody"]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("`--set password=…`") && told.contains("--set-env password=VARIABLE"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}

@@ -94,7 +94,7 @@ impl Stop {
 pub async fn run(plan: impl Into<Arc<Plan>>, options: RunOptions) -> Report {
     let plan = plan.into();
     let info = RunInfo {
-        id: options.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
+        id: options.id.clone().unwrap_or_else(|| new_id().to_string()),
         task: plan.task.clone(),
         started: Timestamp::now(),
     };
@@ -105,6 +105,14 @@ pub async fn run(plan: impl Into<Arc<Plan>>, options: RunOptions) -> Report {
     Scheduler { plan, board: Arc::clone(&board), options }.run().await;
     board.run_ended();
     board.so_far()
+}
+
+/// A run's id: by the time, and else random. A clock before 1970 counts as 1970.
+fn new_id() -> uuid::Uuid {
+    let now = Timestamp::now();
+    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+    let nanoseconds = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+    uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds))
 }
 
 struct Scheduler {

@@ -1,7 +1,8 @@
 //! Checks a restic repository: that its files are all there and fit together, and, where asked, that all data, or a part of it, can
 //! be read.
 //!
-//! The structure is looked at by `rustic_core`, the data by `restic/examine.rs`. Always holds: success means that nothing wrong was found; what is found is told, and the repository is not changed.
+//! The data is looked at by `restic/examine.rs`, all else by `restic/structure.rs`. Always holds: success means that nothing wrong was
+//! found; what is found is told, with the snapshots that are lost by it; the repository is not changed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use aquifer_engine::ports::Action;
 use aquifer_engine::secret::Secret;
 use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
 use rustic_core::jiff::Timestamp;
-use rustic_core::{CheckOptions, CheckResults, FileType, Id};
+use rustic_core::{FileType, Id};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +21,13 @@ use crate::codec::blocking;
 use crate::location::{Location, Purpose};
 use crate::restic::backend::name;
 use crate::restic::examine::{Examined, examine, indexed};
-use crate::restic::lock::{Kind, locked};
+use crate::restic::lock::{Kind, locked, or_without};
 use crate::restic::open::{Access, Repo};
 use crate::restic::part::{Chosen, Part};
+use crate::restic::polynomial::Polynomial;
 use crate::restic::seal::id_of;
-use crate::restic::select::{self, Filter};
+use crate::restic::select::{self, Filter, SnapshotSummary};
+use crate::restic::structure::{self, Structure};
 use crate::restic_push::ten_minutes;
 use crate::shared::yes;
 use crate::units::Period;
@@ -42,7 +45,7 @@ pub struct ResticCheck;
 pub struct ResticCheckParams {
     /// Where the repository is.
     pub repository: Location,
-    /// The repository's password.
+    /// The repository's password, as it is: white space around it counts, other than in a `passwordFile`.
     #[serde(default)]
     pub password: Option<Secret>,
     /// A file that holds the password; white space around it does not count.
@@ -118,7 +121,7 @@ impl Function for ResticCheck {
                 look(&inner, how, &told)
             })
         };
-        let looked = locked(&repo, Kind::Shared, patience, call, work).await?;
+        let looked = locked(&repo, Kind::Shared, patience, call, work).await.map_err(or_without)?;
         judge(&repo, looked, call)
     }
 }
@@ -126,34 +129,36 @@ impl Function for ResticCheck {
 /// What was looked at, and what was found.
 struct Looked {
     snapshots: u64,
-    structure: CheckResults,
+    structure: Structure,
+    lost: Vec<SnapshotSummary>,
+    polynomial: bool,
     part: Option<Chosen>,
     read: Examined,
 }
 
 /// `how`: none where no data is to be read, else which part of it.
 fn look(repo: &Repo, how: Option<Option<Part>>, call: &Call) -> Result<Looked, Failure> {
-    let failed = |error: Box<rustic_core::RusticError>| {
-        repo.trouble().failure(&error, &format!("checking the repository at `{}`", repo.shown()))
-    };
-    let snapshots = select::all(repo, &Filter::default())?.len() as u64;
+    let snapshots = select::all(repo, &Filter::default())?;
     names(repo)?;
-    let structure = repo.rustic().check(CheckOptions::default()).map_err(failed)?;
     let (mut part, mut read) = (None, Examined::default());
+    let listed = repo.backend().wait(repo.backend().list("data"))?;
+    let sizes: BTreeMap<Id, u64> =
+        listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
     if let Some(asked) = how {
-        let listed = repo.backend().wait(repo.backend().list("data"))?;
-        let sizes: BTreeMap<Id, u64> =
-            listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
-        part = asked.map(|asked| asked.choose(Timestamp::now(), sizes.values().sum()));
+        part = asked.map(|asked| asked.choose(Timestamp::now(), &sizes));
         let packs = indexed(repo, part)?;
         let which = part.map_or("all data".to_owned(), |part| part.to_string());
         call.info(format!("reading {which}: {} of {} packs", packs.len(), sizes.len()));
         read = examine(repo, packs, &sizes)?;
     }
+    let structure = structure::look(repo, &snapshots, &read.damaged)?;
+    let lost = snapshots.iter().rev().filter(|snapshot| structure.lost.contains(&snapshot.id));
+    let lost = lost.map(SnapshotSummary::from).collect();
+    let polynomial = repo.rustic().config().poly().is_ok_and(|bits| Polynomial::new(bits).is_some());
     // What was found while the store failed says nothing about the repository.
     match repo.trouble().check() {
         Err(failure) if !matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => Err(failure),
-        _ => Ok(Looked { snapshots, structure, part, read }),
+        _ => Ok(Looked { snapshots: snapshots.len() as u64, structure, lost, polynomial, part, read }),
     }
 }
 
@@ -176,51 +181,42 @@ fn names(repo: &Repo) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A finding in one line. The library's own text holds, where it has a cause, a page with a backtrace.
-fn words(finding: &(dyn std::error::Error + 'static)) -> String {
-    let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text = finding.to_string();
-    let what = text.split("`rustic_core` experienced").next().unwrap_or_default();
-    let what = line(what).trim_end_matches([':', ' ']).to_owned();
-    let cause = finding.source().and_then(|source| {
-        let known = source.downcast_ref::<rustic_core::RusticError>();
-        known.or_else(|| source.downcast_ref::<Box<rustic_core::RusticError>>().map(AsRef::as_ref))
-    });
-    match cause.map(rustic_core::RusticError::display_log) {
-        Some(log) => {
-            let said = log.strip_prefix("Error: ").unwrap_or(&log);
-            format!("{what}: {}", line(said.split(" (kind: related to").next().unwrap_or(said)))
-        }
-        None => what,
-    }
+/// A snapshot in a few words.
+fn about(snapshot: &SnapshotSummary) -> String {
+    format!("`{}` ({}, {})", &snapshot.id[..8], snapshot.time, snapshot.host)
 }
 
 fn judge(repo: &Repo, looked: Looked, call: &Call) -> Result<ResticCheckOutputs, Failure> {
-    let (mut errors, mut warnings) = (Vec::new(), 0_u64);
-    for (level, finding) in &looked.structure.0 {
-        let text = words(finding);
-        // The library gives no name to the level's type, only its words.
-        if format!("{level:?}") == "Error" {
-            errors.push(text);
-        } else {
-            warnings += 1;
-            if warnings <= TOLD as u64 {
-                call.warn(text);
-            }
-        }
+    let Looked { snapshots, structure, lost, polynomial, part, read } = looked;
+    let warnings = structure.unnamed.len() as u64;
+    for pack in structure.unnamed.iter().take(TOLD) {
+        call.warn(format!("no index names the pack `{}`: the next prune removes it", pack.to_hex().as_str()));
     }
-    let Looked { snapshots, part, read, .. } = looked;
-    let count = errors.len() + read.count;
+    let (mut errors, mut count) = (structure.errors, structure.count + read.count);
     errors.extend(read.findings);
+    if !polynomial {
+        errors.push("its config has a polynomial that no chunks can be cut with: nothing can be stored".to_owned());
+        count += 1;
+    }
     let Some(first) = errors.first() else {
         return Ok(ResticCheckOutputs { snapshots, warnings, part, packs_read: read.packs, bytes_read: read.bytes });
     };
     let shown = repo.shown();
     let count = if count == 1 { "1 error".to_owned() } else { format!("{count} errors, the first") };
     let message = format!("the repository at `{shown}` is damaged: {count}: {first}");
-    let mut failure = Failure::corrupt(message).with_help(
-        "keep a copy of it as it is; new backups go into another repository until it is repaired (`restic repair`)",
-    );
-    failure.causes = errors.into_iter().skip(1).take(TOLD).collect();
+    let mut failure = Failure::corrupt(message).with_help(if lost.is_empty() {
+        "all snapshots can be restored as far as was looked; keep a copy of the repository as it is, then use `restic repair index`"
+    } else {
+        "keep a copy of the repository as it is; back up again now (what is not there any more is stored again, and earlier snapshots of \
+         the same data become whole with it) and check again; then use `restic repair index`, and `restic-forget` or `restic forget ID` for \
+         what stays lost"
+    });
+    // Which they are is what whoever is woken by this asks first.
+    if !lost.is_empty() {
+        let named = lost.iter().take(TOLD).map(about).collect::<Vec<_>>().join(", ");
+        let more = if lost.len() > TOLD { format!(" and {} more", lost.len() - TOLD) } else { String::new() };
+        failure.causes.push(format!("{} of {snapshots} snapshots cannot be restored whole: {named}{more}", lost.len()));
+    }
+    failure.causes.extend(errors.into_iter().skip(1).take(TOLD));
     Err(failure)
 }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aquifer_engine::failure::Failure;
+use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Action;
 use aquifer_engine::secret::Secret;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::blocking;
 use crate::location::{Location, Purpose};
 use crate::restic::copy::{Copying, Outcome};
-use crate::restic::lock::{Kind, Lock, locked};
+use crate::restic::lock::{Kind, Lock, locked, or_without};
 use crate::restic::open::Access;
 use crate::restic::select::{self, Filter, SnapshotSummary};
 use crate::restic::verify::Verify;
@@ -100,6 +100,14 @@ pub struct ResticCopyOutputs {
     pub snapshots: Vec<SnapshotSummary>,
 }
 
+/// Says at which of the two repositories a password was refused.
+fn unauthorized_at(which: &str, failure: Failure) -> Failure {
+    if failure.kind != FailureKind::Unauthorized {
+        return failure;
+    }
+    failure.during(format!("opening the repository in `{which}`"))
+}
+
 impl Function for ResticCopy {
     const NAME: &'static str = "restic-copy";
     const SUMMARY: &'static str =
@@ -126,10 +134,12 @@ impl Function for ResticCopy {
 
     async fn run(&self, params: ResticCopyParams, _: Action, call: &Call) -> Result<ResticCopyOutputs, Failure> {
         let purpose = if params.lock { Purpose::Update } else { Purpose::Read };
-        let from = params.from.access().open(purpose, false, call).await?;
+        let named = |which: &'static str| move |failure: Failure| unauthorized_at(which, failure);
+        let from = params.from.access().open(purpose, false, call).await.map_err(named("from"))?;
         let purpose = if params.init { Purpose::Write } else { Purpose::Update };
-        let to = params.to.access().open(purpose, params.init, call).await?;
+        let to = params.to.access().open(purpose, params.init, call).await.map_err(named("to"))?;
         let patience = params.lock_timeout.0;
+        let asked = params.filter.clone();
         let (filter, which, verify) = (params.filter, params.snapshot, params.verify);
         let work = async |from_lock| {
             let (inner_from, inner_to, inner_call) = (from.clone(), to.clone(), call.clone());
@@ -169,6 +179,9 @@ impl Function for ResticCopy {
             };
             locked(&to, Kind::Shared, Some(patience), call, work).await
         };
-        locked(&from, Kind::Shared, params.lock.then_some(patience), call, work).await
+        let lock = params.lock.then_some(patience);
+        let outputs = locked(&from, Kind::Shared, lock, call, work).await.map_err(or_without)?;
+        select::tell_if_none(&asked, (outputs.copied + outputs.there) as usize, call);
+        Ok(outputs)
     }
 }

@@ -36,7 +36,7 @@ pub struct ResticForget;
 pub struct ResticForgetParams {
     /// Where the repository is.
     pub repository: Location,
-    /// The repository's password.
+    /// The repository's password, as it is: white space around it counts, other than in a `passwordFile`.
     #[serde(default)]
     pub password: Option<Secret>,
     /// A file that holds the password; white space around it does not count.
@@ -181,6 +181,7 @@ impl Function for ResticForget {
         let patience = Some(params.lock_timeout.0).filter(|_| !params.dry_run);
 
         let (filter, group_by, dry_run) = (params.filter, params.group_by, params.dry_run);
+        let asked = filter.clone();
         let (Sorted { kept, removed }, pruned) = if params.prune && !dry_run {
             let work = move |repo: &Repo| {
                 let sorted = sort_out(select::all(repo, &filter)?, &keep, &group_by);
@@ -203,6 +204,7 @@ impl Function for ResticForget {
             };
             (locked(&repo, Kind::Shared, patience, call, work).await?, None)
         };
+        select::tell_if_none(&asked, kept.len() + removed.len(), call);
         let kept: Vec<KeptSnapshot> = kept.into_iter().map(KeptSnapshot::from).collect();
         let removed: Vec<SnapshotSummary> = removed.iter().map(SnapshotSummary::from).collect();
         for snapshot in &removed {
@@ -213,6 +215,9 @@ impl Function for ResticForget {
             let (id, reasons) = (&snapshot.id[..8], snapshot.reasons.join(", "));
             let text = format!("{id} {} {}: {reasons}", snapshot.time, snapshot.host);
             if dry_run { call.info(format!("would keep {text}")) } else { call.debug(format!("kept {text}")) }
+        }
+        if dry_run {
+            select::tell_dry(call);
         }
         Ok(ResticForgetOutputs {
             kept: kept.len() as u64,

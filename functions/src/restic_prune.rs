@@ -18,6 +18,7 @@ use crate::codec::blocking;
 use crate::location::{Location, Purpose};
 use crate::restic::open::Access;
 use crate::restic::prune::{Bounds, prune, survey};
+use crate::restic::select;
 use crate::restic_push::ten_minutes;
 use crate::units::{Leftover, Period, Size};
 
@@ -31,7 +32,7 @@ pub struct ResticPrune;
 pub struct ResticPruneParams {
     /// Where the repository is.
     pub repository: Location,
-    /// The repository's password.
+    /// The repository's password, as it is: white space around it counts, other than in a `passwordFile`.
     #[serde(default)]
     pub password: Option<Secret>,
     /// A file that holds the password; white space around it does not count.
@@ -118,6 +119,7 @@ impl Function for ResticPrune {
                 found.repack_packs,
                 ByteSize(found.left)
             ));
+            select::tell_dry(call);
             return Ok(ResticPruneOutputs {
                 removed_packs: found.removable_packs + found.repack_packs,
                 freed_bytes: found.removable + found.rubbish - found.left,

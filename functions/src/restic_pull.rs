@@ -17,7 +17,7 @@ use crate::codec::blocking;
 use crate::location::{Location, Purpose};
 use crate::restic::fetch;
 use crate::restic::index::Index;
-use crate::restic::lock::{Kind, locked};
+use crate::restic::lock::{Kind, locked, or_without};
 use crate::restic::open::Access;
 use crate::restic::select::{self, Filter, SnapshotSummary};
 use crate::restic_push::ten_minutes;
@@ -34,7 +34,7 @@ pub struct ResticPull;
 pub struct ResticPullParams {
     /// Where the repository is.
     pub repository: Location,
-    /// The repository's password.
+    /// The repository's password, as it is: white space around it counts, other than in a `passwordFile`.
     #[serde(default)]
     pub password: Option<Secret>,
     /// A file that holds the password; white space around it does not count.
@@ -136,6 +136,6 @@ impl Function for ResticPull {
                 bytes,
             })
         };
-        locked(&repo, Kind::Shared, patience, call, work).await
+        locked(&repo, Kind::Shared, patience, call, work).await.map_err(or_without)
     }
 }

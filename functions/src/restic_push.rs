@@ -2,7 +2,8 @@
 //!
 //! Takes any bytes. Gives the snapshot's id. Always holds: the snapshot is written only after the stream was finished and all that
 //! it is made of is durable, so a dump that failed, was stopped or came to an early end is never one; nothing at all is made
-//! before the first byte has come; what was stored by an attempt that failed serves the next one.
+//! before the first byte has come; what was stored by an attempt that failed serves the next one; what was
+//! lost of earlier ones is stored again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub struct ResticPush;
 pub struct ResticPushParams {
     /// Where the repository is.
     pub repository: Location,
-    /// The repository's password.
+    /// The repository's password, as it is: white space around it counts, other than in a `passwordFile`.
     #[serde(default)]
     pub password: Option<Secret>,
     /// A file that holds the password; white space around it does not count.
@@ -163,12 +164,18 @@ impl Function for ResticPush {
         }
         let host = label.host.clone();
         let inner = repo.clone();
-        let input = stdin.blocking(Handle::current());
+        let (input, told) = (stdin.blocking(Handle::current()), call.clone());
         let work = |lock: Option<Arc<Lock>>| {
             blocking(move || {
                 // Held until this thread is done, however its step ends.
                 let lock = lock;
-                let index = Index::load(&inner)?;
+                let (index, lost) = Index::load_of_what_is_there(&inner)?;
+                if lost > 0 {
+                    let what = format!("{lost} packs that the index names are not there or too short");
+                    told.warn(format!(
+                        "{what}: what this backup needs of them is stored again; `restic-check` tells which snapshots are lost"
+                    ));
+                }
                 let cutter = Cutter::new(inner.rustic().config(), params.chunks, &label.stream)?;
                 let archived = archive(&inner, &index, cutter, &first, input)?;
                 let saved = save(&inner, &index, &archived, &label, params.verify, lock.as_deref())?;

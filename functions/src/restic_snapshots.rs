@@ -27,7 +27,7 @@ pub struct ResticSnapshots;
 pub struct ResticSnapshotsParams {
     /// Where the repository is.
     pub repository: Location,
-    /// The repository's password.
+    /// The repository's password, as it is: white space around it counts, other than in a `passwordFile`.
     #[serde(default)]
     pub password: Option<Secret>,
     /// A file that holds the password; white space around it does not count.
@@ -76,7 +76,9 @@ impl Function for ResticSnapshots {
             Access { location: params.repository, password: params.password, password_file: params.password_file };
         let repo = access.open(Purpose::Read, false, call).await?;
         // Each snapshot is a file of its own that is never changed: there is nothing to lock against.
-        let found = blocking(move || select::all(&repo, &params.filter)).await?;
+        let filter = params.filter.clone();
+        let found = blocking(move || select::all(&repo, &filter)).await?;
+        select::tell_if_none(&params.filter, found.len(), call);
         let snapshots: Vec<SnapshotSummary> = found.iter().map(SnapshotSummary::from).collect();
         for snapshot in &snapshots {
             call.info(format!(

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::blocking;
 use crate::location::{Location, Purpose};
-use crate::restic::lock::{Kind, locked};
+use crate::restic::lock::{Kind, locked, or_without};
 use crate::restic::measure::{Files, PackFiles, Stored, measure};
 use crate::restic::open::Access;
 use crate::restic::select::{self, Filter};
@@ -34,7 +34,7 @@ pub struct ResticStats;
 pub struct ResticStatsParams {
     /// Where the repository is.
     pub repository: Location,
-    /// The repository's password.
+    /// The repository's password, as it is: white space around it counts, other than in a `passwordFile`.
     #[serde(default)]
     pub password: Option<Secret>,
     /// A file that holds the password; white space around it does not count.
@@ -89,7 +89,7 @@ impl Function for ResticStats {
         let purpose = if params.lock { Purpose::Update } else { Purpose::Read };
         let repo = access.open(purpose, false, call).await?;
         let patience = params.lock.then_some(params.lock_timeout.0);
-        let inner = repo.clone();
+        let (inner, filter) = (repo.clone(), params.filter.clone());
         let work = |lock| {
             blocking(move || {
                 let _lock = lock;
@@ -100,7 +100,8 @@ impl Function for ResticStats {
                 Ok((chosen.len() as u64, measured))
             })
         };
-        let (snapshots, measured) = locked(&repo, Kind::Shared, patience, call, work).await?;
+        let (snapshots, measured) = locked(&repo, Kind::Shared, patience, call, work).await.map_err(or_without)?;
+        select::tell_if_none(&filter, snapshots as usize, call);
         let (restored, stored, packs) = (measured.restored, measured.stored, measured.packs);
         call.info(format!(
             "{snapshots} snapshots would restore to {} and take {}; the packs have {}, and no snapshot needs {} of it",

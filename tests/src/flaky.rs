@@ -21,6 +21,8 @@ pub enum Fate {
     Hangs,
     /// It does not arrive, and is answered with this status, such as 503.
     Answered(u16),
+    /// It arrives without the last byte of its body, and is answered as if it were whole: a server that stores less than was sent.
+    Shortened,
 }
 
 /// Opens the proxy; `rule` is asked with the method and the target of each request.
@@ -50,14 +52,27 @@ fn carry(mut client: TcpStream, server: u16, rule: &(dyn Fn(&str, &str) -> Fate 
         client.write_all(answer.as_bytes()).ok()?;
         return None;
     }
+    let request = if fate == Fate::Shortened { shortened(request)? } else { request };
     let mut upstream = TcpStream::connect(("127.0.0.1", server)).ok()?;
     upstream.write_all(&request).ok()?;
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer).ok()?;
-    if fate == Fate::Passes {
+    if matches!(fate, Fate::Passes | Fate::Shortened) {
         client.write_all(&answer).ok()?;
     }
     Some(())
+}
+
+/// A request whose body has one byte less.
+fn shortened(mut request: Vec<u8>) -> Option<Vec<u8>> {
+    let head = request.windows(4).position(|end| end == b"\r\n\r\n")?;
+    let length = request.len() - head - 4;
+    let text = String::from_utf8(request[..head].to_vec()).ok()?;
+    let is_length = |line: &&str| line.to_lowercase().starts_with("content-length:");
+    let line = text.split("\r\n").find(is_length).filter(|_| length > 0)?;
+    request.pop();
+    let body = request.split_off(head);
+    Some([text.replace(line, &format!("Content-Length: {}", length - 1)).into_bytes(), body].concat())
 }
 
 /// One request, head and body, which asks the server to close behind its answer.

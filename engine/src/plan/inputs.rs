@@ -80,7 +80,10 @@ fn read(param: &ParamDecl, value: &InputValue) -> Result<Json, Box<Diagnostic>> 
             Kind::List => "JSON: `--set 'NAME=[\"a\", \"b\"]'`",
             Kind::Map => "JSON: `--set 'NAME={\"a\": 1}'`",
         };
-        let help = format!("write {}", example.replace("NAME", name));
+        // Its own words show the form that is wanted better than any example.
+        let is_deep = matches!(kind, Kind::List | Kind::Map) && !param.summary.is_empty();
+        let more = if is_deep { format!("; it is: {}", param.summary) } else { String::new() };
+        let help = format!("write {}{more}", example.replace("NAME", name));
         return Err(Box::new(Diagnostic::new("wrong-input", message).help(help)));
     };
     if !param.choices.is_empty() && !param.choices.contains(&value) {

@@ -168,13 +168,7 @@ impl Backend {
         self.whole(bytes, offset, length, doing)
     }
 
-    fn whole(
-        &self,
-        bytes: Bytes,
-        offset: u64,
-        length: u64,
-        doing: impl FnOnce() -> String,
-    ) -> Result<Bytes, Failure> {
+    fn whole(&self, bytes: Bytes, offset: u64, length: u64, doing: impl FnOnce() -> String) -> Result<Bytes, Failure> {
         if bytes.len() as u64 != length {
             return Err(Failure::corrupt(format!(
                 "{}: {} bytes at {offset} instead of {length}: the file is shorter than the index says",

@@ -72,10 +72,12 @@ pub(crate) fn spans(blobs: impl IntoIterator<Item = (Id, IndexedBlob)>) -> Vec<S
 pub(crate) fn read(repo: &Repo, spans: Vec<Span>) -> impl Stream<Item = Result<Vec<Bytes>, Failure>> {
     // Tasks of their own: they go on while whoever takes the blobs waits for somebody else. Dropped, they end.
     let begin = |span| AbortOnDropHandle::new(tokio::spawn(read_plain(repo.clone(), span)));
-    futures::stream::iter(spans).map(begin).buffered(AHEAD).map(|ended| match ended.map_err(JoinError::try_into_panic) {
-        Ok(read) => read,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => Err(Failure::cancelled("the program is ending")),
+    futures::stream::iter(spans).map(begin).buffered(AHEAD).map(|ended| {
+        match ended.map_err(JoinError::try_into_panic) {
+            Ok(read) => read,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => Err(Failure::cancelled("the program is ending")),
+        }
     })
 }
 

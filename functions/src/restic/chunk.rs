@@ -13,6 +13,7 @@ use rustic_core::repofile::{Chunker, ConfigFile};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::polynomial::Polynomial;
 use super::rabin::{Rabin, WINDOW};
 use crate::redis::stream::form::MEDIA_TYPE;
 
@@ -105,6 +106,11 @@ impl Cutter {
     pub(crate) fn new(config: &ConfigFile, chunks: Chunks, stream: &StreamType) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::corrupt(format!("the repository's config has {what}"));
         let polynomial = config.poly().map_err(|_| damaged("no polynomial to cut chunks with"))?;
+        let polynomial = Polynomial::new(polynomial).ok_or_else(|| {
+            damaged("a polynomial that no chunks can be cut with").with_help(
+                "bring the file `config` back from a copy of the repository, or begin a new one in another place",
+            )
+        })?;
         let (size, least, most) = (config.chunk_size(), config.chunk_min_size(), config.chunk_max_size());
         let rule = match config.chunker() {
             _ if chunks.is_fine(config, stream) => Rule::Growing,
@@ -114,7 +120,7 @@ impl Cutter {
             }
             _ => return Err(damaged("chunk sizes that cannot be used")),
         };
-        Ok(Self { rule, hash: Rabin::new(polynomial)?, chunk: Vec::new(), before: 0 })
+        Ok(Self { rule, hash: Rabin::new(polynomial), chunk: Vec::new(), before: 0 })
     }
 
     /// Takes bytes and gives each chunk that they complete.
@@ -249,10 +255,13 @@ mod tests {
         let polynomial = small.poly().expect("one");
         let slowly = |window: &[u8]| {
             // Long division, bit by bit.
-            window.iter().flat_map(|byte| (0..8).rev().map(move |bit| u64::from(byte >> bit & 1))).fold(0_u64, |hash, bit| {
-                let hash = hash << 1 | bit;
-                if hash >> 53 == 0 { hash } else { hash ^ polynomial }
-            })
+            window.iter().flat_map(|byte| (0..8).rev().map(move |bit| u64::from(byte >> bit & 1))).fold(
+                0_u64,
+                |hash, bit| {
+                    let hash = hash << 1 | bit;
+                    if hash >> 53 == 0 { hash } else { hash ^ polynomial }
+                },
+            )
         };
         let mut expected = Vec::new();
         let mut start = 0;

@@ -31,9 +31,16 @@ impl Cipher {
     /// # Errors
     /// The key's parts have other lengths than the format's.
     pub(crate) fn new(key: &MasterKey) -> Result<Self, Failure> {
-        let parts = [&key.encrypt, &key.mac.k, &key.mac.r];
-        if parts.map(Vec::len) != [32, 16, 16] {
-            return Err(Failure::corrupt("the repository's master key has another length than the format's"));
+        Self::of_parts([&key.encrypt, &key.mac.k, &key.mac.r])
+    }
+
+    /// With a key whose parts are these: AES's, and Poly1305's `k` and `r`.
+    ///
+    /// # Errors
+    /// They have other lengths than the format's.
+    pub(super) fn of_parts(parts: [&[u8]; 3]) -> Result<Self, Failure> {
+        if parts.map(<[u8]>::len) != [32, 16, 16] {
+            return Err(Failure::corrupt("the master key has another length than the format's"));
         }
         let joined: Vec<u8> = parts.into_iter().flatten().copied().collect();
         Ok(Self(Aes256CtrPoly1305Aes::new(Key::from_slice(&joined))))

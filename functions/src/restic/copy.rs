@@ -74,7 +74,9 @@ impl Copying {
             }
             there.entry(*snapshot.id).or_default().push(snapshot);
         }
-        let (from_index, to_index) = (Index::load(&from)?, Index::load(&to)?);
+        let from_index = Index::load(&from)?;
+        // What the other one has lost is copied once more.
+        let (to_index, _) = Index::load_of_what_is_there(&to)?;
         Ok(Self { from, to, from_index, to_index, done: Used::default(), there, moments, verify, lock })
     }
 

@@ -4,18 +4,18 @@
 //! counts as read was read, every blob in it was opened and compared with its id, the pack's header says what the index says, and the
 //! whole file has the hash that it is named by; what is held in memory is a few reads of at most [`SPAN`] bytes, unless one blob is larger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use bytes::BytesMut;
 use rustic_core::Id;
-use rustic_core::repofile::{BlobType, IndexFile};
+use rustic_core::repofile::BlobType;
 use sha2::{Digest, Sha256};
 
 use super::cipher::{Cipher, OVERHEAD};
-use super::index_file::{IndexedBlob, IndexedPack};
+use super::index_file::{self, IndexedBlob, IndexedPack};
 use super::open::Repo;
 use super::part::Chosen;
 
@@ -37,6 +37,9 @@ const LONGEST_ENTRY: usize = 1 + 4 + 4 + 32;
 /// Packs and the blobs that the index says are in them, in the order in which they lie there.
 pub(crate) type Packs = BTreeMap<Id, Vec<IndexedBlob>>;
 
+/// Blobs that were found damaged, each with its pack.
+pub(crate) type Damaged = HashSet<(Id, Id)>;
+
 /// What reading packs has shown.
 #[derive(Debug, Default)]
 pub(crate) struct Examined {
@@ -48,6 +51,8 @@ pub(crate) struct Examined {
     pub(crate) findings: Vec<String>,
     /// How many findings there are.
     pub(crate) count: usize,
+    /// The blobs that cannot be had.
+    pub(crate) damaged: Damaged,
 }
 
 impl Examined {
@@ -63,11 +68,8 @@ impl Examined {
 /// # Errors
 /// The index cannot be read.
 pub(crate) fn indexed(repo: &Repo, part: Option<Chosen>) -> Result<Packs, Failure> {
-    let failed =
-        |error: Box<rustic_core::RusticError>| repo.trouble().failure(&error, "reading the repository's index");
     let mut packs = Packs::new();
-    for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
-        let (_, file) = file.map_err(failed)?;
+    index_file::each(repo, |_, file| {
         for pack in file.packs.into_iter().filter(|pack| part.is_none_or(|part| part.takes(&pack.id))) {
             let id = *pack.id;
             let known = packs.entry(id).or_default();
@@ -76,7 +78,8 @@ pub(crate) fn indexed(repo: &Repo, part: Option<Chosen>) -> Result<Packs, Failur
             known.sort_by_key(|blob| blob.offset);
             known.dedup();
         }
-    }
+        Ok(())
+    })?;
     Ok(packs)
 }
 
@@ -95,11 +98,13 @@ pub(crate) fn examine(repo: &Repo, packs: Packs, sizes: &BTreeMap<Id, u64>) -> R
             }
             // That it is missing is found by comparing the index with what is listed.
             let Some(size) = sizes.get(&id).copied() else { continue };
-            let what = Reading::new(repo, id, &blobs).all(size).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+            let read = Reading::new(repo, id, &blobs).all(size);
+            let (what, damaged) = read.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.packs += 1;
             found.bytes += size;
             found.find(what);
+            found.damaged.extend(damaged.into_iter().map(|blob| (id, blob)));
         }
         Ok(())
     };
@@ -119,11 +124,12 @@ struct Reading<'a> {
     blobs: &'a [IndexedBlob],
     hash: Sha256,
     findings: Vec<String>,
+    damaged: Vec<Id>,
 }
 
 impl<'a> Reading<'a> {
     fn new(repo: &'a Repo, id: Id, blobs: &'a [IndexedBlob]) -> Self {
-        Self { repo, id, blobs, hash: Sha256::new(), findings: Vec::new() }
+        Self { repo, id, blobs, hash: Sha256::new(), findings: Vec::new(), damaged: Vec::new() }
     }
 
     fn find(&mut self, what: impl std::fmt::Display) {
@@ -131,8 +137,8 @@ impl<'a> Reading<'a> {
         self.findings.push(format!("the pack `{}`: {what}", id.as_str()));
     }
 
-    /// Reads all of it, and gives what is wrong.
-    fn all(mut self, size: u64) -> Result<Vec<String>, Failure> {
+    /// Reads all of it, and gives what is wrong, and the blobs that cannot be had.
+    fn all(mut self, size: u64) -> Result<(Vec<String>, Vec<Id>), Failure> {
         // A header that has room for what the index says is held until its end is there; anything longer is none.
         let end = self.blobs.iter().map(|blob| u64::from(blob.offset) + u64::from(blob.length)).max().unwrap_or(0);
         let longest = (LENGTH + OVERHEAD + LONGEST_ENTRY * self.blobs.len()) as u64;
@@ -141,27 +147,32 @@ impl<'a> Reading<'a> {
         }
         let (mut at, mut rest) = (0, self.blobs);
         while let Some(first) = rest.first() {
-            let (count, length) = together(rest, at);
+            let (count, length) = together(rest, at, size);
             if count == 0 {
-                self.find(format!(
-                    "by the index a blob begins at {}, and the one before it ends at {at}",
-                    first.offset
-                ));
-                return Ok(self.findings);
+                if u64::from(first.offset) != at {
+                    let what =
+                        format!("by the index a blob begins at {}, and the one before it ends at {at}", first.offset);
+                    self.find(what);
+                }
+                break;
             }
-            let Some(mut stored) = self.read(at, length)? else { return Ok(self.findings) };
+            let Some(mut stored) = self.read(at, length)? else { break };
             for blob in &rest[..count] {
                 let bytes = &mut stored[(u64::from(blob.offset) - at) as usize..][..blob.length as usize];
                 if let Err(failure) = self.repo.sealer().examine(&blob.id, bytes, blob.unpacked) {
                     let id = blob.id.to_hex();
                     self.find(format!("the blob `{}` at {}: {}", id.as_str(), blob.offset, failure.message));
+                    self.damaged.push(blob.id);
                 }
             }
             at += length;
             rest = &rest[count..];
         }
-        if self.findings.is_empty() {
-            let Some(sealed) = self.read(at, size - at)? else { return Ok(self.findings) };
+        // Those that were not opened cannot be had either.
+        self.damaged.extend(rest.iter().map(|blob| blob.id));
+        if self.findings.is_empty()
+            && let Some(sealed) = self.read(at, size - at)?
+        {
             let header = Header { sealed: &sealed, blobs: self.blobs };
             if let Err(what) = header.compare(self.repo.sealer().cipher()) {
                 self.find(what);
@@ -170,7 +181,7 @@ impl<'a> Reading<'a> {
         if self.findings.is_empty() && self.hash.clone().finalize()[..] != super::index::bytes(&self.id) {
             self.find("its content has another hash than its name");
         }
-        Ok(self.findings)
+        Ok((self.findings, self.damaged))
     }
 
     /// The next bytes; none, and a finding, where they are not there.
@@ -191,12 +202,13 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// How many of these blobs lie side by side from a place on, and are read at once; and how many bytes they have.
-fn together(blobs: &[IndexedBlob], at: u64) -> (usize, u64) {
+/// How many of these blobs lie side by side from a place on, within the pack, and are read at once; and how many bytes they have.
+fn together(blobs: &[IndexedBlob], at: u64, size: u64) -> (usize, u64) {
     let (mut count, mut length) = (0, 0);
     for blob in blobs {
         let more = u64::from(blob.length);
-        if u64::from(blob.offset) != at + length || (count > 0 && length + more > SPAN) {
+        let is_next = u64::from(blob.offset) == at + length && at + length + more <= size;
+        if !is_next || (count > 0 && length + more > SPAN) {
             break;
         }
         length += more;

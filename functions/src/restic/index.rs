@@ -1,15 +1,17 @@
 //! What a repository's index says: which blobs there are, and where.
 //!
 //! Takes the index files, gives a lookup. Always holds: packs that are marked for deletion count as gone, for a new snapshot must
-//! not lean on what the next prune removes; memory is some 70 bytes a blob, and no more while loading than one index file.
+//! not lean on what the next prune removes; of several packs with the same blob one is named that is there; memory is some 70 bytes
+//! a blob and place, and no more while loading than a few index files.
 
 use std::collections::HashMap;
 
 use aquifer_engine::failure::Failure;
+use futures::TryStreamExt;
 use rustic_core::Id;
-use rustic_core::repofile::{BlobType, IndexFile};
+use rustic_core::repofile::BlobType;
 
-use super::index_file::{IndexedBlob, IndexedPack};
+use super::index_file::{self, IndexedBlob, IndexedPack};
 use super::open::Repo;
 
 /// Where a blob lies.
@@ -40,35 +42,122 @@ pub(crate) struct Index {
     lengths: Vec<u64>,
     data: HashMap<Id, Place>,
     trees: HashMap<Id, Place>,
+    /// The other places of blobs that lie in several packs, until it is known which of those are there.
+    others: HashMap<(BlobType, Id), Vec<Place>>,
 }
 
 impl Index {
-    /// Reads all index files.
+    /// Reads all index files. Of blobs that lie in several packs the place is one that is there, if any is.
     ///
     /// # Errors
-    /// One cannot be read or is damaged.
+    /// An index file cannot be read or is damaged.
     pub(crate) fn load(repo: &Repo) -> Result<Self, Failure> {
-        let failed =
-            |error: Box<rustic_core::RusticError>| repo.trouble().failure(&error, "reading the repository's index");
-        let mut index = Self::default();
-        for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
-            let (_, file) = file.map_err(failed)?;
-            for pack in file.packs {
-                index.add(&pack.into(), |_| true)?;
+        repo.backend().wait(async {
+            let mut index = Self::read(repo, index_file::ids(repo).await?, |_| {}).await?;
+            // Without such blobs there is no choice, and nothing to list.
+            if !index.others.is_empty() {
+                let there = there(repo).await?;
+                let lost = index.lost(|pack| there.get(pack).copied());
+                index.choose(&lost, false);
             }
+            Ok(index)
+        })
+    }
+
+    /// Reads all index files and leaves out what lies in packs that are not there or too short: for those who store what is missing.
+    /// Gives also how many packs these are.
+    ///
+    /// # Errors
+    /// An index file cannot be read or is damaged, or the packs cannot be listed.
+    pub(crate) fn load_of_what_is_there(repo: &Repo) -> Result<(Self, u64), Failure> {
+        repo.backend().wait(async {
+            // The listing begins once it is known which index files count: all packs that they name had been stored by then.
+            let files = index_file::ids(repo).await?;
+            let (mut index, there) = futures::try_join!(Self::read(repo, files, |_| {}), there(repo))?;
+            let lost = index.lost(|pack| there.get(pack).copied());
+            let mut packs: Vec<Id> =
+                index.packs.iter().zip(&lost).filter(|(_, lost)| **lost).map(|(id, _)| *id).collect();
+            packs.sort_unstable();
+            packs.dedup();
+            index.choose(&lost, true);
+            Ok((index, packs.len() as u64))
+        })
+    }
+
+    /// As [`Self::load`]; shows each pack as an index file names it, those included that are marked for deletion, and gives also the
+    /// packs that are there, with their sizes in bytes.
+    ///
+    /// # Errors
+    /// An index file cannot be read or is damaged, or the packs cannot be listed.
+    pub(crate) fn load_and_show(
+        repo: &Repo,
+        show: impl FnMut(&IndexedPack),
+    ) -> Result<(Self, HashMap<Id, u64>), Failure> {
+        repo.backend().wait(async {
+            let files = index_file::ids(repo).await?;
+            let (mut index, there) = futures::try_join!(Self::read(repo, files, show), there(repo))?;
+            let lost = index.lost(|pack| there.get(pack).copied());
+            index.choose(&lost, false);
+            Ok((index, there))
+        })
+    }
+
+    async fn read(repo: &Repo, files: Vec<Id>, mut show: impl FnMut(&IndexedPack)) -> Result<Self, Failure> {
+        let mut index = Self::default();
+        let mut files = std::pin::pin!(index_file::read(repo, files));
+        while let Some((_, file)) = files.try_next().await? {
+            for pack in file.packs {
+                let pack = pack.into();
+                show(&pack);
+                index.add(&pack, |_| true)?;
+            }
+            file.packs_to_delete.into_iter().for_each(|pack| show(&pack.into()));
         }
         Ok(index)
     }
 
-    /// The trees alone in these packs, whether or not they are marked: for following snapshots, not for leaning on what is there.
+    /// Which of its packs are not `there`, or shorter than they must be.
+    fn lost(&self, there: impl Fn(&Id) -> Option<u64>) -> Vec<bool> {
+        let packs = self.packs.iter().zip(&self.lengths);
+        packs.map(|(id, length)| there(id).is_none_or(|size| size < *length)).collect()
+    }
+
+    /// Names for each blob a place that is not lost; where there is none, a lost one, or it is left out.
+    fn choose(&mut self, lost: &[bool], leave_out: bool) {
+        let others = std::mem::take(&mut self.others);
+        if !lost.contains(&true) {
+            return;
+        }
+        let is_lost = |place: &Place| lost.get(place.pack as usize).copied().unwrap_or(true);
+        for (kind, known) in [(BlobType::Data, &mut self.data), (BlobType::Tree, &mut self.trees)] {
+            known.retain(|id, place| {
+                if is_lost(place) {
+                    let other = others.get(&(kind, *id)).into_iter().flatten().find(|other| !is_lost(other));
+                    match other {
+                        Some(other) => *place = *other,
+                        None => return !leave_out,
+                    }
+                }
+                true
+            });
+        }
+    }
+
+    /// The trees alone in these packs, whether or not they are marked: for following snapshots, not for leaning on what is there. Of
+    /// several places one is named that is `there`.
     ///
     /// # Errors
     /// There are over 4 billion packs.
-    pub(crate) fn of_trees<'p>(packs: impl Iterator<Item = &'p IndexedPack>) -> Result<Self, Failure> {
+    pub(crate) fn of_trees<'p>(
+        packs: impl Iterator<Item = &'p IndexedPack>,
+        there: &HashMap<Id, u64>,
+    ) -> Result<Self, Failure> {
         let mut index = Self::default();
         for pack in packs {
             index.add(pack, |blob| blob.kind == BlobType::Tree)?;
         }
+        let lost = index.lost(|pack| there.get(pack).copied());
+        index.choose(&lost, false);
         Ok(index)
     }
 
@@ -80,7 +169,10 @@ impl Index {
         for blob in pack.blobs.iter().filter(|blob| wanted(blob)) {
             let known = if blob.kind == BlobType::Tree { &mut self.trees } else { &mut self.data };
             let (offset, length, unpacked) = (blob.offset, blob.length, blob.unpacked);
-            known.insert(blob.id, Place { pack: number, offset, length, unpacked });
+            let before = known.insert(blob.id, Place { pack: number, offset, length, unpacked });
+            if let Some(before) = before.filter(|before| self.packs[before.pack as usize] != pack.id) {
+                self.others.entry((blob.kind, blob.id)).or_default().push(before);
+            }
         }
         Ok(())
     }
@@ -99,6 +191,12 @@ impl Index {
     pub(crate) fn pack(&self, place: Place) -> Option<Id> {
         self.packs.get(place.pack as usize).copied()
     }
+}
+
+/// The packs that are there, and how many bytes they have.
+async fn there(repo: &Repo) -> Result<HashMap<Id, u64>, Failure> {
+    let listed = repo.backend().list("data").await?;
+    Ok(listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect())
 }
 
 /// An id's bytes, which the library gives only as hexadecimal digits.

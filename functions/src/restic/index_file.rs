@@ -7,8 +7,9 @@
 use std::collections::{HashMap, HashSet};
 
 use aquifer_engine::failure::Failure;
-use rustic_core::Id;
+use futures::{Stream, StreamExt, TryStreamExt};
 use rustic_core::repofile::{BlobType, IndexFile, IndexPack};
+use rustic_core::{FileType, Id};
 use serde::Serialize;
 
 use super::backend::Backend;
@@ -84,6 +85,56 @@ impl From<IndexPack> for IndexedPack {
     }
 }
 
+/// How many index files are read at once.
+const AT_ONCE: usize = 4;
+
+/// The names of the index files that there are.
+///
+/// # Errors
+/// The store cannot be reached.
+pub(crate) async fn ids(repo: &Repo) -> Result<Vec<Id>, Failure> {
+    let listed = repo.backend().list("index").await?;
+    Ok(listed.into_iter().filter_map(|(name, _)| name.parse().ok()).collect())
+}
+
+/// These index files, in any order. Each is opened on a thread of its own.
+pub(crate) fn read(repo: &Repo, files: Vec<Id>) -> impl Stream<Item = Result<(Id, IndexFile), Failure>> {
+    futures::stream::iter(files).map(|id| read_one(repo.clone(), id)).buffer_unordered(AT_ONCE)
+}
+
+async fn read_one(repo: Repo, id: Id) -> Result<(Id, IndexFile), Failure> {
+    let name = super::backend::name(FileType::Index, &id);
+    let sealed = repo.backend().read_all(&name).await?;
+    crate::codec::blocking(move || {
+        let json = repo.sealer().open_file(&sealed);
+        let file = json.and_then(|json| {
+            serde_json::from_slice(&json).map_err(|error| Failure::corrupt(format!("it is no index: {error}")))
+        });
+        let file = file.map_err(|failure| {
+            let shown = repo.backend().store().shown(&name);
+            failure.during(format!("reading the index file `{shown}`")).with_help(
+                "keep a copy of the repository as it is; `restic repair index` makes the index anew from the packs",
+            )
+        })?;
+        Ok((id, file))
+    })
+    .await
+}
+
+/// Reads all index files and hands each to `take`, which must not wait. For blocking threads.
+///
+/// # Errors
+/// One cannot be read or is damaged; those of `take`.
+pub(crate) fn each(repo: &Repo, mut take: impl FnMut(Id, IndexFile) -> Result<(), Failure>) -> Result<(), Failure> {
+    repo.backend().wait(async {
+        let mut files = std::pin::pin!(read(repo, ids(repo).await?));
+        while let Some((id, file)) = files.try_next().await? {
+            take(id, file)?;
+        }
+        Ok(())
+    })
+}
+
 /// Writes packs down, in as many files as it takes. For blocking threads.
 ///
 /// # Errors
@@ -155,17 +206,15 @@ impl Catalog {
     /// # Errors
     /// One cannot be read or is damaged.
     pub(crate) fn load(repo: &Repo) -> Result<Self, Failure> {
-        let failed =
-            |error: Box<rustic_core::RusticError>| repo.trouble().failure(&error, "reading the repository's index");
         let mut catalog = Self::default();
-        for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
-            let (id, file) = file.map_err(failed)?;
+        each(repo, |id, file| {
             let marks = !file.packs_to_delete.is_empty();
             let packs = file.packs.into_iter().map(|pack| (pack, false));
             let packs = packs.chain(file.packs_to_delete.into_iter().map(|pack| (pack, true)));
             let packs = packs.map(|(pack, marked)| catalog.add(pack.into(), marked)).collect();
-            catalog.files.push(Stored { id: *id, packs, marks });
-        }
+            catalog.files.push(Stored { id, packs, marks });
+            Ok(())
+        })?;
         Ok(catalog)
     }
 

@@ -74,14 +74,14 @@ pub(crate) struct Changed {
 
 /// The id of the key that the repository was opened with.
 fn current(repo: &Repo) -> Result<Id, Failure> {
-    let id = repo.rustic().key_id().as_ref().map(|id| **id);
-    id.ok_or_else(|| Failure::internal("it is not known which key opened the repository"))
+    repo.key().ok_or_else(|| Failure::internal("it is not known which key opened the repository"))
 }
 
-/// All keys, oldest first. For blocking threads, as all of these. One that `now` names counts as the current one.
+/// All keys, oldest first, of damaged ones their ids alone. For blocking threads, as all of these. One that `now` names counts as the
+/// current one.
 ///
 /// # Errors
-/// One is damaged, or the store cannot be reached.
+/// The store cannot be reached.
 pub(crate) fn list(repo: &Repo, now: Option<Id>) -> Result<Vec<Key>, Failure> {
     let backend = repo.backend();
     let current = now.map_or_else(|| current(repo), Ok)?;
@@ -89,16 +89,16 @@ pub(crate) fn list(repo: &Repo, now: Option<Id>) -> Result<Vec<Key>, Failure> {
     for (file, _) in backend.wait(backend.list("keys"))? {
         let Ok(id) = file.parse::<Id>() else { continue };
         let text = backend.wait(backend.read_all(&name(FileType::Key, &id)))?;
-        let key: KeyFile = serde_json::from_slice(&text).map_err(|error| {
-            Failure::corrupt(format!("the key `{file}` is not of the form that keys have: {error}"))
-        })?;
-        let created = key.created.map(|created| created.timestamp());
+        // That one is damaged was told when the repository was opened; listed, it can be removed.
+        let key: Option<KeyFile> = serde_json::from_slice(&text).ok();
+        let created = key.as_ref().and_then(|key| Some(key.created.as_ref()?.timestamp()));
+        let (host, username) = key.map(|key| (key.hostname, key.username)).unwrap_or_default();
         keys.push((
             created,
             Key {
                 id: file,
-                host: key.hostname,
-                username: key.username,
+                host,
+                username,
                 created: created.map(|created| created.to_string()),
                 current: id == current,
             },

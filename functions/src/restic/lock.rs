@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::open::Repo;
+use super::trouble::LOCKING;
+pub(crate) use super::trouble::or_without;
 
 /// How old a lock may be before nobody can be behind it: restic's own rule.
 const STALE: Duration = Duration::from_secs(30 * 60);
@@ -283,7 +285,7 @@ fn sealed(repo: &Repo, kind: Kind) -> Result<(Id, Vec<u8>), Failure> {
 
 async fn put(repo: &Repo, id: &Id, sealed: Vec<u8>) -> Result<(), Failure> {
     let put = repo.backend().store().put(&name(id), sealed.into()).await;
-    put.map_err(|failure| failure.during("locking the repository"))
+    put.map_err(|failure| failure.during(LOCKING))
 }
 
 fn name(id: &Id) -> String {

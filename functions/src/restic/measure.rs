@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use aquifer_engine::failure::Failure;
 use rustic_core::Id;
-use rustic_core::repofile::{BlobType, IndexFile, Node, NodeType, SnapshotFile};
+use rustic_core::repofile::{BlobType, Node, NodeType, SnapshotFile};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::cipher::OVERHEAD;
 use super::fetch::read_tree;
 use super::index::{Index, bytes};
-use super::index_file::entry;
+use super::index_file::{self, entry};
 use super::open::Repo;
 
 /// Files and their bytes.
@@ -189,14 +189,11 @@ impl Walk<'_> {
 
 /// The packs that are there, and what of them is not `used`.
 fn packs(repo: &Repo, mut used: HashSet<Blob>) -> Result<PackFiles, Failure> {
-    let failed =
-        |error: Box<rustic_core::RusticError>| repo.trouble().failure(&error, "reading the repository's index");
     let listed = repo.backend().wait(repo.backend().list("data"))?;
     let mut sizes: HashMap<Id, u64> =
         listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
     let mut files = PackFiles { packs: sizes.len() as u64, bytes: sizes.values().sum(), unused_bytes: 0 };
-    for file in repo.rustic().stream_files::<IndexFile>().map_err(failed)? {
-        let (_, file) = file.map_err(failed)?;
+    index_file::each(repo, |_, file| {
         for pack in file.packs {
             // One that two index files name counts once.
             let Some(size) = sizes.remove(&*pack.id) else { continue };
@@ -211,7 +208,8 @@ fn packs(repo: &Repo, mut used: HashSet<Blob>) -> Result<PackFiles, Failure> {
             }
             files.unused_bytes += if is_needed { unused } else { size };
         }
-    }
+        Ok(())
+    })?;
     // No index names these.
     files.unused_bytes += sizes.values().sum::<u64>();
     Ok(files)

@@ -15,12 +15,12 @@ use rustic_core::{
     RusticError,
 };
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
 use super::cipher::Cipher;
 use super::seal::Sealer;
 use super::trouble::Trouble;
+use super::unlock::{Tried, Unlocked, unlock};
 use crate::location::{Location, Purpose, Store};
 
 /// The zstd level that blobs are compressed with unless the repository's config says another: restic's own default.
@@ -61,7 +61,7 @@ impl Access {
     pub(crate) async fn secret(&self, call: &Call) -> Result<Password, Failure> {
         let Some(path) = &self.password_file else {
             let secret = self.password.clone().ok_or_else(|| Failure::config("there is no password"))?;
-            return Ok(Password { secret, place: "`password`".to_owned() });
+            return Ok(Password { secret, place: String::new() });
         };
         let shown = path.display();
         let text = tokio::fs::read_to_string(path)
@@ -72,7 +72,7 @@ impl Access {
             return Err(Failure::config(format!("the password file `{shown}` is empty")));
         }
         call.hide(password);
-        Ok(Password { secret: Secret::new(password), place: format!("`passwordFile` (`{shown}`)") })
+        Ok(Password { secret: Secret::new(password), place: format!(" in the file `{shown}`") })
     }
 
     /// Opens the repository on a blocking thread. `create`: makes it where there is none.
@@ -82,7 +82,7 @@ impl Access {
     pub(crate) async fn open(&self, purpose: Purpose, create: bool, call: &Call) -> Result<Repo, Failure> {
         let password = self.secret(call).await?;
         let (location, call) = (self.location.clone(), call.clone());
-        let (runtime, cancel) = (Handle::current(), call.cancellation().clone());
+        let runtime = Handle::current();
         crate::codec::blocking(move || {
             let store = Store::open(&location, purpose, &call).map_err(|failure| match failure.kind {
                 FailureKind::NotFound if create => failure
@@ -91,7 +91,7 @@ impl Access {
                 FailureKind::NotFound => no_repository(&location),
                 _ => failure,
             })?;
-            Repo::enter(&store, &password, create, &runtime, &cancel)
+            Repo::enter(&store, &password, create, &runtime, &call)
         })
         .await
     }
@@ -101,6 +101,7 @@ impl Access {
 #[derive(Debug)]
 pub(crate) struct Password {
     secret: Secret,
+    /// In words, where it is a file.
     place: String,
 }
 
@@ -122,44 +123,36 @@ pub(crate) struct Repo {
     rustic: Arc<Repository<OpenStatus>>,
     backend: Backend,
     sealer: Sealer,
+    /// The key that it was opened with.
+    key: Option<Id>,
     /// Whether it was made just now.
     pub(crate) created: bool,
 }
 
 impl Repo {
-    fn enter(
-        store: &Store,
-        password: &Password,
-        create: bool,
-        runtime: &Handle,
-        cancel: &CancellationToken,
-    ) -> Result<Self, Failure> {
-        let backend = Backend::new(store.clone(), runtime.clone(), cancel.child_token());
+    fn enter(store: &Store, password: &Password, create: bool, runtime: &Handle, call: &Call) -> Result<Self, Failure> {
+        let backend = Backend::new(store.clone(), runtime.clone(), call.cancellation().child_token());
         let shown = backend.store().shown("");
         let failed = |error: Box<RusticError>| {
-            let failure = backend.trouble().failure(&error, &format!("opening the repository at `{shown}`"));
-            if error.is_incorrect_password() {
-                Failure::unauthorized(format!(
-                    "the password in {} does not open the repository at `{shown}`",
-                    password.place
-                ))
-                .with_help("give the one that the repository was made with, or correct `repository`")
-            } else {
-                failure
-            }
+            backend.trouble().failure(&error, &format!("opening the repository at `{shown}`"))
         };
         let backends = RepositoryBackends::new(Arc::new(backend.clone()), None);
         let repository = Repository::new(&RepositoryOptions::default().no_cache(true), &backends).map_err(failed)?;
-        let credentials = Credentials::password(password.secret.expose());
         let missing = repository.config_id().map_err(failed)?.is_none();
         match (missing, create) {
             (false, _) => {
-                let opened = repository.open(&credentials).map_err(failed)?;
-                Self::with(backend, opened, false)
+                let tried = unlock(&backend, password.expose())?;
+                let Tried { key: Some(Unlocked { master, id }), damaged, .. } = tried else {
+                    return Err(not_opened(&shown, password, &tried));
+                };
+                damaged.into_iter().for_each(|what| call.warn(what));
+                let opened = repository.open(&Credentials::Masterkey(master)).map_err(failed)?;
+                Self::with(backend, opened, Some(id), false)
             }
             (true, false) => Err(no_repository(shown)),
             (true, true) => {
                 clear_remains(&backend, &shown)?;
+                let credentials = Credentials::password(password.expose());
                 let made = repository.init(&credentials, &KeyOptions::default(), &ConfigOptions::default());
                 let made = match made {
                     Ok(made) => made,
@@ -167,24 +160,25 @@ impl Repo {
                         let failure = failed(error);
                         backend.take_keys_back();
                         // Another program came first: then there is a repository now, and it is as good as ours.
-                        return match Self::enter(store, password, false, runtime, cancel) {
+                        return match Self::enter(store, password, false, runtime, call) {
                             Ok(theirs) => Ok(theirs),
                             Err(_) => Err(failure),
                         };
                     }
                 };
-                let repo = Self::with(backend, made, true)?;
+                let id = made.key_id().as_ref().map(|id| **id);
+                let repo = Self::with(backend, made, id, true)?;
                 // Where the store does not know "only if there is none", the last one wins.
                 if !repo.has_its_config()? {
                     repo.backend.take_keys_back();
-                    return Self::enter(store, password, false, runtime, cancel);
+                    return Self::enter(store, password, false, runtime, call);
                 }
                 Ok(repo)
             }
         }
     }
 
-    fn with(backend: Backend, rustic: Repository<OpenStatus>, created: bool) -> Result<Self, Failure> {
+    fn with(backend: Backend, rustic: Repository<OpenStatus>, key: Option<Id>, created: bool) -> Result<Self, Failure> {
         let config = rustic.config();
         let level = config.zstd().map_err(|_| {
             let shown = backend.store().shown("");
@@ -193,23 +187,21 @@ impl Repo {
         })?;
         let level = level.map(|level| if level == 0 { LEVEL } else { level });
         let sealer = Sealer::new(Cipher::new(&rustic.key())?, level, config.extra_verify());
-        Ok(Self { rustic: Arc::new(rustic), backend, sealer, created })
+        Ok(Self { rustic: Arc::new(rustic), backend, sealer, key, created })
     }
 
     /// The key that a password opens this repository with, tried anew from what lies there now; none where it opens nothing. For
     /// blocking threads.
     ///
     /// # Errors
-    /// A key is damaged, or the store cannot be reached.
+    /// The store cannot be reached.
     pub(crate) fn key_of(&self, password: &Password) -> Result<Option<Id>, Failure> {
-        let failed = |error: Box<RusticError>| self.trouble().failure(&error, "trying a password");
-        let backends = RepositoryBackends::new(Arc::new(self.backend.clone()), None);
-        let repository = Repository::new(&RepositoryOptions::default().no_cache(true), &backends).map_err(failed)?;
-        match repository.open(&Credentials::password(password.expose())) {
-            Ok(opened) => Ok(opened.key_id().as_ref().map(|id| **id)),
-            Err(error) if error.is_incorrect_password() => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+        Ok(unlock(&self.backend, password.expose())?.key.map(|key| key.id))
+    }
+
+    /// The key that it was opened with.
+    pub(crate) fn key(&self) -> Option<Id> {
+        self.key
     }
 
     /// Whether the config that lies there now can be read with its key.
@@ -242,6 +234,30 @@ impl Repo {
     pub(crate) fn shown(&self) -> String {
         self.backend.store().shown("")
     }
+}
+
+/// Why no key opened.
+fn not_opened(shown: &str, password: &Password, tried: &Tried) -> Failure {
+    let mut failure = match (tried.usable, tried.damaged.first()) {
+        (0, None) => Failure::corrupt(format!("the repository at `{shown}` has no key any more"))
+            .with_help("bring its folder `keys` back from a copy: without a key, nothing opens it"),
+        (0, Some(first)) => Failure::corrupt(format!("the repository at `{shown}` has no usable key: {first}"))
+            .with_help("bring the file back from a copy of the repository: without a key, nothing opens it"),
+        _ => Failure::unauthorized(format!(
+            "the password{} does not open the repository at `{shown}`",
+            password.place
+        ))
+        .with_help(match tried.damaged.len() {
+            // As restic does with its variable; what comes from a file is trimmed.
+            0 if password.expose().trim() != password.expose() => {
+                "it begins or ends with white space, which counts here: only of a `passwordFile` it is left out"
+            }
+            0 => "give the one that this repository was made with, or correct the repository's place",
+            _ => "it may be the one of a key that cannot be used: bring that file back from a copy, or give another key's password",
+        }),
+    };
+    failure.causes.extend(tried.damaged.iter().cloned());
+    failure
 }
 
 /// How old a key without a config is before the program that wrote it has surely ended.

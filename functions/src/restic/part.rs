@@ -3,6 +3,7 @@
 //! Takes what the params say, the moment and the packs' size. Always holds: every pack is in exactly one of the parts, whoever asks
 //! and whenever; nothing is remembered between the runs. Up to 256 parts are the ones that restic's `--read-data-subset=n/t` reads.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use aquifer_engine::function::ParamError;
@@ -34,7 +35,8 @@ pub struct Part {
     /// The next part each day, or each week, by the date in UTC: for a schedule that counts nothing.
     #[serde(default)]
     pub by: Option<By>,
-    /// In the place of `of`: as many parts as it takes for each to have about so many bytes.
+    /// In the place of `of`: as many parts as it takes for each to have about so many bytes. Each has at least one pack, also where that
+    /// is larger.
     #[serde(default)]
     pub size: Option<Size>,
 }
@@ -95,11 +97,15 @@ impl Part {
         }
     }
 
-    /// The part that is meant now, of packs that have so many bytes.
-    pub(crate) fn choose(&self, now: Timestamp, total: u64) -> Chosen {
+    /// The part that is meant now, of packs that have so many bytes each. By size, it is one that has a pack: where there is none in
+    /// the part whose turn it is, the next one's turn comes.
+    pub(crate) fn choose(&self, now: Timestamp, packs: &BTreeMap<Id, u64>) -> Chosen {
         let of = match (self.of, self.size) {
             (Some(of), _) => of,
-            (None, Some(size)) => u32::try_from(total.div_ceil(size.0.max(1))).unwrap_or(u32::MAX),
+            (None, Some(size)) => {
+                let wanted = packs.values().sum::<u64>().div_ceil(size.0.max(1));
+                u32::try_from(wanted.min(packs.len() as u64)).unwrap_or(u32::MAX)
+            }
             (None, None) => 1,
         }
         .max(1);
@@ -110,21 +116,32 @@ impl Part {
             _ => days,
         };
         let by_date = u32::try_from(turn.rem_euclid(of.into())).unwrap_or(0) + 1;
-        Chosen { number: self.number.unwrap_or(by_date), of }
+        let number = self.number.unwrap_or(by_date);
+        if self.size.is_none() {
+            return Chosen { number, of };
+        }
+        let filled: BTreeSet<u32> = packs.keys().map(|pack| number_of(pack, of)).collect();
+        let next = filled.range(number..).next().or(filled.first()).copied();
+        Chosen { number: next.unwrap_or(number), of }
     }
 }
 
 impl Chosen {
     /// Whether a pack is in it.
     pub(crate) fn takes(self, pack: &Id) -> bool {
-        let id = bytes(pack);
-        let place = if self.of <= MOST {
-            u64::from(id[0])
-        } else {
-            id.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
-        };
-        place % u64::from(self.of) == u64::from(self.number) - 1
+        number_of(pack, self.of) == self.number
     }
+}
+
+/// The number of the part that a pack is in.
+fn number_of(pack: &Id, of: u32) -> u32 {
+    let id = bytes(pack);
+    let place = if of <= MOST {
+        u64::from(id[0])
+    } else {
+        id.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    u32::try_from(place % u64::from(of)).unwrap_or(0) + 1
 }
 
 #[cfg(test)]
@@ -166,7 +183,7 @@ mod tests {
     #[test]
     fn days_and_weeks_take_all_parts_in_turn() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a moment");
-        let number = |value, text: &str| part(value).choose(at(text), 0).number;
+        let number = |value, text: &str| part(value).choose(at(text), &BTreeMap::new()).number;
         let daily = |text: &str| number(json!({"of": 7, "by": "day"}), text);
         let week = ["2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26", "2026-11-27", "2026-11-28", "2026-11-29"];
         let mut days: Vec<u32> = week.iter().map(|day| daily(&format!("{day}T00:00:00Z"))).collect();
@@ -189,7 +206,27 @@ mod tests {
             let of_each = |id: &Id| (1..=of).filter(|number| Chosen { number: *number, of }.takes(id)).count();
             assert!(ids.iter().all(|id| of_each(id) == 1), "{of}");
         }
-        let size = |bytes| part(json!({"size": bytes, "by": "day"})).choose(Timestamp::UNIX_EPOCH, 1000).of;
-        assert_eq!([size(1), size(300), size(1000), size(5000)], [1000, 4, 1, 1]);
+        let packs: BTreeMap<Id, u64> = ids.iter().map(|id| (*id, 10)).collect();
+        let size = |bytes| part(json!({"size": bytes, "by": "day"})).choose(Timestamp::UNIX_EPOCH, &packs).of;
+        assert_eq!([size(1), size(10), size(6000), size(20_000), size(50_000)], [2000, 2000, 4, 1, 1]);
+    }
+
+    #[test]
+    fn a_part_by_size_has_a_pack_however_small_it_is() {
+        for count in [1_u32, 3, 40, 300] {
+            let packs: BTreeMap<Id, u64> =
+                (0..count).map(|number| (super::super::seal::id_of(&number.to_be_bytes()), 1 << 24)).collect();
+            let mut read: BTreeSet<Id> = BTreeSet::new();
+            for day in 0..i64::from(count) {
+                let now = Timestamp::from_second(day * DAY).expect("a moment");
+                let chosen = part(json!({"size": 1, "by": "day"})).choose(now, &packs);
+                let before = read.len();
+                let mine: Vec<&Id> = packs.keys().filter(|pack| chosen.takes(pack)).collect();
+                assert!(!mine.is_empty(), "{count}: {chosen}");
+                read.extend(mine.into_iter().copied());
+                assert!(before < packs.len() || read.len() == before);
+            }
+            assert_eq!(read.len(), packs.len(), "in so many days, all are read");
+        }
     }
 }

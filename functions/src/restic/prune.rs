@@ -224,7 +224,7 @@ fn look(repo: &Repo, bounds: &Bounds, goes: &BTreeSet<Id>) -> Result<(Catalog, P
     let listed = repo.backend().wait(repo.backend().list("data"))?;
     let stored: HashMap<Id, u64> =
         listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
-    let index = Index::of_trees(catalog.packs.iter().map(|known| &known.pack))?;
+    let index = Index::of_trees(catalog.packs.iter().map(|known| &known.pack), &stored)?;
     for snapshot in &snapshots {
         if index.find(BlobType::Tree, &snapshot.tree).is_none() {
             let id = snapshot.id.to_hex();

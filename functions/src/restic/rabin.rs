@@ -4,13 +4,10 @@
 //! and on nothing else, and is the one that restic computes ("Chunker" in restic's design document). A hash needs the one before it, which
 //! leaves most of a processor idle; so long stretches are hashed in several places at once.
 
-use aquifer_engine::failure::Failure;
+use super::polynomial::{DEGREE, Polynomial};
 
 /// How many bytes a hash is of.
 pub(super) const WINDOW: usize = 64;
-
-/// The degree of the polynomials that restic makes; it takes no others.
-const DEGREE: u32 = 53;
 
 /// How many stretches are hashed at once: as many as keep a processor's units busy.
 const LANES: usize = 4;
@@ -24,17 +21,8 @@ pub(super) struct Rabin {
 }
 
 impl Rabin {
-    /// For a polynomial over the field of two elements, bit by bit.
-    ///
-    /// # Errors
-    /// Its degree is not 53.
-    pub(super) fn new(polynomial: u64) -> Result<Self, Failure> {
-        if polynomial.checked_ilog2() != Some(DEGREE) {
-            return Err(Failure::corrupt(format!(
-                "the repository's config has a polynomial of another degree than {DEGREE}, which cuts nothing"
-            ))
-            .with_help("restore the file `config` from a copy of the repository; every repository has one of its own"));
-        }
+    /// For a repository's polynomial.
+    pub(super) fn new(polynomial: Polynomial) -> Self {
         let mut reduce = [0; 256];
         for (byte, entry) in (0_u64..).zip(&mut reduce) {
             let lead = byte << DEGREE;
@@ -45,7 +33,7 @@ impl Rabin {
             let first = rabin.append(0, byte);
             rabin.oldest[usize::from(byte)] = (1..WINDOW).fold(first, |hash, _| rabin.append(hash, 0));
         }
-        Ok(rabin)
+        rabin
     }
 
     #[inline(always)]
@@ -121,10 +109,9 @@ impl Rabin {
 }
 
 /// The remainder of a division of polynomials over the field of two elements.
-fn remainder(mut dividend: u64, divisor: u64) -> u64 {
-    let degree = divisor.ilog2();
-    while let Some(lead) = dividend.checked_ilog2().filter(|lead| *lead >= degree) {
-        dividend ^= divisor << (lead - degree);
+fn remainder(mut dividend: u64, divisor: Polynomial) -> u64 {
+    while let Some(lead) = dividend.checked_ilog2().filter(|lead| *lead >= DEGREE) {
+        dividend ^= divisor.bits() << (lead - DEGREE);
     }
     dividend
 }
@@ -134,11 +121,11 @@ mod tests {
     use super::*;
 
     /// One that restic itself made.
-    const POLYNOMIAL: u64 = 0x003d_a335_8b4d_c173;
+    const BITS: u64 = 0x003d_a335_8b4d_c173;
 
     #[test]
     fn the_first_place_is_the_first_one_wherever_the_search_begins() {
-        let rabin = Rabin::new(POLYNOMIAL).expect("sound");
+        let rabin = Rabin::new(Polynomial::new(BITS).expect("sound"));
         let mut state = 1_u64;
         let mut byte = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -158,13 +145,6 @@ mod tests {
                 assert_eq!(rabin.first(&data[..*end], *end, mask), Some(*end));
                 assert_eq!(rabin.first(&data[..*end], end + 1, mask), None);
             }
-        }
-    }
-
-    #[test]
-    fn a_polynomial_of_another_degree_is_refused() {
-        for polynomial in [0, 1, POLYNOMIAL >> 1, POLYNOMIAL << 1, u64::MAX] {
-            assert!(Rabin::new(polynomial).is_err(), "{polynomial:x}");
         }
     }
 }

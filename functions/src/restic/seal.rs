@@ -108,11 +108,8 @@ impl Sealer {
     /// As [`Self::open`].
     pub(crate) fn open_in_place(&self, id: &Id, mut stored: BytesMut, unpacked: u32) -> Result<Bytes, Failure> {
         let opened = self.cipher.decrypt_in_place(&mut stored)?;
-        let plain = if unpacked == 0 {
-            stored.freeze().slice(opened)
-        } else {
-            unpack(&stored[opened], unpacked)?.into()
-        };
+        let plain =
+            if unpacked == 0 { stored.freeze().slice(opened) } else { unpack(&stored[opened], unpacked)?.into() };
         compare(id, &plain)?;
         Ok(plain)
     }

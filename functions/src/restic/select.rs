@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::function::Call;
 use futures::{StreamExt, TryStreamExt};
 use rustic_core::repofile::SnapshotFile;
 use rustic_core::{FileType, Id};
@@ -153,6 +154,20 @@ fn beginning(repo: &Repo, filter: &Filter, with: &str) -> Result<Vec<SnapshotFil
     // Two of the same moment: always in the same order.
     snapshots.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
     Ok(snapshots)
+}
+
+/// Says so where a filter took nothing: most often it is misspelt, and nothing to do looks like success.
+pub(crate) fn tell_if_none(filter: &Filter, taken: usize, call: &Call) {
+    if taken == 0 && *filter != Filter::default() {
+        call.warn(
+            "the filter takes no snapshot: nothing was done (`repository-snapshots` shows hosts, tags and paths)",
+        );
+    }
+}
+
+/// What a dry run ends with.
+pub(crate) fn tell_dry(call: &Call) {
+    call.info("this was a dry run: nothing was changed");
 }
 
 /// The names of the snapshots that there are.

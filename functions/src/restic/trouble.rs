@@ -65,6 +65,20 @@ fn failure(error: &RusticError, doing: &str) -> Failure {
     }
 }
 
+/// What a failure begins with where the lock cannot be written.
+pub(super) const LOCKING: &str = "locking the repository";
+
+/// Says that there is a way without a lock, where none could be written: for functions that have the param `lock`.
+pub(crate) fn or_without(failure: Failure) -> Failure {
+    let refused = matches!(failure.kind, FailureKind::Unauthorized | FailureKind::Rejected);
+    if !refused || !failure.message.starts_with(LOCKING) {
+        return failure;
+    }
+    let help = "where nothing may be written, use the function with `lock: false`: it reads without a lock, and nobody may prune meanwhile";
+    let before = failure.help.as_ref().map(|before| format!("{before}; ")).unwrap_or_default();
+    Failure { help: Some(format!("{before}{help}")), ..failure }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

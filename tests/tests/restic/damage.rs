@@ -113,3 +113,116 @@ async fn what_is_damaged_is_not_pruned() {
     run_alone(ResticForget, forget, Input::None).await.result.expect("sound");
     repository.assert_sound();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_is_stored_again_by_the_next_backup() {
+    for (short, verify) in [(false, "none"), (true, "none"), (false, "data")] {
+        let repository = Repository::nowhere();
+        let bytes = noise(20 << 20, 29);
+        push(&repository, &bytes, json!({})).await.expect("stored");
+        let pack = largest(&repository);
+        if short {
+            let size = std::fs::metadata(&pack).expect("there").len();
+            std::fs::remove_file(&pack).expect("removed");
+            std::fs::File::create(&pack).expect("made").set_len(size - 1).expect("cut");
+        } else {
+            std::fs::remove_file(&pack).expect("removed");
+        }
+        let again = push(&repository, &bytes, json!({"verify": verify})).await.expect("stored");
+        let new = again["newBytes"].as_u64().expect("a number");
+        assert!((1 << 20..20 << 20).contains(&new), "what was lost and no more: {new}");
+        let restored = pull(&repository, json!({})).await;
+        restored.result.expect("whole");
+        assert!(restored.stdout == bytes, "{short} {verify}");
+        // The earlier snapshot is whole again too, and what the index still says of the lost pack goes with the next prune.
+        let forget = repository.params(json!({"keepLast": 2, "prune": true}));
+        run_alone(ResticForget, forget, Input::None).await.result.expect("pruned");
+        repository.assert_sound();
+        assert_eq!(repository.snapshots().len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_tree_is_stored_again_by_the_next_backup() {
+    let repository = Repository::nowhere();
+    let bytes = noise(1 << 20, 30);
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    let size = |path: &std::path::PathBuf| std::fs::metadata(path).expect("there").len();
+    let tree = repository.files("data").into_iter().min_by_key(size).expect("a pack");
+    std::fs::remove_file(tree).expect("removed");
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    let restored = pull(&repository, json!({})).await;
+    restored.result.expect("whole");
+    assert!(restored.stdout == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_names_the_snapshots_that_are_lost() {
+    let repository = Repository::nowhere();
+    // Cut by the repository's own rule, each in two packs or more; the third has the first one's data.
+    let (one, other) = (noise(20 << 20, 31), noise(1 << 20, 32));
+    let id = |pushed: Json| pushed["snapshot"].as_str().expect("an id").to_owned();
+    let first = id(push(&repository, &one, json!({"host": "one"})).await.expect("stored"));
+    let whole = id(push(&repository, &other, json!({"host": "other"})).await.expect("stored"));
+    let third = id(push(&repository, &one, json!({"host": "third"})).await.expect("stored"));
+    let pack = largest(&repository);
+    let sound = std::fs::read(&pack).expect("read");
+    let put = |bytes: &[u8]| {
+        _ = std::fs::remove_file(&pack);
+        std::fs::write(&pack, bytes).expect("written");
+    };
+    let named = |found: &Failure| {
+        let causes = found.causes.join("; ");
+        assert!(causes.contains("2 of 3 snapshots") && !causes.contains(&whole[..8]), "{found:?}");
+        assert!(causes.contains(&first[..8]) && causes.contains(&third[..8]) && causes.contains("third"), "{found:?}");
+        assert!(found.help.as_ref().is_some_and(|help| help.contains("back up again")), "{found:?}");
+    };
+    put(&sound[..sound.len() - 1]);
+    named(&check(&repository, false).await.expect_err("too short"));
+    let mut flipped = sound.clone();
+    flipped[3 << 20] ^= 1;
+    put(&flipped);
+    assert!(check(&repository, false).await.is_ok(), "only reading the data can tell");
+    named(&check(&repository, true).await.expect_err("damaged"));
+    // The header alone is needed by no restore.
+    let mut header = sound.clone();
+    *header.iter_mut().rev().nth(10).expect("long enough") ^= 1;
+    put(&header);
+    let found = check(&repository, true).await.expect_err("damaged");
+    assert!(found.causes.iter().all(|cause| !cause.contains("snapshots")), "{found:?}");
+    put(&sound);
+    check(&repository, true).await.expect("sound again");
+    // A tree that is damaged, and one that is missing.
+    let tree = |repository: &Repository| {
+        let size = |path: &std::path::PathBuf| std::fs::metadata(path).expect("there").len();
+        repository.files("data").into_iter().min_by_key(size).expect("a pack")
+    };
+    let smallest = tree(&repository);
+    flip(&smallest, 20);
+    let found = check(&repository, false).await.expect_err("damaged");
+    assert!(found.message.contains("the tree `") && found.causes[0].contains(" of 3 snapshots"), "{found:?}");
+    std::fs::remove_file(smallest).expect("removed");
+    let found = check(&repository, false).await.expect_err("damaged");
+    assert!(found.causes[0].contains(" of 3 snapshots"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_whose_polynomial_is_none_is_told_before_anything_is_stored() {
+    let repository = Repository::nowhere();
+    let bytes = noise(1 << 20, 33);
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    let key = repository.master_key();
+    for polynomial in ["0", "20000000000000", "3da3358b4dc172"] {
+        repository.change_config(&key, |config| config["chunker_polynomial"] = json!(polynomial));
+        for chunks in ["auto", "repository", "fine"] {
+            let pushed = push(&repository, &bytes, json!({"chunks": chunks}));
+            let pushed = tokio::time::timeout(std::time::Duration::from_secs(20), pushed).await.expect("no hang");
+            let told = pushed.expect_err("refused");
+            assert!(told.kind == FailureKind::Corrupt && told.message.contains("polynomial"), "{told:?}");
+            assert!(told.help.is_some_and(|help| help.contains("config")));
+        }
+        let told = check(&repository, false).await.expect_err("told");
+        assert!(told.message.contains("polynomial"), "{told:?}");
+        assert!(pull(&repository, json!({})).await.stdout == bytes, "what is stored can be had all the same");
+    }
+}

@@ -51,3 +51,18 @@ async fn snapshots_are_listed_and_filtered() {
     let outcome = pull(&repository, json!({"snapshot": &id[..10]})).await;
     assert_eq!(outcome.stdout, b"b");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_takes_nothing_and_a_dry_run_say_so() {
+    let repository = Repository::nowhere();
+    push(&repository, b"a", json!({"host": "one"})).await.expect("stored");
+    let says = async |params: Json, what: &str| {
+        let outcome = run_alone(ResticForget, repository.params(params), Input::None).await;
+        outcome.result.expect("it goes well");
+        outcome.messages.iter().any(|(_, text)| text.contains(what))
+    };
+    let (none, dry) = ("takes no snapshot", "nothing was changed");
+    assert!(says(json!({"keepLast": 1, "filter": {"host": "two"}}), none).await);
+    assert!(!says(json!({"keepLast": 1, "filter": {"host": "one"}}), none).await);
+    assert!(says(json!({"keepLast": 1, "dryRun": true}), dry).await && !says(json!({"keepLast": 1}), dry).await);
+}

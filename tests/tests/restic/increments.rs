@@ -71,3 +71,28 @@ async fn an_older_snapshot_that_cannot_be_read_stops_no_backup() {
     let outcome = pull(&repository, json!({"snapshot": stored["snapshot"]})).await;
     assert!(outcome.result.is_ok() && outcome.stdout == bytes);
 }
+
+/// restic counts the blobs of a pack with 16 bits when it prunes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_of_tiny_chunks_is_closed_before_it_has_too_many() {
+    let repository = Repository::made_by_restic(2);
+    let key = repository.master_key();
+    repository.change_config(&key, |config| {
+        config["chunker"] = json!("FixedSize");
+        config["chunk_size"] = json!(100);
+    });
+    let bytes = noise(2_050_000, 34);
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    let mut counts = Vec::new();
+    for index in repository.files("index") {
+        let id = index.file_name().expect("a name").to_string_lossy().into_owned();
+        let index: serde_json::Value =
+            serde_json::from_slice(&repository.newest_restic(&["cat", "index", &id])).expect("JSON");
+        let packs = index["packs"].as_array().expect("a list");
+        counts.extend(packs.iter().map(|pack| pack["blobs"].as_array().expect("a list").len()));
+    }
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 500, 20_000], "the tree, and 20,500 chunks");
+    assert!(pull(&repository, json!({})).await.stdout == bytes);
+    repository.assert_sound();
+}

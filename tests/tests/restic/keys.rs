@@ -129,3 +129,51 @@ async fn what_makes_no_sense_is_refused_and_no_password_is_shown() {
     assert_eq!(repository.files("keys").len(), 1);
     assert!(opens(&repository, PASSWORD));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_or_absurd_key_shuts_nobody_out() {
+    let repository = Repository::made_by_restic(2);
+    let bytes = noise(100_000, 2);
+    push(&repository, &bytes, json!({})).await.expect("stored");
+    let real = repository.files("keys").pop().expect("a key");
+    let text = std::fs::read(&real).expect("read");
+    let other = real.with_file_name("0".repeat(64));
+    let changed = |field: &str, value: Json| {
+        let mut key: Json = serde_json::from_slice(&text).expect("JSON");
+        key[field] = value;
+        key.to_string().into_bytes()
+    };
+    for bad in [
+        text[..text.len() / 2].to_vec(),
+        Vec::new(),
+        changed("N", json!(0)),
+        changed("N", json!(1_u64 << 31)),
+        changed("r", json!(u32::MAX)),
+        changed("p", json!(1 << 30)),
+        changed("salt", json!("AAAA")),
+        changed("data", json!("AAAA")),
+        changed("kdf", json!("argon")),
+    ] {
+        std::fs::write(&other, &bad).expect("written");
+        let within = std::time::Duration::from_secs(60);
+        let pulled = tokio::time::timeout(within, pull(&repository, json!({}))).await.expect("no hang");
+        assert!(pulled.result.is_ok() && pulled.stdout == bytes, "{}", String::from_utf8_lossy(&bad));
+        let wrong = pull(&repository, json!({"password": "wrong"})).await.result.expect_err("a wrong one");
+        assert_eq!(wrong.kind, FailureKind::Unauthorized, "{wrong:?}");
+        // Alone, it says what is wrong.
+        let hidden = real.with_extension("hidden");
+        std::fs::rename(&real, &hidden).expect("moved");
+        let told = pull(&repository, json!({})).await.result.expect_err("no key");
+        let is_short = bad == changed("data", json!("AAAA"));
+        let kind = if is_short { FailureKind::Unauthorized } else { FailureKind::Corrupt };
+        assert!(told.kind == kind && told.help.is_some(), "{told:?}");
+        assert!(is_short || told.message.contains("000000"), "{told:?}");
+        std::fs::rename(&hidden, &real).expect("moved");
+    }
+    // It is listed and can be removed.
+    std::fs::write(&other, b"{").expect("written");
+    assert_eq!(ids(&key(&repository, json!({"action": "list"})).await.expect("listed")).len(), 2);
+    let removed = key(&repository, json!({"action": "remove", "key": "000"})).await.expect("removed");
+    assert_eq!(removed["removed"], json!(["0".repeat(64)]));
+    assert!(!other.exists() && opens(&repository, PASSWORD));
+}

@@ -184,3 +184,27 @@ async fn a_push_whose_lock_was_taken_away_makes_no_snapshot() {
     assert_eq!(repository.snapshots().len(), 0);
     repository.assert_sound();
 }
+
+/// In containers, hosts and process numbers are often the same: what this process did not leave there itself is somebody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_with_our_own_host_and_process_is_somebody_elses_until_it_is_old() {
+    let repository = Repository::made_by_restic(2);
+    push(&repository, &noise(1 << 20, 16), json!({})).await.expect("stored");
+    let key = repository.master_key();
+    let host = nix::unistd::gethostname().expect("a name").to_string_lossy().into_owned();
+    let lock = |age: i64, pid: u32| {
+        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(age);
+        json!({"time": time.to_string(), "exclusive": true, "hostname": host, "username": "other", "pid": pid})
+    };
+    let live = repository.put_lock(&key, &lock(5, std::process::id()));
+    let refused = push(&repository, b"a", json!({"lockTimeout": "0s"})).await.expect_err("locked");
+    assert!(refused.kind == FailureKind::Unavailable && refused.message.contains("other@"), "{refused:?}");
+    let forget = repository.params(json!({"keepLast": 1, "prune": true, "lockTimeout": "0s"}));
+    let refused = run_alone(ResticForget, forget.clone(), Input::None).await.result.expect_err("locked");
+    assert_eq!(refused.kind, FailureKind::Unavailable, "{refused:?}");
+    assert!(live.exists(), "it was not taken for a stale one");
+    std::fs::remove_file(live).expect("removed");
+    let old = repository.put_lock(&key, &lock(31, std::process::id()));
+    run_alone(ResticForget, forget, Input::None).await.result.expect("nobody is behind it");
+    assert!(!old.exists());
+}

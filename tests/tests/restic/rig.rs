@@ -4,12 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aes256ctr_poly1305aes::aead::Aead;
+use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key};
 use aquifer_engine::alone::{Input, Outcome, run_alone};
 use aquifer_engine::failure::Failure;
 use aquifer_functions::restic_pull::ResticPull;
 use aquifer_functions::restic_push::ResticPush;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
+use sha2::Digest as _;
 use tempfile::TempDir;
 
 pub(crate) use aquifer_tests::streams::noise;
@@ -91,6 +96,34 @@ impl Repository {
         listed.as_array().cloned().unwrap_or_default()
     }
 
+    /// Its master key, which restic shows only while the config is sound.
+    pub(crate) fn master_key(&self) -> Vec<u8> {
+        let master: Json = serde_json::from_slice(&self.newest_restic(&["cat", "masterkey"])).expect("JSON");
+        let part = |text: &Json| STANDARD.decode(text.as_str().expect("a text")).expect("base64");
+        [part(&master["encrypt"]), part(&master["mac"]["k"]), part(&master["mac"]["r"])].concat()
+    }
+
+    /// Changes its config, which is encrypted with its master key.
+    pub(crate) fn change_config(&self, key: &[u8], change: impl FnOnce(&mut Json)) {
+        let cipher = Aes256CtrPoly1305Aes::new(Key::from_slice(key));
+        let path = self.path().join("config");
+        let sealed = std::fs::read(&path).expect("read");
+        let plain = cipher.decrypt(sealed[..16].into(), &sealed[16..]).expect("of this key");
+        let mut config: Json = serde_json::from_slice(&plain).expect("JSON");
+        change(&mut config);
+        _ = std::fs::remove_file(&path);
+        std::fs::write(&path, sealed_with(key, &config)).expect("written");
+    }
+
+    /// Puts a lock there, as another program would.
+    pub(crate) fn put_lock(&self, key: &[u8], lock: &Json) -> PathBuf {
+        let sealed = sealed_with(key, lock);
+        let name: String = sha2::Sha256::digest(&sealed).iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = self.path().join("locks").join(name);
+        std::fs::write(&path, sealed).expect("written");
+        path
+    }
+
     /// Restic's own opinion of the repository, all data read.
     pub(crate) fn assert_sound(&self) {
         self.restic(&["check", "--read-data"]);
@@ -109,6 +142,12 @@ impl Repository {
     pub(crate) fn files(&self, folder: &str) -> Vec<PathBuf> {
         files(&self.path().join(folder))
     }
+}
+
+fn sealed_with(key: &[u8], json: &Json) -> Vec<u8> {
+    let nonce = [7; 16];
+    let cipher = Aes256CtrPoly1305Aes::new(Key::from_slice(key));
+    [&nonce[..], &cipher.encrypt((&nonce).into(), json.to_string().as_bytes()).expect("sealed")].concat()
 }
 
 fn said(mut command: Command, args: &[&str]) -> Vec<u8> {

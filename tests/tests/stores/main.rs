@@ -2,6 +2,7 @@
 
 mod append_only;
 mod environment;
+mod faithless;
 mod objects;
 mod refusals;
 mod repositories;

@@ -1,7 +1,7 @@
 //! What becomes of each pack.
 //!
 //! Takes the index, what snapshots need, and what really lies in the store. Always holds: each blob that is needed is counted in
-//! exactly one pack that stays or is copied from, and where it is in none, or that pack is not there, there is no plan; of several
+//! exactly one pack that is there and stays or is copied from, and where it is in none, there is no plan; of several such
 //! packs with the same blob the one with the least rubbish keeps it, what others keep counted as rubbish: so a copy that an earlier run
 //! made counts, and what was done once is not done again.
 
@@ -81,32 +81,38 @@ pub(super) fn decide(
             continue;
         }
         let known = &catalog.packs[number];
+        let size = stored.get(&known.pack.id).copied();
+        let is_whole = size.is_some_and(|size| size >= known.pack.length());
         let mut needed = |blob: &&IndexedBlob| match blob.kind {
             BlobType::Tree => used.trees.remove(&blob.id),
             BlobType::Data => used.data.remove(&blob.id),
         };
-        let live: Vec<IndexedBlob> = known.pack.blobs.iter().filter(|blob| needed(blob)).copied().collect();
-        let size = stored.get(&known.pack.id).copied();
+        // What is lost holds nothing: another pack may have the same blobs, stored again since.
+        let blobs = known.pack.blobs.iter().filter(|_| is_whole);
+        let live: Vec<IndexedBlob> = blobs.filter(|blob| needed(blob)).copied().collect();
         if live.is_empty() {
             removable += size.unwrap_or(0);
             continue;
         }
-        let Some(size) = size.filter(|size| *size >= known.pack.length()) else {
-            return Err(missing(format!(
-                "the pack `{}`, which snapshots need, is not there or too short",
-                known.pack.id.to_hex().as_str()
-            )));
-        };
         let live_bytes: u64 = live.iter().map(|blob| u64::from(blob.length)).sum();
         let total: u64 = known.pack.blobs.iter().map(|blob| u64::from(blob.length)).sum();
         let dead_bytes = total.saturating_sub(live_bytes);
         kept_bytes += live_bytes;
         fates[number] = Fate::Keep;
         if dead_bytes > 0
-            || (bounds.repack_small && size < PACK as u64 / 5 * 4 && known.pack.blobs.len() < PACK_BLOBS / 5 * 4)
+            || (bounds.repack_small
+                && size.is_some_and(|size| size < PACK as u64 / 5 * 4)
+                && known.pack.blobs.len() < PACK_BLOBS / 5 * 4)
         {
             candidates.push(Candidate { number, live, live_bytes, dead_bytes });
         }
+    }
+    let is_missing = |blob: &IndexedBlob| used.trees.contains(&blob.id) || used.data.contains(&blob.id);
+    if let Some(lost) = catalog.packs.iter().find(|known| known.pack.blobs.iter().any(is_missing)) {
+        return Err(missing(format!(
+            "the pack `{}`, which snapshots need, is not there or too short",
+            lost.pack.id.to_hex().as_str()
+        )));
     }
     if let Some(id) = used.trees.iter().chain(&used.data).next() {
         return Err(missing(format!(
