@@ -181,7 +181,10 @@ impl Cutter {
         self.before += self.chunk.len() as u64;
         // The next chunk is probably about as long.
         let room = self.chunk.len();
-        take(std::mem::replace(&mut self.chunk, Vec::with_capacity(room)))
+        let mut chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(room));
+        // It waits in a queue now, and what it grew by would wait with it.
+        chunk.shrink_to_fit();
+        take(chunk)
     }
 
     /// The last chunk, which the end of the stream completes; none where nothing is left.
