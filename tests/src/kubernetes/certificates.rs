@@ -19,25 +19,27 @@ const KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", 
 /// with (`accounts.key`, `accounts.pub`).
 pub(super) fn make(folder: &Path) {
     let names = "subjectAltName=DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1\n";
-    std::fs::write(folder.join("names"), names).expect("written");
+    std::fs::write(folder.join("server.names"), names).expect("written");
     let own = ["-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=authority of the tests", "-days", "2"];
     openssl(folder, &[&["req", "-x509"], &KEY[..], &own].concat());
-    sign(folder, "server", "/CN=kube-apiserver", &["-extfile", "names"]);
+    sign(folder, "server", "/CN=kube-apiserver", "server.names");
     openssl(folder, &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "accounts.key"]);
     openssl(folder, &["pkey", "-in", "accounts.key", "-pubout", "-out", "accounts.pub"]);
 }
 
-fn sign(folder: &Path, name: &str, subject: &str, more: &[&str]) {
+fn sign(folder: &Path, name: &str, subject: &str, more: &str) {
     let [key, request, certificate] = ["key", "csr", "crt"].map(|ending| format!("{name}.{ending}"));
     openssl(folder, &[&["req"], &KEY[..], &["-keyout", &key, "-out", &request, "-subj", subject]].concat());
     let authority = ["x509", "-req", "-in", &request, "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
-    openssl(folder, &[&authority[..], &["-days", "2", "-out", &certificate], more].concat());
+    openssl(folder, &[&authority[..], &["-days", "2", "-out", &certificate, "-extfile", more]].concat());
 }
 
 /// Writes a file for a client that is this user and of this group; gives its path. It holds all that it needs.
 pub(super) fn kubeconfig(folder: &Path, url: &str, user: &str, group: Option<&str>) -> PathBuf {
     let group = group.map(|group| format!("/O={group}")).unwrap_or_default();
-    sign(folder, user, &format!("{group}/CN={user}"), &[]);
+    // Without any extension it would be a certificate of the first version, which rustls does not take.
+    std::fs::write(folder.join("client.use"), "extendedKeyUsage=clientAuth\n").expect("written");
+    sign(folder, user, &format!("{group}/CN={user}"), "client.use");
     let data = |name: &str| ByteString(std::fs::read(folder.join(name)).expect("it was made"));
     let config = json!({
         "apiVersion": "v1",
