@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
 use kube::ResourceExt;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +34,10 @@ const MESSAGE: usize = 4096;
 const WORDS: usize = 2048;
 
 /// Starts the first process of the new room for processes, and ends as that did, which `unshare` itself does not where it was killed.
-const LAUNCH: &str = r#"exec 2>/dev/null; "$@" 2>&1; exit $?"#;
+const LAUNCH: &str = r#"exec 2>/dev/null; (exec "$@" 2>&1); exit $?"#;
+
+/// The words before a container's environment.
+const WAY: &[u8] = b"\0env\0-i\0--chdir=";
 
 /// All that a process needs.
 pub(super) struct Start<'a> {
@@ -198,22 +203,25 @@ fn privileges(user: i64, group: i64, whole: &PodSecurityContext, own: &SecurityC
 impl Process {
     /// Tells when it runs and how it ended; ends it where it is told to.
     pub(super) async fn watch(mut self, slot: usize, events: UnboundedSender<Event>) {
-        let mut runs = false;
+        let mut process = None;
         let status = loop {
             tokio::select! {
                 status = self.child.wait() => break status,
                 () = self.kill.cancelled() => {
-                    // It may have ended this moment.
-                    drop(self.child.start_kill());
+                    // The launcher ends after what it started, and all of that.
+                    match process {
+                        Some(id) => drop(kill(Pid::from_raw(id), Signal::SIGKILL).map_err(std::io::Error::from)),
+                        None => drop(self.child.start_kill()),
+                    }
                     break self.child.wait().await;
                 }
-                () = tokio::time::sleep(LOOK), if !runs => {
-                    runs = self.tell(slot, &events);
+                () = tokio::time::sleep(LOOK), if process.is_none() => {
+                    process = self.tell(slot, &events);
                 }
             }
         };
         // It may have been quicker than the look.
-        runs = runs || self.tell(slot, &events);
+        let runs = process.or_else(|| self.tell(slot, &events)).is_some();
         let status = status.ok();
         let code = status.and_then(|status| status.code().or_else(|| status.signal().map(|signal| 128 + signal)));
         let event = if runs {
@@ -225,8 +233,11 @@ impl Process {
         drop(events.send(event));
     }
 
-    fn tell(&self, slot: usize, events: &UnboundedSender<Event>) -> bool {
-        let id = std::fs::read_to_string(&self.started).ok().and_then(|text| text.trim().parse().ok());
-        id.is_some_and(|id| events.send(Event::Started(slot, id)).is_ok())
+    fn tell(&self, slot: usize, events: &UnboundedSender<Event>) -> Option<i32> {
+        let id = std::fs::read_to_string(&self.started).ok().and_then(|text| text.trim().parse::<i32>().ok())?;
+        // Until it is what the container runs, its words are those that lead there.
+        let words = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let leads = words.windows(WAY.len()).any(|part| part == WAY);
+        (!leads && events.send(Event::Started(slot, id)).is_ok()).then_some(id)
     }
 }
