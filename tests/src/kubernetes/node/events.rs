@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
@@ -75,7 +75,7 @@ async fn look(shared: &Arc<Shared>, client: &Client) {
     for pod in pods {
         let (Some(uid), Some(spec)) = (pod.uid(), pod.spec.as_ref()) else { continue };
         match spec.node_name.as_deref() {
-            None if wanted(shared, &pod) => bind(shared, client, &pod).await,
+            None if wanted(shared, &pod) && open(shared, client).await => bind(shared, client, &pod).await,
             Some(node) if node == shared.options.name => {
                 there.insert(uid.clone());
                 tell(shared, client, uid, pod);
@@ -102,6 +102,13 @@ fn wanted(shared: &Shared, pod: &Pod) -> bool {
     let here = selector.iter().all(|(key, value)| labels.get(key).is_some_and(|is| is == value));
     let named = selector.contains_key(registration::HOST_NAME);
     here && !gated && (named || !shared.options.reserved) && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether the cluster counts the node as one that may be given pods: not while it is lost, and not right after.
+async fn open(shared: &Shared, client: &Client) -> bool {
+    let found = Api::<Node>::all(client.clone()).get(&shared.options.name).await;
+    let taints = found.ok().map(|node| node.spec.and_then(|spec| spec.taints).unwrap_or_default());
+    taints.is_some_and(|taints| taints.iter().all(|taint| taint.effect != "NoSchedule"))
 }
 
 async fn bind(shared: &Shared, client: &Client, pod: &Pod) {

@@ -43,6 +43,10 @@ async fn a_killed_process_is_started_again_where_the_pod_says_so() {
     make::<Pod>(&client, "killed", pod("once", "exec sleep 1000")).await;
     for name in ["again", "once"] {
         running(&client, "killed", name).await;
+        until("it has begun", async || {
+            (name == "once" || rig.node.log("killed", name, "main") == "run\n").then_some(())
+        })
+        .await;
         rig.node.kill("killed", name, "main");
     }
     let once = over(&client, "killed", "once").await;
