@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Ends what has its id in a file, then removes the folder; what was killed may still write for a moment.
-const WATCH: &str = r#"read -r _
+/// Ends what has its id in a file, then removes the folder; what was killed may still write for a moment. What ends the tests from a terminal is
+/// sent to it, too.
+const WATCH: &str = r#"trap '' HUP INT TERM
+read -r _
 for file in "$1"/ids/*; do [ ! -f "$file" ] || kill -9 "$(cat "$file")" 2>/dev/null; done
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && exit; sleep 0.2; done"#;
 
