@@ -92,6 +92,24 @@ go_tool() {
   GOBIN="$bin" go install "$2@$3" || die "Go's $2 cannot be installed: $4"
 }
 
+# kubernetes WHY: makes sure that a control plane of Kubernetes is there, and kubectl, built from what tests/kubernetes names and pins.
+kubernetes() {
+  local home="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/kubernetes" sources=tests/kubernetes version=k8s.io/component-base/version name
+  local is; is=$(cat "$sources/main.go" "$sources/go.mod" "$sources/go.sum" | sha256sum)
+  if [ -x "$home/control-plane" ] && [ "$(cat "$home/built-from" 2>/dev/null)" = "$is" ]; then return; fi
+  command -v go >/dev/null || die "Go is missing, 1.26 or newer ($1): install it, or run ./test without 'all'"
+  local number; number=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' "$sources/go.mod")
+  say "building Kubernetes $number into $home: $1; the first time takes about 15 minutes on two cores"
+  mkdir -p "$home"
+  local minor=${number#v1.}
+  local flags="-s -w -X $version.gitVersion=$number -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*}"
+  go build -C "$sources" -buildvcs=false -trimpath -ldflags "$flags" -o "$home/control-plane" . || die "Kubernetes cannot be built: $1"
+  # It is each of them by its name.
+  for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -sf control-plane "$home/$name"; done
+  "$home/kube-apiserver" --version >/dev/null || die "Kubernetes was built, and does not run: $1"
+  printf '%s\n' "$is" >"$home/built-from"
+}
+
 # npm_tool COMMAND PACKAGE VERSION WHY: makes sure that COMMAND of a package of npm is there, in a folder of its own.
 npm_tool() {
   local folder="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/npm"

@@ -1,0 +1,42 @@
+// The control plane that the tests run against: the API server, the controller manager, etcd and kubectl in one program, which share most of
+// their packages and so are compiled and linked once.
+//
+// Takes the name it is called by. Gives what the program of that name does, unchanged.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	_ "time/tzdata" // for the time zones of CronJobs
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+	_ "k8s.io/client-go/plugin/pkg/client/auth"
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	"k8s.io/kubectl/pkg/cmd/util"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	manager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+)
+
+func main() {
+	switch name := filepath.Base(os.Args[0]); name {
+	case "etcd":
+		etcdmain.Main(os.Args)
+	case "kube-apiserver":
+		os.Exit(cli.Run(apiserver.NewAPIServerCommand()))
+	case "kube-controller-manager":
+		os.Exit(cli.Run(manager.NewControllerManagerCommand()))
+	case "kubectl":
+		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+			util.CheckErr(err)
+		}
+	default:
+		fmt.Fprintf(os.Stderr, "%s is none of etcd, kube-apiserver, kube-controller-manager and kubectl: call this by one of these names\n", name)
+		os.Exit(2)
+	}
+}

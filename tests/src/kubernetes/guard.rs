@@ -1,0 +1,129 @@
+//! Servers and a folder that are gone when the test's process is, however that ends.
+//!
+//! Always holds: a process of it ends by its id; the folder is removed after them. A value that is kept for the whole process is never dropped:
+//! what watches is a shell, whose input ends with the process.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Ends what has its id in a file, then removes the folder; what was killed may still write for a moment. What ends the tests from a terminal is
+/// sent to it, too.
+const WATCH: &str = r#"trap '' HUP INT TERM
+read -r _
+for file in "$1"/ids/*; do [ ! -f "$file" ] || kill -9 "$(cat "$file")" 2>/dev/null; done
+for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && exit; sleep 0.2; done"#;
+
+/// Servers by name, and their folder.
+#[derive(Debug)]
+pub(super) struct Guard {
+    folder: PathBuf,
+    watcher: Child,
+    servers: Mutex<BTreeMap<String, Child>>,
+}
+
+impl Guard {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("aquifer-kubernetes-").tempdir().expect("a folder").keep();
+        std::fs::create_dir(folder.join("ids")).expect("made");
+        let mut watcher = Command::new("sh");
+        watcher
+            .args(["-c", WATCH, "sh"])
+            .arg(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let watcher = watcher.spawn().expect("sh is there");
+        Self { folder, watcher, servers: Mutex::default() }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn servers(&self) -> MutexGuard<'_, BTreeMap<String, Child>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.log"))
+    }
+
+    /// What a server has said, its last 4000 bytes.
+    pub(super) fn said(&self, name: &str) -> String {
+        let said = std::fs::read(self.log(name)).unwrap_or_default();
+        String::from_utf8_lossy(&said[said.len().saturating_sub(4000)..]).into_owned()
+    }
+
+    /// Starts a server; what it says is added to its log.
+    pub(super) fn start(&self, name: &str, program: &Path, args: &[String]) {
+        let log = File::options().create(true).append(true).open(self.log(name)).expect("room");
+        let mut command = Command::new(program);
+        command.args(args).current_dir(&self.folder).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a file")).stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        std::fs::write(self.folder.join("ids").join(name), child.id().to_string()).expect("room");
+        let before = self.servers().insert(name.to_owned(), child);
+        assert!(before.is_none(), "{name} runs already");
+    }
+
+    /// Whether a server that was started has ended by itself.
+    pub(super) fn ended(&self, name: &str) -> bool {
+        self.servers().get_mut(name).is_none_or(|child| child.try_wait().expect("a child").is_some())
+    }
+
+    /// Kills a server as a crash would; it has ended when this comes back.
+    pub(super) fn kill(&self, name: &str) {
+        let Some(mut child) = self.servers().remove(name) else { return };
+        // It may have ended by itself.
+        drop(child.kill());
+        drop(child.wait());
+        std::fs::remove_file(self.folder.join("ids").join(name)).expect("it was written");
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let names: Vec<String> = self.servers().keys().cloned().collect();
+        for name in names {
+            self.kill(&name);
+        }
+        drop(self.watcher.stdin.take());
+        drop(self.watcher.wait());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_started_is_gone_with_the_process() {
+        let mut guard = Guard::new();
+        for name in ["one", "two"] {
+            guard.start(name, Path::new("sleep"), &["1000".to_owned()]);
+        }
+        guard.kill("one");
+        guard.start("one", Path::new("sleep"), &["1000".to_owned()]);
+        assert!(!guard.ended("one") && !guard.ended("two"));
+        // As the system closes it when the process ends, however it does.
+        drop(guard.watcher.stdin.take());
+        assert!(guard.watcher.wait().expect("a child").success());
+        for mut server in std::mem::take(&mut *guard.servers()).into_values() {
+            assert!(!server.wait().expect("a child").success());
+        }
+        assert!(!guard.folder.exists());
+    }
+
+    #[test]
+    fn what_it_started_is_gone_with_the_value() {
+        let guard = Guard::new();
+        guard.start("one", Path::new("sleep"), &["1000".to_owned()]);
+        let process = guard.servers()["one"].id();
+        let folder = guard.folder().to_owned();
+        drop(guard);
+        assert!(!Path::new(&format!("/proc/{process}")).exists() && !folder.exists());
+    }
+}
