@@ -64,6 +64,10 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Run a task.
     Run(RunArgs),
+    /// Back up or restore as Kubernetes manifests say, on this machine and without a cluster.
+    ///
+    /// The manifests are those of Stash: Secrets, a Repository, an AppBinding, and a BackupConfiguration or a RestoreSession.
+    RunSession(SessionArgs),
     /// Show what a task would run, without running anything.
     Plan(PlanArgs),
     /// Show every problem of these files and folders.
@@ -140,6 +144,13 @@ pub(crate) struct TaskArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) task: TaskArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+/// How a run is told of.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
     /// Write the report as JSON to this file; `-` is stdout. A regular file appears whole or not at all; a link, a FIFO or a
     /// device is written to. The place is looked at before the run; where it cannot be
     /// written after all, the exit status is 1, also after a run that succeeded.
@@ -149,6 +160,25 @@ pub(crate) struct RunArgs {
     /// is an event up to `run-ended`. Where stderr takes too little, progress is left out, then messages, and the run goes on.
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     pub(crate) progress: Progress,
+}
+
+/// Which manifests, and which of what they ask for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SessionArgs {
+    /// Manifests: a file, or a folder of `*.yaml`, `*.yml` and `*.json`.
+    #[arg(short, long = "filename", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Back up as this BackupConfiguration says; a namespace may stand in front: `demo/redis`.
+    #[arg(long, value_name = "NAME", conflicts_with = "restore")]
+    pub(crate) backup: Option<String>,
+    /// Restore as this RestoreSession says; a namespace may stand in front.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) restore: Option<String>,
+    /// Print the task that would run, as JSON and without secrets, and run nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -13,6 +13,7 @@ mod print;
 mod progress;
 mod queue;
 mod run;
+mod session;
 mod store;
 mod summary;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     quiet_panics(&args, screen.clone());
     let exit = match &args.command {
         Command::Run(run) => run::run(run, &args, &screen),
+        Command::RunSession(session) => session::run(session, &args, &screen),
         Command::Plan(plan) => run::plan(plan, &args),
         Command::Check { paths } => run::check(paths, &args),
         Command::Functions { command } => describe::functions(command.as_ref()),
@@ -81,7 +83,7 @@ fn may_be_shown(line: &tracing::Metadata<'_>) -> bool {
 
 /// A panic's text may hold a secret, so only its place is printed here; the engine puts the text, without secrets, into the report.
 fn quiet_panics(args: &Args, screen: Screen) {
-    let events_only = matches!(&args.command, Command::Run(run) if run.progress == args::Progress::Json);
+    let events_only = matches!(&args.command, Command::Run(args::RunArgs { show, .. }) | Command::RunSession(args::SessionArgs { show, .. }) if show.progress == args::Progress::Json);
     std::panic::set_hook(Box::new(move |info| {
         if events_only {
             return;

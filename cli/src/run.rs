@@ -13,7 +13,7 @@ use aquifer_engine::run::{RunOptions, Stop};
 use aquifer_engine::show;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, Output, PlanArgs, Progress, RunArgs, TaskArgs};
+use crate::args::{Args, Output, PlanArgs, Progress, RunArgs, ShowArgs, TaskArgs};
 use crate::exit::Exit;
 use crate::print::Screen;
 use crate::queue::Queue;
@@ -78,10 +78,14 @@ pub(crate) fn check(paths: &[PathBuf], args: &Args) -> Exit {
 
 /// `aquifer run`.
 pub(crate) fn run(run: &RunArgs, args: &Args, screen: &Screen) -> Exit {
-    let planned = match planned(&run.task, args, run.progress == Progress::Json) {
-        Ok(planned) => planned,
-        Err(exit) => return exit,
-    };
+    match planned(&run.task, args, run.show.progress == Progress::Json) {
+        Ok(plan) => execute(plan, &run.show, args, screen),
+        Err(exit) => exit,
+    }
+}
+
+/// Runs a plan, and tells of it.
+pub(crate) fn execute(plan: Plan, run: &ShowArgs, args: &Args, screen: &Screen) -> Exit {
     let store = match run.report.as_deref().map(Store::open).transpose() {
         Ok(store) => store,
         Err(message) => {
@@ -108,7 +112,7 @@ pub(crate) fn run(run: &RunArgs, args: &Args, screen: &Screen) -> Exit {
         }
         let events: Arc<dyn EventSink> = queue.clone();
         let options = RunOptions { events, stop, progress: Some(TICK), ..RunOptions::default() };
-        Some(aquifer_engine::run::run(planned, options).await)
+        Some(aquifer_engine::run::run(plan, options).await)
     });
     // A blocking call that ignores its cancel must not hold the exit back.
     runtime.shutdown_timeout(Duration::from_millis(500));

@@ -1,0 +1,189 @@
+//! Files of manifests to resources.
+//!
+//! Takes files and folders. Gives the resources of the kinds that are known here, each with the place that it was read from, and what is
+//! to be said of the rest. Always holds: a manifest of a known kind is read whole or is a problem; a field that is not known is
+//! told of; of other kinds only the names are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Secret;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::resources::app_binding::AppBinding;
+use crate::resources::backup::BackupConfiguration;
+use crate::resources::repository::Repository;
+use crate::resources::restore::RestoreSession;
+use crate::resources::task::{Function, Task};
+
+/// Where a resource was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// Which of its documents, from 1.
+    pub document: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, document {}", self.file.display(), self.document)
+    }
+}
+
+/// A resource and its place.
+#[derive(Debug, Clone)]
+pub struct Placed<T> {
+    /// The resource.
+    pub it: T,
+    /// Where it was read.
+    pub place: Place,
+}
+
+/// A namespace and a name; kinds without a namespace have an empty one.
+pub type Key = (String, String);
+
+/// The namespace of what names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// Resources by kind and key.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    /// Secrets.
+    pub secrets: BTreeMap<Key, Placed<Secret>>,
+    /// Repositories.
+    pub repositories: BTreeMap<Key, Placed<Repository>>,
+    /// What is to be backed up.
+    pub backups: BTreeMap<Key, Placed<BackupConfiguration>>,
+    /// What is to be restored.
+    pub restores: BTreeMap<Key, Placed<RestoreSession>>,
+    /// Databases.
+    pub app_bindings: BTreeMap<Key, Placed<AppBinding>>,
+    /// Stash's tasks.
+    pub tasks: BTreeMap<Key, Placed<Task>>,
+    /// Stash's functions.
+    pub functions: BTreeMap<Key, Placed<Function>>,
+    /// What was found and has no meaning here, in a line each.
+    pub notes: Vec<String>,
+}
+
+/// Reads files, and the `*.yaml`, `*.yml` and `*.json` of folders, in the order of their names.
+///
+/// # Errors
+/// All that is wrong, in a line each.
+pub fn read(paths: &[PathBuf]) -> Result<Manifests, Vec<String>> {
+    let mut manifests = Manifests::default();
+    let mut problems = Vec::new();
+    for path in paths {
+        match files(path) {
+            Ok(files) => files.iter().for_each(|file| manifests.add_file(file, &mut problems)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(manifests) } else { Err(problems) }
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error: std::io::Error| format!("`{}`: {error}", path.display());
+    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let ending =
+            file.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
+        if ending && file.is_file() {
+            found.push(file);
+        }
+    }
+    found.sort();
+    if found.is_empty() { Err(format!("`{}` holds no manifests", path.display())) } else { Ok(found) }
+}
+
+/// How large a file of manifests may be, in bytes.
+const LARGEST: u64 = 16 << 20;
+
+impl Manifests {
+    fn add_file(&mut self, file: &Path, problems: &mut Vec<String>) {
+        let shown = file.display();
+        let read = std::fs::metadata(file).and_then(|about| {
+            if about.len() > LARGEST {
+                Err(std::io::Error::other("it has more than 16 MiB"))
+            } else {
+                std::fs::read_to_string(file)
+            }
+        });
+        let text = match read {
+            Ok(text) => text,
+            Err(error) => return problems.push(format!("`{shown}`: {error}")),
+        };
+        let documents: Vec<Json> = match serde_saphyr::from_multiple(&text) {
+            Ok(documents) => documents,
+            Err(error) => return problems.push(format!("`{shown}`: {}", error.without_snippet())),
+        };
+        for (number, document) in (1..).zip(documents) {
+            let place = Place { file: file.to_owned(), document: number };
+            if let Err(problem) = self.add(document, &place) {
+                problems.push(format!("{place}: {problem}"));
+            }
+        }
+    }
+
+    fn add(&mut self, document: Json, place: &Place) -> Result<(), String> {
+        if document.is_null() {
+            return Ok(());
+        }
+        let text = |name: &str| document.pointer(name).and_then(Json::as_str).map(str::to_owned);
+        let version = text("/apiVersion").ok_or("it has no `apiVersion`")?;
+        let kind = text("/kind").ok_or("it has no `kind`")?;
+        if kind == "List" {
+            let items = document.get("items").and_then(Json::as_array).cloned().unwrap_or_default();
+            return items.into_iter().try_for_each(|item| self.add(item, place));
+        }
+        let name = text("/metadata/name").ok_or_else(|| format!("the {kind} has no `metadata.name`"))?;
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let namespace = text("/metadata/namespace").unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        let (own, everywhere) = ((namespace, name.clone()), (String::new(), name.clone()));
+        let notes = &mut self.notes;
+        match (group, kind.as_str()) {
+            ("", "Secret") => put(&mut self.secrets, own, document, place, notes),
+            ("stash.appscode.com", "Repository") => put(&mut self.repositories, own, document, place, notes),
+            ("stash.appscode.com", "BackupConfiguration") => put(&mut self.backups, own, document, place, notes),
+            ("stash.appscode.com", "RestoreSession") => put(&mut self.restores, own, document, place, notes),
+            ("stash.appscode.com", "Task") => put(&mut self.tasks, everywhere, document, place, notes),
+            ("stash.appscode.com", "Function") => put(&mut self.functions, everywhere, document, place, notes),
+            ("appcatalog.appscode.com", "AppBinding") => put(&mut self.app_bindings, own, document, place, notes),
+            _ => {
+                notes.push(format!("{place}: the {kind} `{name}` has no meaning here"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn put<T: DeserializeOwned>(
+    all: &mut BTreeMap<Key, Placed<T>>,
+    key: Key,
+    document: Json,
+    place: &Place,
+    notes: &mut Vec<String>,
+) -> Result<(), String> {
+    let kind = document.get("kind").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let name = &key.1;
+    let mut unknown = |path: serde_ignored::Path<'_>| {
+        // What a cluster writes is no mistake of who takes a manifest out of one.
+        let path = path.to_string();
+        if !path.starts_with("status") && !path.starts_with("metadata.managedFields") {
+            notes.push(format!("{place}: the {kind} `{name}` has a field that is not known: `{path}`"));
+        }
+    };
+    let it: T =
+        serde_ignored::deserialize(document, &mut unknown).map_err(|error| format!("the {kind} `{name}`: {error}"))?;
+    if let Some(other) = all.get(&key) {
+        return Err(format!("the {kind} `{name}` is there twice: also in {}", other.place));
+    }
+    all.insert(key, Placed { it, place: place.clone() });
+    Ok(())
+}

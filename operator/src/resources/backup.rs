@@ -1,0 +1,91 @@
+//! `BackupConfiguration`: what is backed up, when, where to, and what stays.
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::hooks::BackupHooks;
+use super::retention::RetentionPolicy;
+use super::runtime::{RuntimeSettings, TempDir};
+use super::target::{BackupTarget, RepositoryRef, TaskRef};
+
+/// What a backup is, each time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[kube(
+    group = "stash.appscode.com",
+    version = "v1beta1",
+    kind = "BackupConfiguration",
+    namespaced,
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupConfigurationSpec {
+    /// When, as a line of cron.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The time zone of the schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// By which task; the one that the target names unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRef>,
+    /// Where to.
+    pub repository: RepositoryRef,
+    /// What.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<BackupTarget>,
+    /// What stays.
+    #[serde(default)]
+    pub retention_policy: RetentionPolicy,
+    /// How its pods run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_settings: Option<RuntimeSettings>,
+    /// Room for temporary files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temp_dir: Option<TempDir>,
+    /// A volume for what is between; none is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interim_volume_template: Option<PersistentVolumeClaim>,
+    /// Whether nothing is done for now.
+    #[serde(default)]
+    pub paused: bool,
+    /// How many sessions are remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_history_limit: Option<i32>,
+    /// What is done before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<BackupHooks>,
+    /// How long a session may take, such as `30m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_out: Option<String>,
+    /// How often a session is tried again that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_config: Option<RetryConfig>,
+    /// `Restic`, or `VolumeSnapshotter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+}
+
+/// How often something is tried again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryConfig {
+    /// How often; once unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub max_retry: Option<i64>,
+    /// After how long, such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<String>,
+}
+
+/// What makes the copies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Driver {
+    /// A repository.
+    #[default]
+    Restic,
+    /// The cluster's volumes themselves. Not for databases by their addresses.
+    VolumeSnapshotter,
+}

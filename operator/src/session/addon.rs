@@ -1,0 +1,131 @@
+//! Which task a session is, and with which arguments.
+//!
+//! Takes what the session, the AppBinding and Stash's Tasks and Functions say. Gives the text of the arguments. Always holds: of several
+//! that say what a variable stands for, the one wins that wins in Stash; a program that is not Stash's addon for Redis is refused.
+
+use std::collections::BTreeMap;
+
+use crate::manifests::Manifests;
+use crate::resources::app_binding::{AddonTask, AppBinding};
+use crate::resources::target::{Param, TaskRef};
+use crate::substitute::{Variables, substitute};
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Backup,
+    Restore,
+}
+
+impl Operation {
+    fn task(self, binding: &AppBinding) -> Result<AddonTask, String> {
+        let addon = binding.spec.addon()?.unwrap_or_default();
+        Ok(if self == Self::Backup { addon.backup_task } else { addon.restore_task })
+    }
+
+    /// What Stash's tasks are called, before their versions.
+    fn prefix(self) -> &'static str {
+        if self == Self::Backup { "redis-backup-" } else { "redis-restore-" }
+    }
+
+    /// The word by which Stash's addon knows what to do.
+    fn word(self) -> &'static str {
+        if self == Self::Backup { "backup-redis" } else { "restore-redis" }
+    }
+}
+
+/// The word of the function that writes a session's result down, which is the engine's own work here.
+const UPDATE_STATUS: &str = "update-status";
+
+/// The arguments of the program that dumps or restores.
+pub(super) fn arguments(
+    manifests: &Manifests,
+    operation: Operation,
+    task: Option<&TaskRef>,
+    binding: &AppBinding,
+    known: &Variables,
+) -> Result<String, String> {
+    let addon = operation.task(binding)?;
+    let chosen = task.map(|task| task.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(&addon.name);
+    let last = addon.params.iter().chain(task.iter().flat_map(|task| &task.params));
+    let over: Vec<&Param> = last.collect();
+    let Some(own) = manifests.tasks.get(&(String::new(), chosen.to_owned())) else {
+        // A Redis without a word about its task is one all the same.
+        if !chosen.is_empty() && !chosen.starts_with(operation.prefix()) {
+            return Err(format!(
+                "the task `{chosen}` is not among the manifests, and none of those that are known here: `{}…`",
+                operation.prefix()
+            ));
+        }
+        return Ok(of(&over).remove("args").unwrap_or_default());
+    };
+    let mut found = None;
+    for step in &own.it.spec.steps {
+        let function = manifests.functions.get(&(String::new(), step.name.clone()));
+        let function = &function
+            .ok_or_else(|| format!("the Function `{}` of the task `{chosen}` is not among the manifests", step.name))?
+            .it;
+        let mut variables = of(&step.params.iter().collect::<Vec<_>>());
+        variables.extend(known.clone());
+        variables.extend(of(&over));
+        match function.spec.args.first().map(String::as_str) {
+            Some(word) if word == operation.word() => found = Some(addon_args(&function.spec.args, &variables)?),
+            Some(UPDATE_STATUS) => {}
+            _ => {
+                let image = function.spec.image.as_deref().unwrap_or("no image");
+                return Err(format!(
+                    "the Function `{}` runs `{image}`, which is not Stash's addon for Redis: only that is known here",
+                    step.name
+                ));
+            }
+        }
+    }
+    found.ok_or_else(|| format!("no Function of the task `{chosen}` does `{}`", operation.word()))
+}
+
+fn of(params: &[&Param]) -> BTreeMap<String, String> {
+    params.iter().map(|param| (param.name.clone(), param.value.clone())).collect()
+}
+
+/// The value of `--redis-args` among a Function's own, which say beside it what the session says already.
+fn addon_args(args: &[String], variables: &Variables) -> Result<String, String> {
+    let mut found = String::new();
+    for arg in &args[1..] {
+        let arg = substitute(arg, variables)?;
+        if let Some(value) = arg.strip_prefix("--redis-args=") {
+            found = value.to_owned();
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::app_binding::AppBindingSpec;
+
+    fn binding(parameters: serde_json::Value) -> AppBinding {
+        AppBinding::new("db", AppBindingSpec { parameters: Some(parameters), ..AppBindingSpec::default() })
+    }
+
+    fn task(name: &str, args: Option<&str>) -> TaskRef {
+        let params = args.map(|args| Param { name: "args".into(), value: args.into() });
+        TaskRef { name: name.into(), params: params.into_iter().collect() }
+    }
+
+    #[test]
+    fn the_sessions_own_word_wins_over_the_app_bindings() {
+        let none = Manifests::default();
+        let addon = json!({"stash": {"addon": {"backupTask": {"name": "redis-backup-6.2.5", "params": [{"name": "args", "value": "-db 1"}]}}}});
+        let binding = binding(addon);
+        let args = |task: Option<&TaskRef>| arguments(&none, Operation::Backup, task, &binding, &Variables::new());
+        assert_eq!(args(None), Ok("-db 1".into()));
+        assert_eq!(args(Some(&task("", None))), Ok("-db 1".into()));
+        assert_eq!(args(Some(&task("redis-backup-7.0.5", Some("-db 2")))), Ok("-db 2".into()));
+        assert!(args(Some(&task("mysql-backup-8.0", None))).unwrap_err().contains("mysql-backup-8.0"));
+        let restore = arguments(&none, Operation::Restore, None, &binding, &Variables::new());
+        assert_eq!(restore, Ok(String::new()), "the backup's params are not the restore's");
+    }
+}

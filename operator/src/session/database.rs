@@ -1,0 +1,164 @@
+//! An AppBinding to the params by which a Redis server is reached.
+//!
+//! Always holds: TLS is spoken where the AppBinding has certificates or its scheme says so, and the server's certificate is checked
+//! unless it says not to; the password is a secret param.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{Draft, found, put, text, values};
+use crate::manifests::Manifests;
+use crate::resources::app_binding::{AppBinding, SecretRef};
+
+/// What flags say beside the AppBinding.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) user: Option<String>,
+    pub(super) tls: bool,
+    pub(super) insecure: bool,
+    pub(super) server_name: Option<String>,
+}
+
+/// Those of `redis-dump` and `redis-restore`.
+pub(super) fn server(
+    draft: &mut Draft,
+    manifests: &Manifests,
+    binding: &AppBinding,
+    namespace: &str,
+    wishes: Wishes,
+) -> Option<Map<String, Json>> {
+    let spec = &binding.spec;
+    let config = &spec.client_config;
+    if let Some(kind) = spec.r#type.as_deref().filter(|kind| !kind.to_ascii_lowercase().ends_with("redis")) {
+        draft.problems.push(format!("the AppBinding is of the type `{kind}`, and no Redis"));
+    }
+    let secure = wishes.tls
+        || wishes.insecure
+        || config.ca_bundle.is_some()
+        || config.insecure_skip_tls_verify
+        || spec.tls_secret.is_some();
+    let url = draft.take(address(binding, namespace, secure))?;
+    let mut params = Map::from_iter([("url".to_owned(), json!(url))]);
+    let credentials = match &spec.secret {
+        Some(secret) => draft.take(transformed(manifests, binding, secret, namespace))?,
+        None => BTreeMap::new(),
+    };
+    let name = spec.secret.as_ref().map_or("", |secret| secret.name.as_str());
+    let user = draft.take(text(&credentials, "username", name))?;
+    let password = draft.take(text(&credentials, "password", name))?;
+    if spec.secret.is_some() && password.is_none() {
+        draft.problems.push(format!(
+            "the Secret `{name}` has no key `password`; its keys are {}",
+            credentials.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    // The user `default` is who signs in with a password alone: servers before 6.0 know no other way.
+    let user = wishes.user.or(user).filter(|user| !user.is_empty() && user != "default");
+    put(&mut params, "username", user.map(Json::from));
+    if let Some(password) = password.filter(|password| !password.is_empty()) {
+        let placeholder = draft.secret("redisPassword", password);
+        params.insert("password".to_owned(), placeholder);
+    }
+    if url.starts_with("rediss://") {
+        let tls = tls(draft, manifests, binding, namespace, &wishes.server_name, wishes.insecure)?;
+        params.insert("tls".to_owned(), Json::Object(tls));
+    }
+    Some(params)
+}
+
+fn address(binding: &AppBinding, namespace: &str, secure: bool) -> Result<String, String> {
+    let config = &binding.spec.client_config;
+    let scheme = if secure { "rediss" } else { "redis" };
+    match (&config.url, &config.service) {
+        (Some(url), _) => {
+            let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+            if rest.contains('@') {
+                return Err(
+                    "the AppBinding's `clientConfig.url` holds credentials: put them into its Secret".to_owned()
+                );
+            }
+            let secure = secure || url.starts_with("rediss://") || url.starts_with("https://");
+            Ok(format!("{}://{rest}", if secure { "rediss" } else { scheme }))
+        }
+        (None, Some(service)) => {
+            let secure = secure || matches!(service.scheme.as_deref(), Some("rediss" | "https"));
+            let scheme = if secure { "rediss" } else { scheme };
+            let namespace = service.namespace.as_deref().unwrap_or(namespace);
+            let path = service.path.as_deref().unwrap_or_default().trim_matches('/');
+            let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+            Ok(format!("{scheme}://{}.{namespace}.svc:{}{path}", service.name, service.port))
+        }
+        (None, None) => Err("the AppBinding has neither a `clientConfig.url` nor a `clientConfig.service`".to_owned()),
+    }
+}
+
+/// A Secret's values after the AppBinding's transforms, in their order.
+fn transformed(
+    manifests: &Manifests,
+    binding: &AppBinding,
+    secret: &SecretRef,
+    namespace: &str,
+) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let of = |secret: &SecretRef| {
+        let namespace = secret.namespace.as_deref().unwrap_or(namespace);
+        found(&manifests.secrets, "Secret", namespace, &secret.name).map(values)
+    };
+    let mut values = of(secret)?;
+    for transform in &binding.spec.secret_transforms {
+        if let Some(rename) = &transform.rename_key
+            && let Some(value) = values.remove(&rename.from)
+        {
+            values.insert(rename.to.clone(), value);
+        }
+        if let Some(add) = &transform.add_key {
+            let text = add.string_value.as_ref().map(|text| text.clone().into_bytes());
+            let value = text.or_else(|| add.value.as_ref().map(|value| value.0.clone())).unwrap_or_default();
+            values.insert(add.key.clone(), value);
+        }
+        if let Some(add) = &transform.add_keys_from {
+            values.extend(of(&add.secret_ref)?);
+        }
+        if let Some(remove) = &transform.remove_key {
+            values.remove(&remove.key);
+        }
+    }
+    Ok(values)
+}
+
+fn tls(
+    draft: &mut Draft,
+    manifests: &Manifests,
+    binding: &AppBinding,
+    namespace: &str,
+    server_name: &Option<String>,
+    insecure: bool,
+) -> Option<Map<String, Json>> {
+    let config = &binding.spec.client_config;
+    let mut tls = Map::new();
+    let mut authority = config.ca_bundle.as_ref().map(|bundle| bundle.0.clone());
+    if let Some(secret) = &binding.spec.tls_secret {
+        let namespace = secret.namespace.as_deref().unwrap_or(namespace);
+        let keys = draft.take(found(&manifests.secrets, "Secret", namespace, &secret.name).map(values))?;
+        authority = authority.or_else(|| keys.get("ca.crt").cloned());
+        match (keys.get("tls.crt"), keys.get("tls.key")) {
+            (Some(certificate), Some(key)) => {
+                for (param, name, bytes) in [("certFile", "tls.crt", certificate), ("keyFile", "tls.key", key)] {
+                    let path = draft.files.write(name, bytes);
+                    tls.insert(param.to_owned(), draft.take(path)?.into());
+                }
+            }
+            (None, None) => {}
+            _ => draft.problems.push(format!("the Secret `{}` has only one of `tls.crt` and `tls.key`", secret.name)),
+        }
+    }
+    if let Some(authority) = authority {
+        let path = draft.files.write("ca.crt", &authority);
+        tls.insert("caFile".to_owned(), draft.take(path)?.into());
+    }
+    if config.insecure_skip_tls_verify || insecure {
+        tls.insert("insecure".to_owned(), true.into());
+    }
+    put(&mut tls, "serverName", server_name.clone().or_else(|| config.server_name.clone()).map(Json::from));
+    Some(tls)
+}
