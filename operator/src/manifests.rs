@@ -175,7 +175,8 @@ fn put<T: DeserializeOwned>(
     let mut unknown = |path: serde_ignored::Path<'_>| {
         // What a cluster writes is no mistake of who takes a manifest out of one.
         let path = path.to_string();
-        if !path.starts_with("status") && !path.starts_with("metadata.managedFields") {
+        let is_clusters = path.starts_with("status") || path.starts_with("metadata.managedFields");
+        if !is_clusters && path != "apiVersion" && path != "kind" {
             notes.push(format!("{place}: the {kind} `{name}` has a field that is not known: `{path}`"));
         }
     };

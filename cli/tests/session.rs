@@ -1,0 +1,293 @@
+//! Kubernetes manifests of Stash's shape, run on one machine: real Redis, real restic, a real S3 server.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use aquifer_tests::redis_server::{Certificates, RedisServer};
+use aquifer_tests::s3_server::{BUCKET, S3Server};
+
+const SECRETS: &str = "
+apiVersion: v1
+kind: Secret
+metadata: {name: store-keys, namespace: shop}
+stringData: {RESTIC_PASSWORD: correct-horse, AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: hunter2-secret-key}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: carts-auth, namespace: shop}
+data: {word: b3Blbi1zZXNhbWU=}
+";
+
+/// Manifests in a folder.
+struct Manifests(tempfile::TempDir);
+
+impl Manifests {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).expect("room");
+        }
+        Self(folder)
+    }
+
+    fn run(&self, more: &[&str]) -> (bool, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aquifer"));
+        command.args(["run-session", "--progress", "plain", "-f"]).arg(self.0.path()).args(more);
+        let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().expect("it starts");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let (stdout, stderr) = (text(stdout), text(stderr));
+        for secret in ["correct-horse", "hunter2-secret-key", "open-sesame"] {
+            assert!(!stdout.contains(secret) && !stderr.contains(secret), "a secret is shown: {stdout}{stderr}");
+        }
+        (status.success(), stdout, stderr)
+    }
+
+    fn ok(&self, more: &[&str]) -> String {
+        let (done, stdout, stderr) = self.run(more);
+        assert!(done, "{more:?}: {stdout}{stderr}");
+        stdout + &stderr
+    }
+}
+
+fn restic(repository: &Path, args: &[&str], stdin: &[u8]) -> String {
+    use std::io::Write;
+    let mut command = Command::new("restic");
+    command.args(args).arg("-r").arg(repository).env("RESTIC_PASSWORD", "correct-horse").arg("--no-cache");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("restic must be installed: run `./test`");
+    child.stdin.take().expect("piped").write_all(stdin).expect("it reads");
+    let done = child.wait_with_output().expect("it ends");
+    assert!(done.status.success(), "restic {args:?}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn binding(server: &RedisServer, more: &str) -> String {
+    format!(
+        "
+apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata: {{name: carts, namespace: shop}}
+spec:
+  type: redis
+  version: '7.0'
+  clientConfig: {{url: 'redis://127.0.0.1:{}'{more}}}
+  secret: {{name: carts-auth}}
+  secretTransforms: [{{renameKey: {{from: word, to: password}}}}]
+",
+        server.port()
+    )
+}
+
+fn repository(backend: &str) -> String {
+    format!(
+        "
+apiVersion: stash.appscode.com/v1alpha1
+kind: Repository
+metadata: {{name: carts-store, namespace: shop}}
+spec: {{backend: {{{backend}, storageSecretName: store-keys}}}}
+"
+    )
+}
+
+const BACKUP: &str = "
+apiVersion: stash.appscode.com/v1beta1
+kind: BackupConfiguration
+metadata: {name: carts-backup, namespace: shop}
+spec:
+  schedule: '*/30 * * * *'
+  task: {name: redis-backup-7.0.5, params: [{name: args, value: -db 1}]}
+  repository: {name: carts-store}
+  target:
+    ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: carts}
+  runtimeSettings:
+    container: {resources: {limits: {memory: 256Mi}}}
+    pod: {securityContext: {runAsUser: 65534}}
+  retentionPolicy: {name: the-last-two, keepLast: 2, prune: true}
+";
+
+const RESTORE: &str = "
+apiVersion: stash.appscode.com/v1beta1
+kind: RestoreSession
+metadata: {name: carts-restore, namespace: shop}
+spec:
+  task: {name: redis-restore-7.0.5, params: [{name: args, value: --pipe-timeout 300}]}
+  repository: {name: carts-store}
+  target:
+    ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: carts}
+  rules: [{snapshots: [latest]}]
+";
+
+#[test]
+fn the_manifests_of_a_cluster_back_up_keep_and_restore_on_one_machine() {
+    let server = RedisServer::with(&["--requirepass", "open-sesame"]);
+    let cli = |args: &[&str]| server.cli(&[&["-a", "open-sesame", "--no-auth-warning"], args].concat());
+    let store = tempfile::tempdir().expect("a folder");
+    let local = format!("local: {{hostPath: {{path: {}}}, mountPath: /safe, subPath: carts}}", store.path().display());
+    let all = Manifests::new(&[
+        ("1-secrets.yaml", SECRETS),
+        ("2-database.yaml", &binding(&server, "")),
+        ("3-repository.yaml", &repository(&local)),
+        ("4-backup.yaml", BACKUP),
+        ("5-restore.yaml", RESTORE),
+    ]);
+    cli(&["-n", "0", "SET", "elsewhere", "0"]);
+    for round in ["1", "2", "3"] {
+        cli(&["-n", "1", "SET", "cart", round]);
+        cli(&["-n", "1", "RPUSH", "items", round]);
+        all.ok(&["--backup", "carts-backup"]);
+    }
+    let listed = restic(&store.path().join("carts"), &["snapshots", "--json"], b"");
+    let snapshots: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let snapshots = snapshots.as_array().expect("a list");
+    assert_eq!(snapshots.len(), 2, "{listed}");
+    assert!(snapshots.iter().all(|one| one["hostname"] == "host-0" && one["paths"][0] == "/dumpfile.resp"), "{listed}");
+    restic(&store.path().join("carts"), &["check", "--read-data"], b"");
+
+    cli(&["FLUSHALL"]);
+    cli(&["-n", "1", "SET", "cart", "in the way"]);
+    all.ok(&["--restore", "shop/carts-restore"]);
+    assert_eq!(cli(&["-n", "1", "GET", "cart"]), "3\n");
+    assert_eq!(cli(&["-n", "1", "LRANGE", "items", "0", "-1"]), "1\n2\n3\n");
+    assert_eq!(cli(&["-n", "0", "DBSIZE"]), "0\n", "only the one database was in the backup");
+
+    let (done, _, told) = all.run(&[]);
+    assert!(
+        !done && told.contains("--backup shop/carts-backup") && told.contains("--restore shop/carts-restore"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_repository_that_others_wrote_is_restored_without_its_marker() {
+    let server = RedisServer::with(&["--requirepass", "open-sesame"]);
+    let store = tempfile::tempdir().expect("a folder");
+    restic(store.path(), &["init", "-q"], b"");
+    // As redis-dump-go writes it, with the key that counts the others at its end.
+    let dump = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n\
+        *3\r\n$3\r\nSET\r\n$22\r\n__redisdump_total_keys\r\n$1\r\n1\r\n";
+    for (host, dump) in [("host-0", &dump[..]), ("other", b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n")] {
+        restic(store.path(), &["backup", "-q", "--stdin", "--stdin-filename", "dumpfile.resp", "--host", host], dump);
+    }
+    let all = Manifests::new(&[
+        ("secrets.yaml", SECRETS),
+        ("database.yaml", &binding(&server, "")),
+        (
+            "repository.yaml",
+            &repository(&format!("local: {{hostPath: {{path: {}}}, mountPath: /safe}}", store.path().display())),
+        ),
+        ("restore.yaml", RESTORE),
+    ]);
+    all.ok(&[]);
+    let cli = |args: &[&str]| server.cli(&[&["-a", "open-sesame", "--no-auth-warning"], args].concat());
+    assert_eq!(cli(&["GET", "key"]), "value\n");
+    assert_eq!(cli(&["DBSIZE"]), "1\n", "and nothing else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_with_keys_of_the_secret_and_tls_with_the_bindings_authority() {
+    let s3 = S3Server::start().await;
+    let certificates = Certificates::new();
+    let server = RedisServer::tls(&certificates, &["--requirepass", "open-sesame", "--tls-auth-clients", "no"]);
+    let authority = std::fs::read(certificates.path("ca.crt")).expect("there");
+    let authority = format!(", caBundle: '{}'", base64(&authority));
+    let place = format!("s3: {{endpoint: '{}', bucket: {BUCKET}, prefix: /carts}}", s3.endpoint());
+    let backup = BACKUP.replace("-db 1", "-db 0");
+    let files = [
+        ("a.yaml", SECRETS.to_owned()),
+        ("b.yaml", binding(&server, &authority)),
+        ("c.yaml", repository(&place)),
+        ("d.yaml", backup),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let all = Manifests::new(&files);
+    let (done, shown, told) = all.run(&["--dry-run"]);
+    assert!(done && told.is_empty(), "{told}");
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON and nothing else");
+    assert_eq!(shown["spec"]["steps"][1]["params"]["repository"]["s3"]["secretAccessKey"], "{{ params.storageKey }}");
+    assert!(s3.names().await.is_empty(), "a dry run does nothing");
+    all.ok(&[]);
+    let names = s3.names().await;
+    assert!(names.iter().any(|name| name.starts_with("carts/snapshots/")), "{names:?}");
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let mut child = Command::new("base64")
+        .args(["-w", "0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("coreutils");
+    std::io::Write::write_all(&mut child.stdin.take().expect("piped"), bytes).expect("it reads");
+    String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("ASCII")
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_and_nothing_runs() {
+    let backup = "
+apiVersion: stash.appscode.com/v1beta1
+kind: BackupConfiguration
+metadata: {name: carts-backup, namespace: shop}
+spec:
+  task: {name: redis-backup-7.0.5, params: [{name: args, value: -ttl=false}]}
+  repository: {name: carts-store}
+  driver: VolumeSnapshotter
+  shedule: '* * * * *'
+  hooks: {preBackup: {exec: {command: [sync]}}}
+  target:
+    ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: carts}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: something}
+";
+    let binding = "
+apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata: {name: carts, namespace: shop}
+spec: {clientConfig: {service: {name: carts, port: 6379}}, secret: {name: carts-auth}}
+";
+    let all = Manifests::new(&[
+        ("a.yaml", SECRETS),
+        ("b.yaml", binding),
+        ("c.yaml", &repository("azure: {container: backups}")),
+        ("d.yaml", backup),
+    ]);
+    let (done, stdout, told) = all.run(&[]);
+    assert!(!done && stdout.is_empty(), "{stdout}");
+    for wrong in [
+        "`AZURE_ACCOUNT_NAME`",
+        "`AZURE_ACCOUNT_KEY`",
+        "`VolumeSnapshotter`",
+        "hooks",
+        "`-ttl=false`",
+        "no key `password`",
+    ] {
+        assert!(told.contains(wrong), "{wrong} in {told}");
+    }
+    let broken = Manifests::new(&[
+        ("a.yaml", "kind: Secret"),
+        ("b.yaml", "a: ["),
+        ("c.yaml", &backup.replace("carts-store}", "7}").replace("name: 7", "nam: 7")),
+    ]);
+    let (done, _, told) = broken.run(&[]);
+    assert!(
+        !done && told.contains("a.yaml, document 1") && told.contains("b.yaml") && told.contains("c.yaml, document 1"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_field_that_is_not_known_and_a_kind_without_a_meaning_are_told_of() {
+    let server = RedisServer::with(&["--requirepass", "open-sesame"]);
+    let store = tempfile::tempdir().expect("a folder");
+    let local = format!("local: {{hostPath: {{path: {}}}, mountPath: /safe}}", store.path().display());
+    let all = Manifests::new(&[
+        ("a.yaml", SECRETS),
+        ("b.yaml", &binding(&server, "")),
+        ("c.yaml", &repository(&local)),
+        ("d.yaml", &BACKUP.replace("schedule:", "shedule:")),
+        ("e.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: something}\n"),
+    ]);
+    let told = all.ok(&[]);
+    assert!(told.contains("`spec.shedule`") && told.contains("the ConfigMap `something`"), "{told}");
+}
