@@ -1,4 +1,4 @@
-//! Imports go one way: cli → functions → engine. Read from the manifests and the sources, so that a slip fails here.
+//! Imports go one way: cli → operator → functions → engine. Read from the manifests and the sources, so that a slip fails here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,11 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn imports_go_one_way() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    for (room, never) in
-        [("engine", ["aquifer_functions", "aquifer_cli"]), ("functions", ["aquifer_cli", "aquifer_tests"])]
-    {
+    for (room, never) in [
+        ("engine", ["aquifer_functions", "aquifer_operator", "aquifer_cli"]),
+        ("functions", ["aquifer_operator", "aquifer_cli", "aquifer_tests"]),
+        ("operator", ["aquifer_cli", "aquifer_tests", "aquifer_bench"]),
+    ] {
         let mut files = vec![root.join(room).join("Cargo.toml")];
         sources(&root.join(room).join("src"), &mut files);
         assert!(files.len() > 10, "{room} was found");
