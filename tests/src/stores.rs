@@ -157,6 +157,32 @@ pub async fn all() -> &'static [Box<dyn StoreServer>] {
     .await
 }
 
+/// The servers that hold plain objects, each once, as [`alone`] knows them.
+pub const ALONE: [&str; 8] =
+    ["a folder", "MinIO", "OpenSSH", "Apache's WebDAV", "Swift", "Azurite", "fake-gcs-server", "moto"];
+
+/// One server of [`ALONE`] and no other, which ends and leaves nothing behind when it is dropped.
+///
+/// # Panics
+/// There is none of this name.
+pub async fn alone(called: &str) -> Box<dyn StoreServer> {
+    let server: Box<dyn StoreServer> = match called {
+        "a folder" => Box::new(folder::start()),
+        "MinIO" => Box::new(s3::minio().await),
+        "OpenSSH" => Box::new(sftp::start().await),
+        "Apache's WebDAV" => Box::new(webdav::apache().await),
+        "Swift" => {
+            let [swift, _] = swift::start().await;
+            Box::new(swift)
+        }
+        "Azurite" => Box::new(azure::start().await),
+        "fake-gcs-server" => Box::new(gcs::start().await),
+        "moto" => Box::new(s3::moto().await),
+        _ => panic!("there is no server `{called}`"),
+    };
+    server
+}
+
 /// A place that nobody else uses; with letters that a URL does not have, and slashes.
 pub fn place() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
