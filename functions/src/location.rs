@@ -7,6 +7,7 @@
 //! (docs/decisions/0018-kinds-of-stores.md).
 
 mod azure;
+mod b2;
 mod credentials;
 mod flow;
 mod folder;
@@ -32,6 +33,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 pub use azure::Azure;
+pub use b2::B2;
 pub use folder::Folder;
 pub use gcs::Gcs;
 pub use http::Http;
@@ -101,6 +103,7 @@ kinds! {
     "A bucket of S3, or of a server that speaks its protocol." S3,
     "A bucket of Google Cloud Storage." Gcs,
     "A container of Azure Blob Storage." Azure,
+    "A bucket of Backblaze B2." B2,
     "A container of OpenStack Swift." Swift,
     "A restic repository on a server of restic's REST protocol." Rest,
     "A folder on another machine, over SFTP." Sftp,

@@ -7,7 +7,9 @@
 //! What is wrong with the rig panics: it is for tests alone.
 
 mod azure;
+mod b2;
 mod folder;
+mod front;
 mod gcs;
 mod rest;
 pub mod rest_server;
@@ -53,6 +55,16 @@ pub trait StoreServer: Send + Sync {
     /// The text form, and the environment that belongs to it, where the text says it all.
     fn text(&self, _: &str) -> Option<(String, Vec<(&'static str, String)>)> {
         None
+    }
+
+    /// Other environments that are as good as the one of [`Self::text`]; the last in each is the secret, or the file that holds it.
+    fn other_keys(&self) -> Vec<Vec<(&'static str, String)>> {
+        Vec::new()
+    }
+
+    /// The environment that leads to this server what the text form leads to the provider's own.
+    fn way(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     /// The location as one whose server's key is not known, where keys of servers are known one by one.
@@ -135,14 +147,40 @@ pub async fn all() -> &'static [Box<dyn StoreServer>] {
                 if !others {
                     return Vec::new();
                 }
-                let (minio, gcs, azure) = tokio::join!(s3::minio(), gcs::start(), azure::start());
-                let others: [Box<dyn StoreServer>; 3] = [Box::new(minio), Box::new(gcs), Box::new(azure)];
+                let (minio, gcs, azure, b2) = tokio::join!(s3::minio(), gcs::start(), azure::start(), b2::start());
+                let others: [Box<dyn StoreServer>; 4] = [Box::new(minio), Box::new(gcs), Box::new(azure), Box::new(b2)];
                 Vec::from(others)
             }
         );
         ours.into_iter().chain(others).collect()
     })
     .await
+}
+
+/// The servers that hold plain objects, each once, as [`alone`] knows them.
+pub const ALONE: [&str; 8] =
+    ["a folder", "MinIO", "OpenSSH", "Apache's WebDAV", "Swift", "Azurite", "fake-gcs-server", "moto"];
+
+/// One server of [`ALONE`] and no other, which ends and leaves nothing behind when it is dropped.
+///
+/// # Panics
+/// There is none of this name.
+pub async fn alone(called: &str) -> Box<dyn StoreServer> {
+    let server: Box<dyn StoreServer> = match called {
+        "a folder" => Box::new(folder::start()),
+        "MinIO" => Box::new(s3::minio().await),
+        "OpenSSH" => Box::new(sftp::start().await),
+        "Apache's WebDAV" => Box::new(webdav::apache().await),
+        "Swift" => {
+            let [swift, _] = swift::start().await;
+            Box::new(swift)
+        }
+        "Azurite" => Box::new(azure::start().await),
+        "fake-gcs-server" => Box::new(gcs::start().await),
+        "moto" => Box::new(s3::moto().await),
+        _ => panic!("there is no server `{called}`"),
+    };
+    server
 }
 
 /// A place that nobody else uses; with letters that a URL does not have, and slashes.

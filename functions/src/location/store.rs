@@ -218,7 +218,7 @@ pub(super) fn failure(error: &opendal::Error, doing: &str, keys: &str) -> Failur
         _ if code.is_some_and(|code| NO_BUCKET.contains(&code)) => FailureKind::NotFound,
         _ if code.is_some_and(|code| NO_KEYS.contains(&code)) => FailureKind::Unauthorized,
         // There are no keys at all: nothing was sent.
-        _ if error.message().contains("signing") => FailureKind::Unauthorized,
+        _ if error.message().contains("signing http request") => FailureKind::Unauthorized,
         ErrorKind::NotFound => FailureKind::NotFound,
         ErrorKind::PermissionDenied => FailureKind::Unauthorized,
         ErrorKind::ConfigInvalid => FailureKind::Config,

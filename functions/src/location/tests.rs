@@ -1,5 +1,6 @@
 //! The forms of a location, and what is refused in them.
 
+mod b2;
 mod double;
 mod swift;
 mod webdav;
@@ -38,6 +39,10 @@ fn every_form_names_its_place() {
         (json!("rest:host:8000/a"), "rest:https://host:8000/a/"),
         (json!("webdav:https://host/dav/a"), "webdav:https://host/dav/a/"),
         (json!("webdav:host/dav/"), "webdav:https://host/dav/"),
+        (json!("b2:bucket:/a/b"), "b2://bucket/a/b"),
+        (json!("b2:bucket:a/b"), "b2://bucket/a/b"),
+        (json!("b2:bucket"), "b2://bucket"),
+        (json!("b2://bucket/a/"), "b2://bucket/a"),
         (json!("swift:container:/a/b"), "swift://container/a/b"),
         (json!("swift://container/a/"), "swift://container/a"),
         (json!({"s3": {"bucket": "b", "prefix": "/p/"}}), "s3://b/p"),
@@ -54,6 +59,8 @@ fn a_form_that_is_not_known_is_told_what_there_is() {
         (json!("rest:http://user:pass@host/"), "credentials"),
         (json!("webdav:https://me:pass@host/"), "credentials"),
         (json!("s3://"), "bucket"),
+        (json!("b2:"), "bucket"),
+        (json!("b2::/a"), "bucket"),
         (json!("s3:https://host"), "bucket"),
         (json!("file://host/a"), "host"),
         (json!("sftp:host"), "no folder"),
@@ -95,6 +102,12 @@ fn half_a_credential_and_two_of_them_are_refused_of_the_clouds() {
         (json!({"gcs": {"bucket": "b", "tokenFile": "t", "anonymous": true}}), "to.gcs.anonymous"),
         (json!({"gcs": {"bucket": "b", "token": ""}}), "to.gcs.token"),
         (json!({"gcs": {"bucket": "b", "endpoint": "http://u:p@h"}}), "to.gcs.endpoint"),
+        (json!({"b2": {"bucket": "a b"}}), "to.b2.bucket"),
+        (json!({"b2": {"bucket": "b", "keyId": "i"}}), "to.b2.key"),
+        (json!({"b2": {"bucket": "b", "keyId": "", "key": "k"}}), "to.b2.keyId"),
+        (json!({"b2": {"bucket": "b", "keyFile": "f"}}), "to.b2.keyId"),
+        (json!({"b2": {"bucket": "b", "keyId": "i", "key": "k", "keyFile": "f"}}), "to.b2.keyFile"),
+        (json!({"b2": {"bucket": "b", "endpoint": "https://u:p@h"}}), "to.b2.endpoint"),
         (json!({"sftp": {"host": "-oProxyCommand=x", "path": "a"}}), "to.sftp.host"),
         (json!({"sftp": {"host": "me@h", "path": "a"}}), "to.sftp.host"),
         (json!({"sftp": {"host": "h", "username": "-l", "path": "a"}}), "to.sftp.username"),

@@ -1,17 +1,14 @@
 //! Azurite, which stands in for Azure Blob Storage, and looks at keys and clocks as that does.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 
 use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::tls_front::TlsFront;
+use super::front::Provider;
 use super::watched::{Watched, below, encoded, free_port, installed};
 use super::{Later, StoreServer};
-use crate::proxy;
 
 const ACCOUNT: &str = "tests";
 const CONTAINER: &str = "backups";
@@ -26,26 +23,8 @@ pub(super) struct Azure {
     port: u16,
     _server: Watched,
     /// Azure's own name and TLS in front of it, and the way there: restic knows no other server.
-    front: TlsFront,
-    way: u16,
+    provider: Provider,
     _folder: TempDir,
-}
-
-/// A proxy that leads every connection to one port, whatever host it was asked for.
-fn leads_to(port: u16) -> u16 {
-    proxy::open(move |mut client| {
-        let mut asked = BufReader::new(client.try_clone().ok()?).lines();
-        while !asked.next()?.ok()?.is_empty() {}
-        let mut server = TcpStream::connect(("127.0.0.1", port)).ok()?;
-        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
-        let (mut from, mut to) = (client.try_clone().ok()?, server.try_clone().ok()?);
-        std::thread::spawn(move || {
-            _ = std::io::copy(&mut from, &mut to);
-            to.shutdown(Shutdown::Write)
-        });
-        std::io::copy(&mut server, &mut client).ok()?;
-        client.shutdown(Shutdown::Both).ok()
-    })
 }
 
 pub(super) async fn start() -> Azure {
@@ -56,9 +35,8 @@ pub(super) async fn start() -> Azure {
     let program = format!("{}/azurite-blob", installed("npm/node_modules/.bin"));
     let server = Watched::start(&program, &args, &[("AZURITE_ACCOUNTS", &format!("{ACCOUNT}:{KEY}"))], &log);
     let server = server.listens(port, &log).await;
-    let front = TlsFront::start_as(&format!("DNS:{ACCOUNT}.blob.core.windows.net"), port).await;
-    let way = leads_to(front.port());
-    let server = Azure { port, _server: server, front, way, _folder: folder };
+    let provider = Provider::start(&format!("DNS:{ACCOUNT}.blob.core.windows.net"), port).await;
+    let server = Azure { port, _server: server, provider, _folder: folder };
     server.ask("PUT", "", &[("restype", "container")]).await;
     server
 }
@@ -72,6 +50,15 @@ fn output(command: &mut Command) -> String {
 impl Azure {
     fn url(&self) -> String {
         format!("http://127.0.0.1:{}/{ACCOUNT}/{CONTAINER}", self.port)
+    }
+
+    /// A shared access signature for all that there is in the account, for reading and listing.
+    fn signature(&self) -> String {
+        let until = "2099-01-01T00:00:00Z";
+        let text = format!("{ACCOUNT}\nrl\nb\nsco\n\n{until}\n\nhttps,http\n2018-11-09\n");
+        let signature = output(Command::new("sh").args(["-c", SIGN, "sh", &text, KEY_IN_HEX]));
+        let (until, signature) = (encoded(until, false), encoded(&signature, false));
+        format!("sv=2018-11-09&ss=b&srt=sco&sp=rl&se={until}&spr=https,http&sig={signature}")
     }
 
     /// A signed request; `queries` in the order of the alphabet, and plain.
@@ -143,9 +130,28 @@ impl StoreServer for Azure {
             ("RESTIC_REPOSITORY", format!("azure:{CONTAINER}:/{place}")),
             ("AZURE_ACCOUNT_NAME", ACCOUNT.to_owned()),
             ("AZURE_ACCOUNT_KEY", KEY.to_owned()),
-            ("HTTPS_PROXY", format!("http://127.0.0.1:{}", self.way)),
-            ("--cacert", self.front.ca_file().display().to_string()),
+            ("HTTPS_PROXY", self.provider.proxy()),
+            ("--cacert", self.provider.ca_file().display().to_string()),
         ])
+    }
+
+    fn text(&self, place: &str) -> Option<(String, Vec<(&'static str, String)>)> {
+        let keys = vec![("AZURE_ACCOUNT_NAME", ACCOUNT.to_owned()), ("AZURE_ACCOUNT_KEY", KEY.to_owned())];
+        Some((format!("azure:{CONTAINER}:/{place}"), keys))
+    }
+
+    fn other_keys(&self) -> Vec<Vec<(&'static str, String)>> {
+        let account = |name: &'static str| (name, ACCOUNT.to_owned());
+        vec![
+            vec![account("AZURE_ACCOUNT_NAME"), ("AZURE_ACCOUNT_SAS", self.signature())],
+            vec![account("AZURE_ACCOUNT_NAME"), ("AZURE_ACCOUNT_SAS", format!("?{}", self.signature()))],
+            vec![account("AZURE_STORAGE_ACCOUNT"), ("AZURE_STORAGE_KEY", KEY.to_owned())],
+            vec![account("AZURE_STORAGE_ACCOUNT"), ("AZURE_STORAGE_SAS_TOKEN", self.signature())],
+        ]
+    }
+
+    fn way(&self) -> Vec<(&'static str, String)> {
+        self.provider.environment()
     }
 
     /// Debian's newest was built without Azure.

@@ -10,9 +10,9 @@ use tempfile::TempDir;
 use super::watched::{Watched, below, encoded, free_port, installed};
 use super::{Later, StoreServer};
 
-const BUCKET: &str = "backups";
-const SECRET: &str = "hunter2-secret-key";
-const ID: &str = "the-key";
+pub(super) const BUCKET: &str = "backups";
+pub(super) const SECRET: &str = "hunter2-secret-key";
+pub(super) const ID: &str = "the-key";
 
 /// The names that the tests send in parts: MinIO lists what is pending only by the whole name.
 const SENT_IN_PARTS: [&str; 3] = ["n", "large", "small"];

@@ -14,7 +14,7 @@ use crate::rig::{on_each, on_each_for_objects, pieces};
 const PASSWORD: &str = "correct horse";
 
 /// What this machine's own environment must not say.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 23] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "RESTIC_REST_USERNAME",
@@ -26,6 +26,18 @@ const NAMES: [&str; 11] = [
     "ST_KEY",
     "OS_AUTH_URL",
     "OS_APPLICATION_CREDENTIAL_ID",
+    "B2_ACCOUNT_ID",
+    "B2_ACCOUNT_KEY",
+    "B2_APPLICATION_KEY_ID",
+    "B2_APPLICATION_KEY",
+    "AZURE_ACCOUNT_NAME",
+    "AZURE_ACCOUNT_KEY",
+    "AZURE_ACCOUNT_SAS",
+    "AZURE_STORAGE_ACCOUNT",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "GOOGLE_ACCESS_TOKEN",
+    "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
 /// The command, which cargo builds beside these tests.
@@ -62,21 +74,32 @@ async fn credentials_come_from_the_environment_and_are_not_shown() {
         let Some((text, environment)) = place.server.text(&place.name) else { return };
         let push = json!({"repository": place.location(), "password": PASSWORD});
         run_alone(ResticPush, push, pieces(b"dump")).await.result.expect("stored");
-        let (done, said) = snapshots(Command::new(aquifer()), &text, &environment);
+        let command = || {
+            let mut command = Command::new(aquifer());
+            command.envs(place.server.way());
+            command
+        };
+        let (done, said) = snapshots(command(), &text, &environment);
         assert!(done && said.contains("stdin"), "{}: {said}", place.server.called());
         let secret = &environment.last().expect("a secret").1;
         assert!(!said.contains(secret.as_str()), "{said}");
 
-        let (done, said) = snapshots(Command::new(aquifer()), &text, &[]);
+        let (done, said) = snapshots(command(), &text, &[]);
         assert!(!done && said.contains(environment[0].0), "without any, on {}: {said}", place.server.called());
         for known in 1..environment.len() {
-            let (done, said) = snapshots(Command::new(aquifer()), &text, &environment[..known]);
+            let (done, said) = snapshots(command(), &text, &environment[..known]);
             let missing = environment[known].0;
             assert!(!done && said.contains(missing), "without `{missing}`, on {}: {said}", place.server.called());
         }
+        for others in place.server.other_keys() {
+            let (done, said) = snapshots(command(), &text, &others);
+            let (last, secret) = others.last().expect("a secret");
+            assert!(done && said.contains("stdin"), "with `{last}`, on {}: {said}", place.server.called());
+            assert!(!said.contains(secret.as_str()), "{said}");
+        }
         let mut wrong = environment.clone();
         wrong.last_mut().expect("a secret").1 = "hunter2-not-this".to_owned();
-        let (done, said) = snapshots(Command::new(aquifer()), &text, &wrong);
+        let (done, said) = snapshots(command(), &text, &wrong);
         assert!(!done && !said.contains("hunter2"), "{}: {said}", place.server.called());
     })
     .await;
@@ -110,7 +133,7 @@ async fn credentials_come_from_files() {
             fields.insert("token".to_owned(), json!("hunter2-any"));
         }
         let mut secrets = Vec::new();
-        for field in ["secretAccessKey", "accountKey", "password", "token"] {
+        for field in ["secretAccessKey", "accountKey", "password", "token", "key"] {
             if let Some(Value::String(secret)) = fields.remove(field) {
                 let file = folder.path().join(place.name.replace('/', "-"));
                 std::fs::write(&file, format!("\n {secret}\n")).expect("written");
@@ -138,6 +161,7 @@ async fn what_a_server_says_back_shows_no_credentials() {
         while let Some(Ok(line)) = lines.next().filter(|line| line.as_ref().is_ok_and(|line| !line.is_empty())) {
             said += &format!("{line} | ");
         }
+        let is_b2 = said.contains("/b2api/");
         // What takes a token gets one, which it must not show either.
         let (status, token) = if said.contains("/auth/v1.0") {
             let port = client.local_addr().ok()?.port();
@@ -150,6 +174,7 @@ async fn what_a_server_says_back_shows_no_credentials() {
         let secret = |line: &&str| line.to_lowercase().contains("auth") && !line.contains("HTTP/");
         let said: Vec<&str> = said.split(" | ").filter(secret).collect();
         let said = said.join(" | ");
+        let said = if is_b2 { json!({"status": 403, "code": "any", "message": said}).to_string() } else { said };
         let (length, close) = (said.len(), "Connection: close\r\n");
         write!(client, "HTTP/1.1 {status}\r\n{close}{token}Content-Length: {length}\r\n\r\n{said}").ok()
     });
@@ -162,6 +187,7 @@ async fn what_a_server_says_back_shows_no_credentials() {
         json!({"rest": {"url": format!("{at}/a/"), "username": "somebody", "passwordFile": file}}),
         json!({"webdav": {"url": format!("{at}/a/"), "username": "somebody", "passwordFile": file}}),
         json!({"swift": {"container": "c", "authUrl": format!("{at}/auth/v1.0"), "username": "somebody", "passwordFile": file}}),
+        json!({"b2": {"bucket": "bucket", "endpoint": at, "keyId": "somebody", "keyFile": file}}),
     ] {
         let task = json!({
             "apiVersion": "aquifer.dev/v1alpha1", "kind": "Task", "metadata": {"name": "it"},

@@ -3,6 +3,7 @@
 mod append_only;
 mod environment;
 mod faithless;
+mod large;
 mod objects;
 mod refusals;
 mod repositories;

@@ -127,6 +127,33 @@ pub(crate) struct Begun {
     pub(crate) feeding: JoinHandle<()>,
 }
 
+fn call(cancel: &CancellationToken) -> Call {
+    let started = "2026-11-23T10:00:00Z".parse().expect("a time");
+    let run = RunInfo { id: "run".into(), task: "task".into(), started };
+    Call::new(Arc::new(run), "step", cancel.clone(), Redactor::default(), Arc::new(Deaf))
+}
+
+/// Downloads without keeping what comes; gives what the step says, and each chunk to `taken`.
+pub(crate) async fn downloaded_by(params: Value, mut taken: impl FnMut(&[u8])) -> Result<Value, Failure> {
+    let registry = Registry::new().with(Download);
+    let (writer, mut ends) = pipe(1, 8 << 20, &StreamType::unknown(), None);
+    let (mut reader, control) = ends.remove(0);
+    let prepared = registry.get("download").expect("registered").prepare(params).expect("sound params");
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn(async move {
+        let done = prepared.run(OpenEnds { stdin: None, stdout: Some(writer) }, call(&cancel)).await;
+        match &done {
+            Ok(_) => control.finish(),
+            Err(failure) => control.break_off(failure.clone()),
+        }
+        done
+    });
+    while let Ok(Some(chunk)) = reader.read().await {
+        taken(&chunk);
+    }
+    running.await.expect("no panic")
+}
+
 /// Begins an upload of `bytes`, and comes back when it has read at least `read` of them.
 pub(crate) async fn begin(params: Value, bytes: &[u8], read: u64) -> Begun {
     let registry = Registry::new().with(Upload);
@@ -134,9 +161,7 @@ pub(crate) async fn begin(params: Value, bytes: &[u8], read: u64) -> Begun {
     let (reader, control) = ends.remove(0);
     let prepared = registry.get("upload").expect("registered").prepare(params).expect("sound params");
     let cancel = CancellationToken::new();
-    let started = "2026-11-23T10:00:00Z".parse().expect("a time");
-    let run = RunInfo { id: "run".into(), task: "task".into(), started };
-    let call = Call::new(Arc::new(run), "step", cancel.clone(), Redactor::default(), Arc::new(Deaf));
+    let call = call(&cancel);
     let running = tokio::spawn(prepared.run(OpenEnds { stdin: Some(reader), stdout: None }, call));
     let pieces = chunks(bytes);
     let feeding = tokio::spawn(async move {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
+use aquifer_engine::failure::FailureKind;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
@@ -194,5 +195,15 @@ async fn a_listing_goes_forward_or_is_an_error() {
             true => assert_eq!(listed.expect("whole"), ["s/a", "s/b", "s/c", "s/d"]),
             false => assert!(listed.expect_err("refused").message().contains("marker")),
         }
+    }
+}
+
+/// What passes by itself must not be told as wrong keys, which nobody would try again.
+#[tokio::test]
+async fn a_sign_in_that_the_server_cannot_do_now_is_no_refusal() {
+    for (status, kind) in [(503, FailureKind::Unavailable), (401, FailureKind::Unauthorized)] {
+        let server = Double::start(move |_| Some(Answer(status, Vec::new(), String::new()))).await;
+        let failure = open(location(&server)).put("n", "x".into()).await.expect_err("refused");
+        assert_eq!(failure.kind, kind, "{failure:?}");
     }
 }
