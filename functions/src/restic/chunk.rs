@@ -270,11 +270,9 @@ mod tests {
         let mut start = 0;
         for end in 1..=data.len() {
             let length = end - start;
-            if length >= 100 {
-                if slowly(&data[end - WINDOW..end]) & 255 == 0 || length == 1000 {
-                    expected.push(length);
-                    start = end;
-                }
+            if length >= 100 && (slowly(&data[end - WINDOW..end]) & 255 == 0 || length == 1000) {
+                expected.push(length);
+                start = end;
             }
         }
         expected.push(data.len() - start);
