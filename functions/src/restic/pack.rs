@@ -26,7 +26,7 @@ pub(super) const PACK_BLOBS: usize = 20_000;
 /// More than the largest blob and a header of the smallest ones have, in bytes.
 const ROOM: usize = 10 << 20;
 
-/// How many packs may be on their way to a server. On a disk one is written while the next one is filled.
+/// How many packs may be on their way to the store. With one, the packing waits for a disk that makes a file durable.
 const IN_FLIGHT: usize = 2;
 
 /// What a run added to a repository.
@@ -107,8 +107,7 @@ impl Packer {
         pack.extend_from_slice(&header);
         let length = u32::try_from(header.len()).map_err(|_| Failure::internal("a pack header of more than 4 GiB"))?;
         pack.extend_from_slice(&length.to_le_bytes());
-        let at_once = if self.backend.store().folder().is_some() { 1 } else { IN_FLIGHT };
-        while self.uploads.len() >= at_once {
+        while self.uploads.len() >= IN_FLIGHT {
             self.wait_for_one()?;
         }
         let (backend, id) = (self.backend.clone(), id_of(&pack));
