@@ -1,7 +1,6 @@
 //! The definitions of the kinds, for a cluster's API server.
 //!
-//! Takes nothing. Gives a `CustomResourceDefinition` for each kind. Always holds: what Stash's manifests have is in the schemas; a `null` is the same
-//! as nothing, as in Stash; nothing is filled in that says nothing, so that what is stored is what was written and the defaults that have a meaning.
+//! Takes nothing. Gives a `CustomResourceDefinition` for each kind. Always holds: what Stash's manifests have is in the schemas; nothing is filled in that says nothing, so that what is stored is what was written and the defaults that have a meaning.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -55,9 +54,14 @@ pub fn documents() -> Result<String, String> {
     Ok(text)
 }
 
-/// A `null` is left out before it is looked at, and a default that says nothing is none.
+/// A template needs no metadata, nor a time in it, and a default that says nothing is none.
 fn as_stash_has_it(schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
+    if let Some(required) = &mut schema.required {
+        required.retain(|name| name != "metadata");
+    }
+    if let Some(written_by_go) = schema.properties.as_mut().and_then(|all| all.get_mut("creationTimestamp")) {
+        written_by_go.nullable = Some(true);
+    }
     schema.default = schema.default.take().filter(|default| !says_nothing(&default.0));
     let maps = [&mut schema.properties, &mut schema.pattern_properties, &mut schema.definitions];
     maps.into_iter().flatten().flat_map(|map| map.values_mut()).for_each(as_stash_has_it);
@@ -107,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn no_null_is_a_value_and_no_default_is_empty() {
+    fn no_default_is_empty() {
         for definition in all() {
             let text = serde_json::to_string(&definition).expect("JSON");
-            for wrong in ["\"nullable\":true", "\"default\":null", "\"default\":{}", "\"default\":[]", "uint"] {
+            for wrong in ["\"default\":null", "\"default\":{}", "\"default\":[]", "uint"] {
                 let at = text.find(wrong).map(|at| &text[at.saturating_sub(300)..at + wrong.len()]);
                 assert_eq!(at, None, "{:?}: {wrong}", definition.metadata.name);
             }
