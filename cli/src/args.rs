@@ -88,6 +88,11 @@ pub(crate) enum Command {
     },
     /// Print the JSON Schema of task files, for editors.
     Schema,
+    /// What a Kubernetes cluster is told.
+    Kube {
+        #[command(subcommand)]
+        command: Kube,
+    },
     /// Print a completion script.
     Completions {
         /// For this shell.
@@ -103,6 +108,15 @@ pub(crate) enum Command {
         #[arg(long)]
         check: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Kube {
+    /// Print the CustomResourceDefinitions of all kinds, as YAML documents.
+    ///
+    /// They are given to a cluster by `aquifer kube crds | kubectl apply --server-side -f -`. Without `--server-side`, kubectl puts a copy of each
+    /// definition into one of its annotations, and some are too large for that.
+    Crds,
 }
 
 #[derive(Debug, Subcommand)]

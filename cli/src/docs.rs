@@ -39,17 +39,22 @@ fn command_line() -> String {
     let mut root = Args::command().term_width(100);
     root.build();
     let mut page = format!("# The command\n\n```text\n{}\n```\n", root.render_long_help().to_string().trim_end());
-    for command in root.get_subcommands_mut() {
+    subcommands(&root, "aquifer", &mut page);
+    page
+}
+
+/// The help of all commands below one, each with those below it.
+fn subcommands(of: &clap::Command, path: &str, page: &mut String) {
+    for command in of.get_subcommands() {
         if command.is_hide_set() || command.get_name() == "help" {
             continue;
         }
-        let name = command.get_name().to_owned();
-        let mut command = command.clone().term_width(100);
-        let help: Vec<String> =
-            command.render_long_help().to_string().lines().map(|line| line.trim_end().to_owned()).collect();
-        page += &format!("\n## aquifer {name}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+        let path = format!("{path} {}", command.get_name());
+        let help = command.clone().term_width(100).render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        *page += &format!("\n## {path}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+        subcommands(command, &path, page);
     }
-    page
 }
 
 /// `aquifer docs`.

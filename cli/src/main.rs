@@ -9,6 +9,7 @@ mod describe;
 mod docs;
 mod exit;
 mod inputs;
+mod kube;
 mod print;
 mod progress;
 mod queue;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Functions { command } => describe::functions(command.as_ref()),
         Command::Tasks { command } => describe::tasks(command.as_ref()),
         Command::Schema => describe::schema(),
+        Command::Kube { command } => kube::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "aquifer", &mut script);

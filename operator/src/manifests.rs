@@ -166,16 +166,20 @@ impl Manifests {
 fn put<T: DeserializeOwned>(
     all: &mut BTreeMap<Key, Placed<T>>,
     key: Key,
-    document: Json,
+    mut document: Json,
     place: &Place,
     notes: &mut Vec<String>,
 ) -> Result<(), String> {
+    // What a cluster says of a resource is not what is wanted of it, and may be of a version that has other words.
+    if let Some(document) = document.as_object_mut() {
+        document.remove("status");
+    }
     let kind = document.get("kind").and_then(Json::as_str).unwrap_or_default().to_owned();
     let name = &key.1;
     let mut unknown = |path: serde_ignored::Path<'_>| {
         // What a cluster writes is no mistake of who takes a manifest out of one.
         let path = path.to_string();
-        let is_clusters = path.starts_with("status") || path.starts_with("metadata.managedFields");
+        let is_clusters = path.starts_with("metadata.managedFields");
         if !is_clusters && path != "apiVersion" && path != "kind" {
             notes.push(format!("{place}: the {kind} `{name}` has a field that is not known: `{path}`"));
         }

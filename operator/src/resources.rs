@@ -6,6 +6,9 @@
 pub mod app_binding;
 pub mod backend;
 pub mod backup;
+pub mod backup_session;
+pub mod blueprint;
+pub mod condition;
 pub mod hooks;
 pub mod repository;
 pub mod restore;

@@ -11,7 +11,19 @@ use super::target::Param;
 
 /// What a database is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
-#[kube(group = "appcatalog.appscode.com", version = "v1alpha1", kind = "AppBinding", namespaced, derive = "PartialEq")]
+#[kube(
+    group = "appcatalog.appscode.com",
+    version = "v1alpha1",
+    kind = "AppBinding",
+    namespaced,
+    derive = "PartialEq",
+    category = "catalog",
+    category = "appscode",
+    category = "all",
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct AppBindingSpec {
     /// What kind of database, such as `redis`, or `kubedb.com/redis`.
@@ -58,7 +70,7 @@ pub struct ClientConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
     /// Whether any certificate is taken.
-    #[serde(default)]
+    #[serde(default, rename = "insecureSkipTLSVerify")]
     pub insecure_skip_tls_verify: bool,
     /// The certificates that may have signed the server's; with them TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +91,7 @@ pub struct ServiceRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Its port.
+    #[schemars(with = "i32", range(min = 1, max = 65535))]
     pub port: u16,
     /// `redis`, `rediss`, or what others say for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,17 @@ use serde::{Deserialize, Serialize};
 /// A backend: one of them, and the Secret with its credentials and the repository's password.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "[has(self.local), has(self.s3), has(self.gcs), has(self.azure), has(self.swift), has(self.b2), has(self.rest)]\
+            .filter(is, is).size() == 1",
+        "message": "a repository has exactly one backend: `local`, `s3`, `gcs`, `azure`, `swift`, `b2` or `rest`",
+    },
+    {
+        "rule": "has(self.local) || (has(self.storageSecretName) && self.storageSecretName != '')",
+        "message": "`storageSecretName` is missing: the Secret with the backend's keys and the repository's password",
+    },
+]))]
 pub struct Backend {
     /// The Secret's name, in the repository's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::condition::{Condition, Readiness};
 use super::hooks::BackupHooks;
 use super::retention::RetentionPolicy;
 use super::runtime::{RuntimeSettings, TempDir};
@@ -17,7 +18,17 @@ use super::target::{BackupTarget, RepositoryRef, TaskRef};
     version = "v1beta1",
     kind = "BackupConfiguration",
     namespaced,
-    derive = "PartialEq"
+    derive = "PartialEq",
+    status = "BackupConfigurationStatus",
+    shortname = "bc",
+    category = "stash",
+    category = "appscode",
+    category = "all",
+    printcolumn(name = "Task", type_ = "string", json_path = ".spec.task.name"),
+    printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
+    printcolumn(name = "Paused", type_ = "boolean", json_path = ".spec.paused"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupConfigurationSpec {
@@ -65,6 +76,21 @@ pub struct BackupConfigurationSpec {
     /// `Restic`, or `VolumeSnapshotter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
+}
+
+/// Whether backups are made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupConfigurationStatus {
+    /// The generation that this is said of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What is so of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Whether it can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Readiness>,
 }
 
 /// How often something is tried again.

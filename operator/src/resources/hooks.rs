@@ -32,6 +32,10 @@ pub struct RestoreHooks {
 /// One of four things to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.exec), has(self.httpGet), has(self.httpPost), has(self.tcpSocket)].filter(is, is).size() == 1",
+    "message": "a hook does exactly one thing: `exec`, `httpGet`, `httpPost` or `tcpSocket`",
+}]))]
 pub struct Handler {
     /// A command in the target's pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,12 @@
 //! `Repository`: where backups are kept.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
+use super::condition::{Condition, Readiness};
 
 /// What a repository is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -15,12 +16,25 @@ use super::backend::Backend;
     kind = "Repository",
     plural = "repositories",
     namespaced,
-    derive = "PartialEq"
+    derive = "PartialEq",
+    status = "RepositoryStatus",
+    shortname = "repo",
+    category = "stash",
+    category = "appscode",
+    printcolumn(name = "Integrity", type_ = "boolean", json_path = ".status.integrity"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.totalSize"),
+    printcolumn(name = "Snapshot-Count", type_ = "integer", json_path = ".status.snapshotCount"),
+    printcolumn(
+        name = "Last-Successful-Backup",
+        type_ = "date",
+        format = "date-time",
+        json_path = ".status.lastBackupTime"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RepositorySpec {
     /// Where it lies.
-    #[serde(default)]
     pub backend: Backend,
     /// Whether all of it is removed with this resource.
     #[serde(default)]
@@ -42,6 +56,16 @@ pub struct UsagePolicy {
 /// Namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.selector) || (has(self.from) && self.from == 'Selector')",
+        "message": "`selector` is only read where `from` is `Selector`",
+    },
+    {
+        "rule": "!has(self.from) || self.from != 'Selector' || has(self.selector)",
+        "message": "`from` is `Selector`, and there is no `selector`",
+    },
+]))]
 pub struct AllowedNamespaces {
     /// Which ones.
     #[serde(default)]
@@ -61,4 +85,57 @@ pub enum From {
     /// The resource's own.
     #[default]
     Same,
+}
+
+/// What is known of a repository.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryStatus {
+    /// The generation that this is said of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When its first backup was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_backup_time: Option<Time>,
+    /// When its last one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_backup_time: Option<Time>,
+    /// Whether it was sound after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrity: Option<bool>,
+    /// Its size then, such as `1.2 MiB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_size: Option<String>,
+    /// How many snapshots it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_count: Option<i64>,
+    /// How many were removed after the last backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots_removed_on_last_cleanup: Option<i64>,
+    /// What uses it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+    /// What is so of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Whether it can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Readiness>,
+}
+
+/// What uses a repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reference {
+    /// Its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_group: Option<String>,
+    /// Its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Its namespace; the repository's unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
 }

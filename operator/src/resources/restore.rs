@@ -1,19 +1,40 @@
 //! `RestoreSession`: what is brought back, from where, and into what.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backup::Driver;
+use super::condition::Condition;
 use super::hooks::RestoreHooks;
 use super::runtime::{RuntimeSettings, TempDir};
-use super::target::{RepositoryRef, RestoreTarget, Rule, TaskRef};
+use super::target::{RepositoryRef, RestoreTarget, Rule, TaskRef, one_rule_for_the_rest};
 
 /// What a restore is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
-#[kube(group = "stash.appscode.com", version = "v1beta1", kind = "RestoreSession", namespaced, derive = "PartialEq")]
+#[kube(
+    group = "stash.appscode.com",
+    version = "v1beta1",
+    kind = "RestoreSession",
+    namespaced,
+    derive = "PartialEq",
+    status = "RestoreSessionStatus",
+    shortname = "restore",
+    category = "stash",
+    category = "appscode",
+    category = "all",
+    printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repository.name"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Duration", type_ = "string", json_path = ".status.sessionDuration"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.rules) || size(self.rules) == 0 || !has(self.target) || !has(self.target.rules) || size(self.target.rules) == 0",
+    "message": "rules stand in one place: in `spec.target.rules`, or in `spec.rules`, which is the old one",
+}]))]
 pub struct RestoreSessionSpec {
     /// By which task; the one that the target names unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,6 +46,7 @@ pub struct RestoreSessionSpec {
     pub target: Option<RestoreTarget>,
     /// The old place of the target's `rules`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = one_rule_for_the_rest()))]
     pub rules: Vec<Rule>,
     /// How its pods run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,4 +66,79 @@ pub struct RestoreSessionSpec {
     /// `Restic`, or `VolumeSnapshotter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
+}
+
+/// What became of a restore.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreSessionStatus {
+    /// How far it is: `Succeeded` where all hosts are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<RestorePhase>,
+    /// How many hosts there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_hosts: Option<i32>,
+    /// How long it took, such as `1m12s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_duration: Option<String>,
+    /// What became of each host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stats: Vec<HostRestoreStats>,
+    /// What is so of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// When it is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_deadline: Option<Time>,
+    /// The generation that this is said of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// How far a restore is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestorePhase {
+    /// It has not begun.
+    Pending,
+    /// It runs.
+    Running,
+    /// All is there.
+    Succeeded,
+    /// It is not all there.
+    Failed,
+    /// Nobody can tell.
+    Unknown,
+    /// What it says cannot be done.
+    Invalid,
+}
+
+/// What became of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostRestoreStats {
+    /// The host's name in snapshots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<HostRestorePhase>,
+    /// How long it took, such as `8.2s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How far a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HostRestorePhase {
+    /// It runs.
+    Running,
+    /// All is there.
+    Succeeded,
+    /// It is not all there.
+    Failed,
+    /// Nobody can tell.
+    Unknown,
 }

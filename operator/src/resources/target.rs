@@ -93,6 +93,7 @@ pub struct RestoreTarget {
     pub alias: Option<String>,
     /// Which snapshots for which host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = one_rule_for_the_rest()))]
     pub rules: Vec<Rule>,
     /// Of targets with files: where their volumes are mounted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -118,4 +119,12 @@ pub struct Rule {
     /// Of targets with files: the paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+}
+
+/// What the API server checks of rules.
+pub(super) fn one_rule_for_the_rest() -> serde_json::Value {
+    serde_json::json!([{
+        "rule": "self.filter(rule, !has(rule.targetHosts) || size(rule.targetHosts) == 0).size() <= 1",
+        "message": "at most one rule has no `targetHosts`: it is for all hosts that no other rule names",
+    }])
 }

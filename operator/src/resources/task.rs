@@ -12,7 +12,15 @@ use super::target::Param;
 
 /// Functions, one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
-#[kube(group = "stash.appscode.com", version = "v1beta1", kind = "Task", derive = "PartialEq")]
+#[kube(
+    group = "stash.appscode.com",
+    version = "v1beta1",
+    kind = "Task",
+    derive = "PartialEq",
+    category = "stash",
+    category = "appscode",
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskSpec {
     /// The functions.
@@ -36,7 +44,17 @@ pub struct TaskStep {
 
 /// A program with arguments in which `${VARIABLE:=default}` stands for what a session knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
-#[kube(group = "stash.appscode.com", version = "v1beta1", kind = "Function", derive = "PartialEq")]
+#[kube(
+    group = "stash.appscode.com",
+    version = "v1beta1",
+    kind = "Function",
+    derive = "PartialEq",
+    shortname = "fn",
+    category = "stash",
+    category = "appscode",
+    printcolumn(name = "Image", type_ = "string", json_path = ".spec.image"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionSpec {
     /// The image.

@@ -1,0 +1,85 @@
+//! What can never work is refused where it is written, in our own words.
+
+use super::{defined, kubectl};
+
+fn repository(spec: &str) -> String {
+    format!("{{apiVersion: stash.appscode.com/v1alpha1, kind: Repository, metadata: {{name: r}}, spec: {{{spec}}}}}")
+}
+
+fn backup(more: &str) -> String {
+    format!(
+        "{{apiVersion: stash.appscode.com/v1beta1, kind: BackupConfiguration, metadata: {{name: b}}, spec: {{repository: {{name: r}}, {more}}}}}"
+    )
+}
+
+fn restore(rules: &str, old_rules: &str) -> String {
+    let target =
+        format!("{{ref: {{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: a}}, rules: {rules}}}");
+    format!(
+        "{{apiVersion: stash.appscode.com/v1beta1, kind: RestoreSession, metadata: {{name: r}}, \
+         spec: {{repository: {{name: r}}, target: {target}, rules: {old_rules}}}}}"
+    )
+}
+
+fn namespaces(which: &str) -> String {
+    repository(&format!(
+        "backend: {{rest: {{url: u}}, storageSecretName: k}}, usagePolicy: {{allowedNamespaces: {{{which}}}}}"
+    ))
+}
+
+const ONE_BACKEND: &str = "a repository has exactly one backend";
+const ONE_ACTION: &str = "a hook does exactly one thing";
+const ONE_FOR_THE_REST: &str = "at most one rule has no `targetHosts`";
+
+#[tokio::test]
+async fn what_is_wrong_is_refused_in_our_words() {
+    let (rig, _) = defined("refused").await;
+    let _free = rig.whole.read().await;
+    let blueprint = repository("backend: {}").replace("v1alpha1", "v1beta1").replace("Repository", "BackupBlueprint");
+    let port = "{apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, metadata: {name: a}, spec: {clientConfig: {service: {name: s, port: 0}}}}";
+    let wrong = [
+        (repository("backend: {storageSecretName: k}"), ONE_BACKEND),
+        (repository("backend: {gcs: {bucket: b}, b2: {bucket: b}, storageSecretName: k}"), ONE_BACKEND),
+        (repository("backend: {local: {mountPath: /a}, swift: {container: c}}"), ONE_BACKEND),
+        (repository("wipeOut: true"), "spec.backend: Required value"),
+        (blueprint, ONE_BACKEND),
+        (repository("backend: {azure: {container: c}}"), "`storageSecretName` is missing"),
+        (repository("backend: {azure: {container: c}, storageSecretName: ''}"), "`storageSecretName` is missing"),
+        (namespaces("from: All, selector: {}"), "`selector` is only read where `from` is `Selector`"),
+        (namespaces("selector: {}"), "`selector` is only read where `from` is `Selector`"),
+        (namespaces("from: Selector"), "there is no `selector`"),
+        (namespaces("from: Some"), "Unsupported value: \"Some\""),
+        (backup("hooks: {preBackup: {containerName: c}}"), ONE_ACTION),
+        (backup("hooks: {preBackup: {exec: {command: [a]}, tcpSocket: {port: 1}}}"), ONE_ACTION),
+        (backup("hooks: {postBackup: {executionPolicy: Always}}"), ONE_ACTION),
+        (backup("hooks: {postBackup: {exec: {}, executionPolicy: Sometimes}}"), "Unsupported value: \"Sometimes\""),
+        (backup("driver: Borg"), "Unsupported value: \"Borg\""),
+        (backup("retentionPolicy: {name: n, keepLast: -1}"), "should be greater than or equal to 0"),
+        (backup("retentionPolicy: {name: n, keepYearly: -1}"), "should be greater than or equal to 0"),
+        (backup("retryConfig: {maxRetry: -1}"), "should be greater than or equal to 0"),
+        (backup("shedule: '* * * * *'"), "unknown field \"spec.shedule\""),
+        (restore("[{}]", "[{targetHosts: [h]}]"), "rules stand in one place"),
+        (restore("[{}, {snapshots: [a]}]", "[]"), ONE_FOR_THE_REST),
+        (restore("[]", "[{targetHosts: []}, {targetHosts: [h]}, {snapshots: [a]}]"), ONE_FOR_THE_REST),
+        (port.to_owned(), "should be greater than or equal to 1"),
+    ];
+    for (manifest, words) in wrong {
+        let (done, stdout, told) = kubectl(rig, &["create", "-n", "refused", "-f", "-"], &manifest).await;
+        assert!(!done, "taken: {manifest} {stdout}");
+        assert!(told.contains(words), "{words}: {manifest}: {told}");
+    }
+    // What is nearly as wrong, and is not.
+    for sound in [
+        repository("backend: {local: {mountPath: /a, emptyDir: {}}}"),
+        namespaces("from: Selector, selector: {}"),
+        namespaces(""),
+        backup("hooks: {}"),
+        restore("[]", "[]"),
+        restore("[{}, {targetHosts: [h]}]", "[]"),
+        restore("[]", "[{}, {targetHosts: [h]}]"),
+    ] {
+        let how = ["create", "--dry-run=server", "-n", "refused", "-f", "-"];
+        let (done, _, told) = kubectl(rig, &how, &sound).await;
+        assert!(done && told.is_empty(), "{sound}: {told}");
+    }
+}
