@@ -21,11 +21,11 @@ use super::target::TargetRef;
     category = "stash",
     category = "appscode",
     category = "all",
-    printcolumn(name = "Invoker-Type", type_ = "string", json_path = ".spec.invoker.kind"),
-    printcolumn(name = "Invoker-Name", type_ = "string", json_path = ".spec.invoker.name"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Duration", type_ = "string", json_path = ".status.sessionDuration"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Invoker-Type", "type": "string", "jsonPath": ".spec.invoker.kind"}"#,
+    printcolumn = r#"{"name": "Invoker-Name", "type": "string", "jsonPath": ".spec.invoker.name"}"#,
+    printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase"}"#,
+    printcolumn = r#"{"name": "Duration", "type": "string", "jsonPath": ".status.sessionDuration"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupSessionSpec {

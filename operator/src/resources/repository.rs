@@ -21,16 +21,11 @@ use super::condition::{Condition, Readiness};
     shortname = "repo",
     category = "stash",
     category = "appscode",
-    printcolumn(name = "Integrity", type_ = "boolean", json_path = ".status.integrity"),
-    printcolumn(name = "Size", type_ = "string", json_path = ".status.totalSize"),
-    printcolumn(name = "Snapshot-Count", type_ = "integer", json_path = ".status.snapshotCount"),
-    printcolumn(
-        name = "Last-Successful-Backup",
-        type_ = "date",
-        format = "date-time",
-        json_path = ".status.lastBackupTime"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Integrity", "type": "boolean", "jsonPath": ".status.integrity"}"#,
+    printcolumn = r#"{"name": "Size", "type": "string", "jsonPath": ".status.totalSize"}"#,
+    printcolumn = r#"{"name": "Snapshot-Count", "type": "integer", "jsonPath": ".status.snapshotCount"}"#,
+    printcolumn = r#"{"name": "Last-Successful-Backup", "type": "date", "jsonPath": ".status.lastBackupTime", "format": "date-time"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RepositorySpec {

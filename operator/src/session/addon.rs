@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(args(None), Ok("-db 1".into()));
         assert_eq!(args(Some(&task("", None))), Ok("-db 1".into()));
         assert_eq!(args(Some(&task("redis-backup-7.0.5", Some("-db 2")))), Ok("-db 2".into()));
-        assert!(args(Some(&task("mysql-backup-8.0", None))).unwrap_err().contains("mysql-backup-8.0"));
+        assert!(args(Some(&task("mysql-backup-8.0", None))).expect_err("none").contains("mysql-backup-8.0"));
         let restore = arguments(&none, Operation::Restore, None, &binding, &Variables::new());
         assert_eq!(restore, Ok(String::new()), "the backup's params are not the restore's");
     }
