@@ -25,7 +25,7 @@ pub(crate) fn run(wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
         return print::result(&format!("{:#}", session.document));
     }
     let mut catalog = inputs::builtin_catalog();
-    catalog.add_text("the session", &session.document.to_string());
+    catalog.add_text("the session", &format!("{:#}", session.document));
     match catalog.plan(TASK, &session.inputs) {
         Ok(plan) => run::execute(plan, &wanted.show, args, screen),
         Err(problems) => {

@@ -60,7 +60,7 @@ pub(super) fn server(
         let placeholder = draft.secret("redisPassword", password);
         params.insert("password".to_owned(), placeholder);
     }
-    if url.starts_with("rediss://") {
+    if url.starts_with("rediss") {
         let tls = tls(draft, manifests, binding, namespace, &wishes.server_name, wishes.insecure)?;
         params.insert("tls".to_owned(), Json::Object(tls));
     }
@@ -72,13 +72,17 @@ fn address(binding: &AppBinding, namespace: &str, secure: bool) -> Result<String
     let scheme = if secure { "rediss" } else { "redis" };
     match (&config.url, &config.service) {
         (Some(url), _) => {
-            let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+            let (given, rest) = url.split_once("://").unwrap_or(("", url));
             if rest.contains('@') {
                 return Err(
                     "the AppBinding's `clientConfig.url` holds credentials: put them into its Secret".to_owned()
                 );
             }
-            let secure = secure || url.starts_with("rediss://") || url.starts_with("https://");
+            if given.starts_with("redis+") || given.starts_with("rediss+") {
+                // Of our own: a cluster, sentinels or a socket.
+                return Ok(url.clone());
+            }
+            let secure = secure || given == "rediss" || given == "https";
             Ok(format!("{}://{rest}", if secure { "rediss" } else { scheme }))
         }
         (None, Some(service)) => {
