@@ -114,8 +114,7 @@ pub(crate) enum Command {
 pub(crate) enum Kube {
     /// Print the CustomResourceDefinitions of all kinds, as YAML documents.
     ///
-    /// They are given to a cluster by `aquifer kube crds | kubectl apply --server-side -f -`. Without `--server-side`, kubectl puts a copy of each
-    /// definition into one of its annotations, and some are too large for that.
+    /// They are given to a cluster by `aquifer kube crds | kubectl apply --server-side -f -`.
     Crds,
 }
 

@@ -205,3 +205,10 @@ fn put(map: &mut Map<String, Json>, name: &str, value: Option<Json>) {
         map.insert(name.to_owned(), value);
     }
 }
+
+/// The same for a step.
+fn put_into(step: &mut Json, name: &str, value: Option<Json>) {
+    if let Some(step) = step.as_object_mut() {
+        put(step, name, value);
+    }
+}

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::addon::{Operation, arguments};
 use super::database::{Wishes, server};
 use super::repository::location;
-use super::{Draft, FILE, HOST, Session, meant, put, target};
+use super::{Draft, FILE, HOST, Session, meant, put, put_into, target};
 use crate::flags;
 use crate::manifests::Manifests;
 use crate::resources::backup::{BackupConfigurationSpec, Driver};
@@ -55,12 +55,6 @@ pub fn backup(manifests: &Manifests, name: Option<&str>) -> Result<Session, Vec<
         draft.notes.push("it is paused, which is for its schedule: this runs it all the same".to_owned());
     }
     draft.finish(format!("The BackupConfiguration {namespace}/{name}."), steps)
-}
-
-fn put_into(step: &mut Json, name: &str, value: Option<Json>) {
-    if let (Some(step), Some(value)) = (step.as_object_mut(), value) {
-        step.insert(name.to_owned(), value);
-    }
 }
 
 fn retry(config: &crate::resources::backup::RetryConfig) -> Json {

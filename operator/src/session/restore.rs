@@ -3,12 +3,12 @@
 //! Always holds: one snapshot is restored, of the host that the rules say; a key that is in the way is overwritten, as Stash's restores do; a
 //! key that the server refuses fails the restore; the marker that Stash's dumps have is not restored.
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::addon::{Operation, arguments};
 use super::database::{Wishes, server};
 use super::repository::location;
-use super::{Draft, FILE, HOST, Session, meant, target};
+use super::{Draft, FILE, HOST, Session, meant, put_into, target};
 use crate::flags;
 use crate::manifests::Manifests;
 use crate::resources::backup::Driver;
@@ -67,9 +67,7 @@ pub fn restore(manifests: &Manifests, name: Option<&str>) -> Result<Session, Vec
         pull.insert("filter".to_owned(), json!({"host": source, "paths": [format!("/{FILE}")]}));
     }
     let mut restoring = json!({"name": "restore", "function": "redis-restore", "stdin": "pull", "params": write});
-    if let (Some(step), Some(time)) = (restoring.as_object_mut(), &spec.time_out) {
-        step.insert("timeout".to_owned(), json!(time));
-    }
+    put_into(&mut restoring, "timeout", spec.time_out.clone().map(Json::from));
     let steps = vec![json!({"name": "pull", "function": "restic-pull", "params": pull}), restoring];
     draft.finish(format!("The RestoreSession {namespace}/{name}."), steps)
 }

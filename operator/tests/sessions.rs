@@ -1,0 +1,181 @@
+//! What manifests come to, without running it.
+
+use std::path::PathBuf;
+
+use aquifer_engine::catalog::InputValue;
+use aquifer_operator::manifests::{self, Manifests};
+use aquifer_operator::session::{Session, backup, restore};
+use serde_json::{Value as Json, json};
+
+const SECRETS: &str = "
+apiVersion: v1
+kind: List
+items:
+  - {apiVersion: v1, kind: Secret, metadata: {name: keys, namespace: store}, stringData: {RESTIC_PASSWORD: \"correct-horse\\n\"}}
+  - {apiVersion: v1, kind: Secret, metadata: {name: auth, namespace: app}, stringData: {user: default, pass: open-sesame, other: x}}
+  - {apiVersion: v1, kind: Secret, metadata: {name: more, namespace: app}, stringData: {password: late}}
+";
+
+const REPOSITORY: &str = "
+apiVersion: stash.appscode.com/v1alpha1
+kind: Repository
+metadata: {name: r, namespace: store}
+spec:
+  backend: {local: {hostPath: {path: /srv/}, mountPath: /safe, subPath: /a/b/}, storageSecretName: keys}
+  usagePolicy: {allowedNamespaces: {from: All}}
+";
+
+const BINDING: &str = "
+apiVersion: appcatalog.appscode.com/v1alpha1
+kind: AppBinding
+metadata: {name: db, namespace: app}
+spec:
+  type: kubedb.com/redis
+  clientConfig: {service: {name: db, port: 6380, scheme: rediss}}
+  secret: {name: auth}
+  secretTransforms:
+    - {renameKey: {from: user, to: username}}
+    - {renameKey: {from: pass, to: password}}
+    - {addKey: {key: added, stringValue: something}}
+    - {removeKey: {key: other}}
+";
+
+const BACKUP: &str = "
+apiVersion: stash.appscode.com/v1beta1
+kind: BackupConfiguration
+metadata: {name: b, namespace: app}
+spec:
+  repository: {name: r, namespace: store}
+  target: {alias: cart, ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}
+  retentionPolicy: {name: p, keepLast: 0, keepDaily: 7, keepTags: [gold], prune: true}
+  timeOut: 30m
+  retryConfig: {maxRetry: 2, delay: 5m}
+";
+
+/// Stash's own way to say it: a task of functions, with variables in their arguments.
+const ADDON: &str = "
+apiVersion: stash.appscode.com/v1beta1
+kind: Task
+metadata: {name: own-backup}
+spec:
+  steps:
+    - {name: own-dump, params: [{name: args, value: -db 3}, {name: HOSTNAME, value: loses}]}
+    - {name: own-status}
+---
+apiVersion: stash.appscode.com/v1beta1
+kind: Function
+metadata: {name: own-dump}
+spec:
+  image: example/addon
+  args: [backup-redis, '--hostname=${HOSTNAME:=}', '--bucket=${REPOSITORY_BUCKET:=}', '--redis-args=${args:=}']
+---
+apiVersion: stash.appscode.com/v1beta1
+kind: Function
+metadata: {name: own-status}
+spec: {image: example/stash, args: [update-status]}
+";
+
+fn read(files: &[&str]) -> Manifests {
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths: Vec<PathBuf> = (0..files.len()).map(|number| folder.path().join(format!("{number}.yaml"))).collect();
+    for (path, text) in paths.iter().zip(files) {
+        std::fs::write(path, text).expect("room");
+    }
+    manifests::read(&paths).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn params(session: &Session, step: usize) -> Json {
+    session.document["spec"]["steps"][step]["params"].clone()
+}
+
+fn refused(files: &[&str]) -> String {
+    backup(&read(files), None).expect_err("refused").join("\n")
+}
+
+#[test]
+fn every_word_of_a_backup_has_its_place() {
+    let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, BACKUP]), Some("app/b")).expect("a session");
+    let dump = params(&session, 0);
+    // The user `default` is left out, and the password has lost its old name.
+    assert_eq!(
+        dump,
+        json!({"url": "rediss://db.app.svc:6380", "password": "{{ params.redisPassword }}", "tls": {}}),
+        "{dump}"
+    );
+    let place = json!({"folder": "/srv/a/b"});
+    let push = &session.document["spec"]["steps"][1];
+    assert_eq!((&push["timeout"], &push["retry"]), (&json!("30m"), &json!({"attempts": 3, "backoff": "5m"})));
+    assert_eq!((&push["params"]["repository"], &push["params"]["host"]), (&place, &json!("cart")));
+    let forget = params(&session, 2);
+    let expected = json!({
+        "repository": place, "password": "{{ params.repositoryPassword }}", "keepDaily": 7, "keepTags": ["gold"],
+        "prune": true, "dryRun": false, "filter": {"host": "cart", "paths": ["/dumpfile.resp"]},
+    });
+    assert_eq!(forget, expected);
+    let shown = session.document.to_string();
+    assert!(!shown.contains("correct-horse") && !shown.contains("open-sesame"), "no secret is shown: {shown}");
+}
+
+#[test]
+fn stashs_own_task_and_functions_are_read_for_what_they_mean() {
+    let backup_of = |task: &str| BACKUP.replace("  timeOut", &format!("  task: {task}\n  timeOut"));
+    let all = |task: &str| read(&[SECRETS, REPOSITORY, BINDING, ADDON, &backup_of(task)]);
+    let databases = |task: &str| params(&backup(&all(task), None).expect("a session"), 0)["databases"].clone();
+    assert_eq!(databases("{name: own-backup}"), json!([3]));
+    assert_eq!(
+        databases("{name: own-backup, params: [{name: args, value: -db 5}]}"),
+        json!([5]),
+        "the session's word wins"
+    );
+    let other = ADDON.replace("[update-status]", "[sync]");
+    let told = refused(&[SECRETS, REPOSITORY, BINDING, &other, &backup_of("{name: own-backup}")]);
+    assert!(told.contains("`own-status` runs `example/stash`"), "{told}");
+    let unset = ADDON.replace("${HOSTNAME:=}", "${NOBODY_KNOWS}");
+    let told = refused(&[SECRETS, REPOSITORY, BINDING, &unset, &backup_of("{name: own-backup}")]);
+    assert!(told.contains("NOBODY_KNOWS"), "{told}");
+}
+
+#[test]
+fn keys_of_another_secret_are_added_in_their_turn() {
+    let more = format!("{BINDING}    - {{addKeysFrom: {{secretRef: {{name: more}}}}}}\n");
+    let session = backup(&read(&[SECRETS, REPOSITORY, &more, BACKUP]), None).expect("a session");
+    let is = |name: &str, value: &str| session.inputs.params[name] == InputValue::Text(value.into());
+    assert!(is("redisPassword", "late"));
+    assert!(is("repositoryPassword", "correct-horse"), "an editor's line break is none of it");
+}
+
+#[test]
+fn a_repository_of_another_namespace_says_who_may_use_it() {
+    for (policy, word) in [("from: Same", "may not be used"), ("from: Selector, selector: {}", "labels")] {
+        let told = refused(&[SECRETS, &REPOSITORY.replace("from: All", policy), BINDING, BACKUP]);
+        assert!(told.contains(word), "{told}");
+    }
+}
+
+#[test]
+fn what_the_engine_would_take_for_a_template_is_refused() {
+    let told = refused(&[SECRETS, REPOSITORY, BINDING, &BACKUP.replace("alias: cart", "alias: '{{ env.HOME }}'")]);
+    assert!(told.contains("env.HOME"), "{told}");
+}
+
+#[test]
+fn a_restore_names_the_snapshot_and_leaves_the_marker_out() {
+    let wanted = "
+apiVersion: stash.appscode.com/v1beta1
+kind: RestoreSession
+metadata: {name: r, namespace: app}
+spec:
+  repository: {name: r, namespace: store}
+  timeOut: 1h
+  target:
+    ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}
+    rules: [{snapshots: [1a2b3c4d]}]
+";
+    let session = restore(&read(&[SECRETS, REPOSITORY, BINDING, wanted]), None).expect("a session");
+    let pull = params(&session, 0);
+    assert_eq!((&pull["snapshot"], &pull["filter"]), (&json!("1a2b3c4d"), &Json::Null), "an id needs no host");
+    let write = params(&session, 1);
+    assert_eq!(write["filter"], json!({"exclude": ["__redisdump_total_keys"]}));
+    assert_eq!((&write["onConflict"], &write["errors"]), (&json!("replace"), &json!("collect")));
+    assert_eq!(session.document["spec"]["steps"][1]["timeout"], "1h");
+}
