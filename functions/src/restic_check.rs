@@ -12,20 +12,18 @@ use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Action;
 use aquifer_engine::secret::Secret;
 use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
+use rustic_core::Id;
 use rustic_core::jiff::Timestamp;
-use rustic_core::{FileType, Id};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::blocking;
 use crate::location::{Location, Purpose};
-use crate::restic::backend::name;
 use crate::restic::examine::{Examined, examine, indexed};
 use crate::restic::lock::{Kind, locked, or_without};
 use crate::restic::open::{Access, Repo};
 use crate::restic::part::{Chosen, Part};
 use crate::restic::polynomial::Polynomial;
-use crate::restic::seal::id_of;
 use crate::restic::select::{self, Filter, SnapshotSummary};
 use crate::restic::structure::{self, Structure};
 use crate::restic_push::ten_minutes;
@@ -139,11 +137,8 @@ struct Looked {
 /// `how`: none where no data is to be read, else which part of it.
 fn look(repo: &Repo, how: Option<Option<Part>>, call: &Call) -> Result<Looked, Failure> {
     let snapshots = select::all(repo, &Filter::default())?;
-    names(repo)?;
     let (mut part, mut read) = (None, Examined::default());
-    let listed = repo.backend().wait(repo.backend().list("data"))?;
-    let sizes: BTreeMap<Id, u64> =
-        listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
+    let sizes: BTreeMap<Id, u64> = repo.backend().wait(repo.backend().packs())?.into_iter().collect();
     if let Some(asked) = how {
         part = asked.map(|asked| asked.choose(Timestamp::now(), &sizes));
         let packs = indexed(repo, part)?;
@@ -160,25 +155,6 @@ fn look(repo: &Repo, how: Option<Option<Part>>, call: &Call) -> Result<Looked, F
         Err(failure) if !matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => Err(failure),
         _ => Ok(Looked { snapshots: snapshots.len() as u64, structure, lost, polynomial, part, read }),
     }
-}
-
-/// Compares the index files with their names, which say what is in them: restic refuses one that is called otherwise.
-fn names(repo: &Repo) -> Result<(), Failure> {
-    let backend = repo.backend();
-    for (file, _) in backend.wait(backend.list("index"))? {
-        let Ok(id) = file.parse::<Id>() else { continue };
-        let name = name(FileType::Index, &id);
-        if id_of(&backend.wait(backend.read_all(&name))?) != id {
-            let shown = backend.store().shown(&name);
-            return Err(Failure::corrupt(format!(
-                "the index file `{shown}` is damaged: its content has another hash than its name"
-            ))
-            .with_help(
-                "keep a copy of the repository as it is; `restic repair index` makes the index anew from the packs",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// A snapshot in a few words.

@@ -4,6 +4,7 @@
 //! listing that is not complete is an error (a prune that believes it would delete what is needed); a file is whole under its name
 //! and durable when a write returns; every wait ends when the step is told to stop; the first failure is remembered.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -210,6 +211,15 @@ impl Backend {
     pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
         let deleted = self.store.operator().delete(name).await;
         deleted.map_err(|error| self.store.failed(&error, &format!("removing `{}`", self.store.shown(name))))
+    }
+
+    /// The packs that are there, and how many bytes they have. What has no id for a name is none.
+    ///
+    /// # Errors
+    /// The listing is not complete.
+    pub(crate) async fn packs(&self) -> Result<HashMap<Id, u64>, Failure> {
+        let listed = self.list("data").await?;
+        Ok(listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect())
     }
 
     /// The names and sizes of all files below a folder of the repository.

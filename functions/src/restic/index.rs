@@ -56,7 +56,7 @@ impl Index {
             let mut index = Self::read(repo, index_file::ids(repo).await?, |_| {}).await?;
             // Without such blobs there is no choice, and nothing to list.
             if !index.others.is_empty() {
-                let there = there(repo).await?;
+                let there = repo.backend().packs().await?;
                 let lost = index.lost(|pack| there.get(pack).copied());
                 index.choose(&lost, false);
             }
@@ -73,7 +73,7 @@ impl Index {
         repo.backend().wait(async {
             // The listing begins once it is known which index files count: all packs that they name had been stored by then.
             let files = index_file::ids(repo).await?;
-            let (mut index, there) = futures::try_join!(Self::read(repo, files, |_| {}), there(repo))?;
+            let (mut index, there) = futures::try_join!(Self::read(repo, files, |_| {}), repo.backend().packs())?;
             let lost = index.lost(|pack| there.get(pack).copied());
             let mut packs: Vec<Id> =
                 index.packs.iter().zip(&lost).filter(|(_, lost)| **lost).map(|(id, _)| *id).collect();
@@ -95,7 +95,7 @@ impl Index {
     ) -> Result<(Self, HashMap<Id, u64>), Failure> {
         repo.backend().wait(async {
             let files = index_file::ids(repo).await?;
-            let (mut index, there) = futures::try_join!(Self::read(repo, files, show), there(repo))?;
+            let (mut index, there) = futures::try_join!(Self::read(repo, files, show), repo.backend().packs())?;
             let lost = index.lost(|pack| there.get(pack).copied());
             index.choose(&lost, false);
             Ok((index, there))
@@ -191,12 +191,6 @@ impl Index {
     pub(crate) fn pack(&self, place: Place) -> Option<Id> {
         self.packs.get(place.pack as usize).copied()
     }
-}
-
-/// The packs that are there, and how many bytes they have.
-async fn there(repo: &Repo) -> Result<HashMap<Id, u64>, Failure> {
-    let listed = repo.backend().list("data").await?;
-    Ok(listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect())
 }
 
 /// An id's bytes, which the library gives only as hexadecimal digits.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::backend::Backend;
 use super::cipher::OVERHEAD;
 use super::open::Repo;
-use super::seal::Sealer;
+use super::seal::{Sealer, id_of};
 
 /// How many blobs an index file names at the most; restic's own bound is 50,000.
 pub(super) const INDEX_BLOBS: usize = 40_000;
@@ -106,7 +106,13 @@ async fn read_one(repo: Repo, id: Id) -> Result<(Id, IndexFile), Failure> {
     let name = super::backend::name(FileType::Index, &id);
     let sealed = repo.backend().read_all(&name).await?;
     crate::codec::blocking(move || {
-        let json = repo.sealer().open_file(&sealed);
+        // restic refuses one that is called otherwise, and so does everything here.
+        let is_own = if id_of(&sealed) == id {
+            Ok(())
+        } else {
+            Err(Failure::corrupt("its content has another hash than its name"))
+        };
+        let json = is_own.and_then(|()| repo.sealer().open_file(&sealed));
         let file = json.and_then(|json| {
             serde_json::from_slice(&json).map_err(|error| Failure::corrupt(format!("it is no index: {error}")))
         });

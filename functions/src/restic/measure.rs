@@ -189,9 +189,7 @@ impl Walk<'_> {
 
 /// The packs that are there, and what of them is not `used`.
 fn packs(repo: &Repo, mut used: HashSet<Blob>) -> Result<PackFiles, Failure> {
-    let listed = repo.backend().wait(repo.backend().list("data"))?;
-    let mut sizes: HashMap<Id, u64> =
-        listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
+    let mut sizes = repo.backend().wait(repo.backend().packs())?;
     let mut files = PackFiles { packs: sizes.len() as u64, bytes: sizes.values().sum(), unused_bytes: 0 };
     index_file::each(repo, |_, file| {
         for pack in file.packs {

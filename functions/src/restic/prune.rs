@@ -10,7 +10,7 @@ mod plan;
 mod repack;
 mod sweep;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,9 +221,7 @@ fn look(repo: &Repo, bounds: &Bounds, goes: &BTreeSet<Id>) -> Result<(Catalog, P
     let mut snapshots = select::all(repo, &Filter::default())?;
     snapshots.retain(|snapshot| !goes.contains(&snapshot.id));
     let catalog = Catalog::load(repo)?;
-    let listed = repo.backend().wait(repo.backend().list("data"))?;
-    let stored: HashMap<Id, u64> =
-        listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect();
+    let stored = repo.backend().wait(repo.backend().packs())?;
     let index = Index::of_trees(catalog.packs.iter().map(|known| &known.pack), &stored)?;
     for snapshot in &snapshots {
         if index.find(BlobType::Tree, &snapshot.tree).is_none() {

@@ -5,7 +5,7 @@
 //! the index as it lies in the store, in a pack that is long enough, and with [`Verify::Data`] was read, opened and found to be what
 //! its id says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use rustic_core::Id;
@@ -94,7 +94,7 @@ fn told(failure: Failure) -> Failure {
 /// Looks where the data lies, and reads it where that is wanted; gives how many bytes were read then.
 fn data(repo: &Repo, index: &Index, content: &[Id], how: Verify) -> Result<Option<u64>, Failure> {
     let backend = repo.backend();
-    let lengths: HashMap<String, u64> = backend.wait(backend.list("data"))?.into_iter().collect();
+    let lengths = backend.wait(backend.packs())?;
     for id in content {
         let hex = id.to_hex();
         let place = index.find(BlobType::Data, id);
@@ -103,7 +103,7 @@ fn data(repo: &Repo, index: &Index, content: &[Id], how: Verify) -> Result<Optio
         };
         let name = pack.to_hex();
         let wanted = index.length_of_pack(place);
-        match lengths.get(name.as_str()) {
+        match lengths.get(&pack) {
             Some(length) if *length >= wanted => {}
             Some(length) => {
                 let what = format!("the pack `{}` has {length} bytes, and by the index it has {wanted}", name.as_str());
