@@ -130,6 +130,7 @@ impl Dump<'_> {
         match turn {
             Turn::Short(number) => {
                 let group = pass.groups.get(number).filter(|group| group.has_types())?;
+                group.order_short();
                 while batch.len() < MOST_KEYS
                     && (batch.len() == 0 || batch.work < request)
                     && let Some(place) = group.short.front().copied()

@@ -63,6 +63,8 @@ pub(crate) struct Group {
     strings: Vec<(usize, bool)>,
     /// Questions about the group that are unanswered: for types, for short strings, for sizes, and for other values.
     pub(crate) open: [usize; 4],
+    /// The short strings are in order, and being read.
+    short_sorted: bool,
     /// The items are in order, and being read.
     pub(crate) sorted: bool,
 }
@@ -105,6 +107,15 @@ impl Group {
     /// Remembers what a key turned out to be.
     pub(crate) fn learn(&mut self, place: usize, string: bool) {
         self.strings.push((place, string));
+    }
+
+    /// Puts its short strings into the order of its keys, once all of them are known: those that were guessed and those that were
+    /// asked for came as the pace had it.
+    pub(crate) fn order_short(&mut self) {
+        if !self.short_sorted && self.has_types() {
+            self.short_sorted = true;
+            self.short.make_contiguous().sort_unstable();
+        }
     }
 
     /// Which of its keys are strings is known.
@@ -331,6 +342,18 @@ mod tests {
             assert!(later >= groups || place(Turn::Big(number)) < place(Turn::Short(later)));
         }
         assert_eq!(turns.len() as u64, groups * 2);
+    }
+
+    #[test]
+    fn short_strings_are_in_order_however_their_types_became_known() {
+        let mut group = Group { unknown: [3].into(), short: [0, 2, 1].into(), ..Group::default() };
+        group.order_short();
+        assert_eq!(group.short, [0, 2, 1], "another one may come");
+        // The answers are there, and the last one is guessed.
+        group.unknown.clear();
+        group.short.push_back(3);
+        group.order_short();
+        assert_eq!(group.short, [0, 1, 2, 3]);
     }
 
     #[test]

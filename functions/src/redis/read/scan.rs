@@ -243,10 +243,6 @@ impl Dump<'_> {
         }
         if let Some(group) = pass.groups.get(number) {
             group.open[0] -= 1;
-            // Those that were guessed came first.
-            if group.unknown.is_empty() && group.open[0] == 0 {
-                group.short.make_contiguous().sort_unstable();
-            }
         }
         Ok(())
     }
