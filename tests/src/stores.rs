@@ -113,6 +113,11 @@ pub trait StoreServer: Send + Sync {
         None
     }
 
+    /// Leaves a part of an object there that is never put together, where such a part keeps the name from others.
+    fn leave_part<'a>(&'a self, _: &'a str, _: &'a str) -> Option<Later<'a, ()>> {
+        None
+    }
+
     /// Whether objects other than a repository's can be stored there.
     fn takes_objects(&self) -> bool {
         true

@@ -84,6 +84,10 @@ impl Kind for Azure {
         Self::KEY
     }
 
+    fn flows(&self) -> bool {
+        true
+    }
+
     fn http(&self) -> Option<&Http> {
         Some(&self.http)
     }

@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::kind::{Door, Kind, Opened, Written};
-use super::store::{LEFT_OVER, PARTS, Purpose};
+use super::part::{PARTS, sweep};
+use super::store::Purpose;
 
 /// The folder's path.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -64,18 +65,6 @@ impl fmt::Display for Folder {
     }
 }
 
-/// Removes what killed programs left half-written a day ago or earlier. What cannot be removed does no harm.
-fn sweep(parts: &Path) {
-    let old = |about: std::fs::Metadata| {
-        about.is_file() && about.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > LEFT_OVER)
-    };
-    for entry in std::fs::read_dir(parts).into_iter().flatten().flatten() {
-        if entry.metadata().is_ok_and(old) {
-            _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
-
 fn open(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
     let shown = folder.display();
     let root = folder.to_str().ok_or_else(|| Failure::config(format!("the folder's path `{shown}` is not UTF-8")))?;
@@ -89,7 +78,7 @@ fn open(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
     }
     let mut builder = opendal::services::Fs::default().root(root);
     if purpose != Purpose::Read {
-        sweep(&folder.join(PARTS));
+        sweep(folder);
         builder = builder.atomic_write_dir(&format!("{}/{PARTS}", root.trim_end_matches('/')));
     }
     Operator::new(builder)

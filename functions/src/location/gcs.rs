@@ -81,6 +81,10 @@ impl Kind for Gcs {
         Self::KEY
     }
 
+    fn flows(&self) -> bool {
+        true
+    }
+
     fn http(&self) -> Option<&Http> {
         Some(&self.http)
     }

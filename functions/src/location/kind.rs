@@ -44,6 +44,11 @@ pub(super) trait Kind: fmt::Display {
         None
     }
 
+    /// Whether an answer is handed on as it arrives, however long it is, rather than once all of it is there.
+    fn flows(&self) -> bool {
+        false
+    }
+
     /// Whether it holds restic repositories and nothing else.
     fn only_repositories(&self) -> bool {
         false

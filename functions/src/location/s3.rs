@@ -145,6 +145,10 @@ impl Kind for S3 {
         Self::KEY
     }
 
+    fn flows(&self) -> bool {
+        true
+    }
+
     fn http(&self) -> Option<&Http> {
         Some(&self.http)
     }

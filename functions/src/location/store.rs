@@ -3,7 +3,6 @@
 //! Always holds: a single request that fails for a passing reason is sent again a few times, within bounds; a server that
 //! cannot be reached is known within a minute; nothing is created for a store that is only read.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,13 +13,8 @@ use opendal::{Buffer, ErrorKind, Operator};
 
 use super::Location;
 use super::kind::{Door, Opened};
+use super::part::Part;
 use super::transport::SENDING;
-
-/// Below a folder: where files are written before they get their names. On the same file system, so that the last step is a rename.
-pub(crate) const PARTS: &str = ".aquifer-parts";
-
-/// How old a half-written file is before nobody can be writing it any more.
-pub(super) const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long one request may take that carries no data, or brings some.
 const REQUEST: Duration = Duration::from_secs(60);
@@ -53,6 +47,8 @@ pub(crate) struct Store {
     conditional: bool,
     marks: bool,
     versions: bool,
+    flows: bool,
+    connections: Option<usize>,
     keys: &'static str,
 }
 
@@ -79,6 +75,8 @@ impl Store {
             conditional: conditional && can.write_with_if_not_exists,
             marks: can.write_with_user_metadata,
             versions: can.write_with_if_version_match,
+            flows: kind.flows(),
+            connections: kind.http().and_then(|http| http.connections),
             keys: kind.keys(),
         })
     }
@@ -108,6 +106,16 @@ impl Store {
     /// Whether a write may be made to replace the very object that was seen, and no other.
     pub(crate) fn knows_versions(&self) -> bool {
         self.versions
+    }
+
+    /// Whether a read's answer is handed on as it arrives, however long it is.
+    pub(crate) fn flows(&self) -> bool {
+        self.flows
+    }
+
+    /// How many requests may be under way at once, where that is bounded.
+    pub(crate) fn connections(&self) -> Option<usize> {
+        self.connections
     }
 
     /// An error of this store as a failure; `doing` says what was tried.
@@ -180,26 +188,13 @@ impl Store {
     }
 }
 
-/// Writes a file beside its place first, then gives it its name, then makes sure that the name is on the disk too.
+/// Writes a file beside its place first, then gives it its name.
 fn put_file(folder: &Path, name: &str, content: Buffer, replace: bool) -> std::io::Result<()> {
-    let path = folder.join(name);
-    let parent = path.parent().unwrap_or(folder);
-    if !parent.is_dir() {
-        std::fs::create_dir_all(parent)?;
-        if let Some(above) = parent.parent() {
-            std::fs::File::open(above)?.sync_all()?;
-        }
-    }
-    let parts = folder.join(PARTS);
-    std::fs::create_dir_all(&parts)?;
-    let mut part = tempfile::Builder::new().suffix(".part").tempfile_in(&parts)?;
+    let mut part = Part::begin(folder)?;
     for piece in content {
-        part.write_all(&piece)?;
+        part.write(&piece)?;
     }
-    part.as_file().sync_all()?;
-    let placed = if replace { part.persist(&path) } else { part.persist_noclobber(&path) };
-    placed.map_err(|error| error.error)?;
-    std::fs::File::open(parent)?.sync_all()
+    part.place(name, replace)
 }
 
 /// What servers call a bucket or container that is not there.

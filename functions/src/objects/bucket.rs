@@ -221,6 +221,14 @@ impl Sending {
         }
     }
 
+    /// What a server says to be there and does not show. Azurite does so for parts that were never put together.
+    fn in_the_way(&self) -> Failure {
+        let shown = self.store.shown(&self.name);
+        Failure::rejected(format!("the server says that `{shown}` exists, and shows nothing of that name")).with_help(
+            "parts of an upload that broke off may lie there until the server removes them: write another name",
+        )
+    }
+
     /// Carries orders out until the commit is done.
     async fn orders(
         &mut self,
@@ -281,11 +289,15 @@ impl Sending {
         }
         let (mut patience, mut lost) = (Patience::default(), false);
         while let Err(error) = writer.close().await {
+            let is_taken = error.kind() == ErrorKind::ConditionNotMatch;
             // The answer to an earlier attempt may have been lost on its way: then the object is there, with our mark.
-            if lost && self.is_there().await {
+            if (lost || is_taken) && self.is_there().await {
                 return Ok(());
             }
             lost = true;
+            if is_taken && !self.overwrite && look(&self.store, &self.name).await?.is_none() {
+                return Err(self.in_the_way());
+            }
             patience.wait_after(error).await.map_err(|error| self.failed(&error))?;
         }
         match look(&self.store, &self.name).await?.map(|found| found.content_length()) {

@@ -61,13 +61,20 @@ impl Azure {
         format!("sv=2018-11-09&ss=b&srt=sco&sp=rl&se={until}&spr=https,http&sig={signature}")
     }
 
-    /// A signed request; `queries` in the order of the alphabet, and plain.
+    /// A signed request without a body.
     async fn ask(&self, method: &str, path: &str, queries: &[(&str, &str)]) -> Vec<u8> {
+        self.send(method, path, queries, "").await
+    }
+
+    /// A signed request; `queries` in the order of the alphabet, and plain.
+    async fn send(&self, method: &str, path: &str, queries: &[(&str, &str)], body: &'static str) -> Vec<u8> {
         let date = output(Command::new("date").args(["-u", "+%a, %d %b %Y %H:%M:%S GMT"]).env("LC_ALL", "C"));
         let path = encoded(path, true);
         let resource: String = queries.iter().map(|(key, value)| format!("\n{key}:{value}")).collect();
         let headers = format!("x-ms-date:{date}\nx-ms-version:2021-08-06\n");
-        let text = format!("{method}{}{headers}/{ACCOUNT}/{ACCOUNT}/{CONTAINER}{path}{resource}", "\n".repeat(12));
+        let length = if body.is_empty() { String::new() } else { body.len().to_string() };
+        let lines = format!("{method}\n\n\n{length}{}", "\n".repeat(9));
+        let text = format!("{lines}{headers}/{ACCOUNT}/{ACCOUNT}/{CONTAINER}{path}{resource}");
         let signature = output(Command::new("sh").args(["-c", SIGN, "sh", &text, KEY_IN_HEX]));
         let query: Vec<String> =
             queries.iter().map(|(key, value)| format!("{key}={}", encoded(value, false))).collect();
@@ -76,7 +83,8 @@ impl Azure {
             .header("x-ms-date", date)
             .header("x-ms-version", "2021-08-06")
             .header("authorization", format!("SharedKey {ACCOUNT}:{signature}"))
-            .header("content-length", "0")
+            .header("content-length", body.len())
+            .body(body)
             .send()
             .await
             .expect("an answer");
@@ -112,6 +120,13 @@ impl StoreServer for Azure {
 
     fn bytes<'a>(&'a self, place: &'a str, name: &'a str) -> Later<'a, Vec<u8>> {
         Box::pin(async move { self.ask("GET", &format!("/{place}/{name}"), &[]).await })
+    }
+
+    fn leave_part<'a>(&'a self, place: &'a str, name: &'a str) -> Option<Later<'a, ()>> {
+        Some(Box::pin(async move {
+            let queries = [("blockid", "bGVmdA=="), ("comp", "block")];
+            self.send("PUT", &format!("/{place}/{name}"), &queries, "left").await;
+        }))
     }
 
     fn port(&self) -> Option<u16> {

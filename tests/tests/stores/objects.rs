@@ -112,13 +112,30 @@ async fn a_stream_that_breaks_leaves_nothing() {
             refused(&result, FailureKind::Unavailable, "the source died");
             assert_eq!(place.names().await, [""; 0], "after {length} bytes on {}", place.server.called());
         }
+        // Parts that arrived just before the end may keep the name on such a server, as the next test has it.
+        let name = if place.server.leave_part("", "").is_some() { "m" } else { "n" };
         // What was there before is what is there after.
-        place.upload("n", b"good", json!({})).await.expect("uploaded");
+        place.upload(name, b"good", json!({})).await.expect("uploaded");
         let input = Input::Broken(chunks(&bytes), died());
-        let result = run_alone(Upload, place.params("n", json!({"overwrite": true})), input).await.result;
+        let result = run_alone(Upload, place.params(name, json!({"overwrite": true})), input).await.result;
         refused(&result, FailureKind::Unavailable, "the source died");
+        assert_eq!(place.downloaded(name).await, b"good");
+        assert_eq!(place.names().await, [name.to_owned(), format!("{name}.manifest.json")]);
+    })
+    .await;
+}
+
+/// Azurite says of a name that has parts and no object that it exists. Azure's own words on it are not known here.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_keep_a_name_are_told_as_such() {
+    on_each_for_objects(async |place| {
+        let Some(leaving) = place.server.leave_part(&place.name, "n") else { return };
+        leaving.await;
+        let result = place.upload("n", b"good", json!({})).await;
+        refused(&result, FailureKind::Rejected, "exists, and shows nothing of that name");
+        assert_eq!(place.names().await, [""; 0], "{}", place.server.called());
+        place.upload("n", b"good", json!({"overwrite": true})).await.expect("uploaded");
         assert_eq!(place.downloaded("n").await, b"good");
-        assert_eq!(place.names().await, ["n", "n.manifest.json"]);
     })
     .await;
 }

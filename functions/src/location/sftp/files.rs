@@ -21,8 +21,8 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use super::link::{Link, Target, Way};
 use super::listing::{Entry, Folder, entries, is_told};
 use crate::location::PARTS;
+use crate::location::part::LEFT_OVER;
 use crate::location::spoken::{Page, Protocol};
-use crate::location::store::LEFT_OVER;
 
 pub(super) type SftpResult<T> = std::result::Result<T, openssh_sftp_client::Error>;
 

@@ -16,8 +16,8 @@ use tokio::time::{sleep, timeout};
 use super::server::Server;
 use crate::location::PARTS;
 use crate::location::flow::Flow;
+use crate::location::part::LEFT_OVER;
 use crate::location::spoken::{Protocol, refusal, request};
-use crate::location::store::LEFT_OVER;
 
 /// How long the server may take to end a request that is given up.
 const ENDING: Duration = Duration::from_secs(5);
