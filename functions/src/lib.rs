@@ -14,6 +14,7 @@ pub mod encrypt;
 pub mod exec;
 pub mod file_read;
 pub mod file_write;
+pub mod http_request;
 pub mod metrics_push;
 pub mod rdb_read;
 pub mod redis_diff;
@@ -30,6 +31,9 @@ pub mod restic_pull;
 pub mod restic_push;
 pub mod restic_snapshots;
 pub mod restic_stats;
+pub mod restic_unlock;
+pub mod restic_wipe;
+pub mod tcp_connect;
 pub mod throttle;
 pub mod upload;
 
@@ -37,6 +41,7 @@ mod codec;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod http;
 pub mod location;
 mod metrics;
 mod objects;
@@ -45,6 +50,8 @@ mod redis;
 mod restic;
 mod shared;
 pub mod units;
+
+pub use restic::lock_file::host_is_ours_alone;
 
 /// Every built-in function, in the order of the documentation.
 pub fn builtins() -> Registry {
@@ -64,6 +71,8 @@ pub fn builtins() -> Registry {
         .with(restic_snapshots::ResticSnapshots)
         .with(restic_stats::ResticStats)
         .with(restic_key::ResticKey)
+        .with(restic_unlock::ResticUnlock)
+        .with(restic_wipe::ResticWipe)
         .with(upload::Upload)
         .with(download::Download)
         .with(file_read::FileRead)
@@ -76,6 +85,8 @@ pub fn builtins() -> Registry {
         .with(throttle::Throttle)
         .with(exec::Exec)
         .with(metrics_push::MetricsPush)
+        .with(http_request::HttpRequest)
+        .with(tcp_connect::TcpConnect)
 }
 
 /// The Task and Function documents shipped with the program: file name and text, in the order of the documentation.

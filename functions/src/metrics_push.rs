@@ -5,24 +5,26 @@
 //! success; the password is in no message.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use aquifer_engine::failure::{Failure, FailureKind};
+use aquifer_engine::failure::Failure;
 use aquifer_engine::function::{Call, Function, ParamError};
 use aquifer_engine::ports::Action;
-use aquifer_engine::secret::{Secret, SecretUrl, url_password};
+use aquifer_engine::secret::{Secret, SecretUrl};
 use aquifer_engine::stream::{Accepts, Produces, StreamType, Streams};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::http::{self, Tls};
 use crate::metrics::{LABELS, exposition};
 use crate::units::Period;
+
+/// How an address is written.
+const EXAMPLE: &str = "http://127.0.0.1:9091";
 
 /// `metrics-push`.
 #[derive(Debug, Clone, Copy)]
@@ -52,18 +54,6 @@ pub struct MetricsPushParams {
     /// How long the push may take in all.
     #[serde(default = "ten_seconds")]
     pub timeout: Period,
-}
-
-/// How to trust a server's certificate.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Tls {
-    /// A PEM file with the certificates that may have signed the server's; the system's are not used then.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// Take any certificate. Whoever sits between can then read and change everything.
-    #[serde(default)]
-    pub insecure: bool,
 }
 
 fn ten_seconds() -> Period {
@@ -131,25 +121,12 @@ impl Function for MetricsPush {
 }
 
 fn base(url: &SecretUrl) -> Result<Url, ParamError> {
-    let no_url = |why: String| {
-        ParamError::new("url", format!("`{url}` is no address of a Pushgateway: {why}"))
-            .with_help("write it as `http://127.0.0.1:9091`")
-    };
-    let text = url.expose();
-    let begin = text.find("://").map_or(0, |at| at + 3);
-    let authority = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
-    if url_password(text).is_some_and(|(_, at)| at >= authority) {
-        // A request would go to a host that is a part of the password, and messages would name it.
-        return Err(no_url("in front of its last `@` stands a character that ends a password there".to_owned()).with_help(
-            "percent-encode it in the url (`/` is `%2F`, `@` is `%40`), or give it apart, as `username` and `password`",
-        ));
+    let parsed = http::address(url, "a Pushgateway", EXAMPLE)?;
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        let why = format!("`{url}` is no address of a Pushgateway: there is something behind its path");
+        return Err(ParamError::new("url", why).with_help(format!("write it as `{EXAMPLE}`")));
     }
-    let parsed = Url::parse(text).map_err(|error| no_url(error.to_string()))?;
-    match parsed.scheme() {
-        "http" | "https" if parsed.query().is_none() && parsed.fragment().is_none() => Ok(parsed),
-        "http" | "https" => Err(no_url("there is something behind its path".to_owned())),
-        scheme => Err(no_url(format!("`{scheme}` is neither `http` nor `https`"))),
-    }
+    Ok(parsed)
 }
 
 /// The group's address: `/metrics/job/JOB/LABEL/VALUE…`, see "URL" in the Pushgateway's README.
@@ -175,75 +152,20 @@ fn group(params: &MetricsPushParams) -> Result<Url, ParamError> {
     Ok(url)
 }
 
-async fn client(params: &MetricsPushParams, url: &Url) -> Result<Client, Failure> {
-    let mut builder = Client::builder()
-        .timeout(params.timeout.0)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("aquifer/", env!("CARGO_PKG_VERSION")));
-    if url.scheme() == "http" {
-        // Without TLS no certificates are needed, and a container often has none.
-        builder = builder.tls_certs_only([]);
-    }
-    if let Some(path) = &params.tls.ca_file {
-        let shown = path.display();
-        let pem = tokio::fs::read(path)
-            .await
-            .map_err(|error| Failure::from_io(error, format!("reading the CA file `{shown}`")))?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .map_err(|error| Failure::config(format!("`{shown}` holds no PEM certificates")).caused_by(&error))?;
-        if certificates.is_empty() {
-            return Err(Failure::config(format!("`{shown}` holds no PEM certificates")));
-        }
-        builder = builder.tls_certs_only(certificates);
-    }
-    if params.tls.insecure {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    builder.build().map_err(|error| Failure::config("cannot set up the connection").caused_by(&error))
-}
-
-async fn push(params: &MetricsPushParams, text: String) -> Result<(), Failure> {
+/// Posts metrics in Prometheus' text form to the group that the params name.
+///
+/// # Errors
+/// The gateway cannot be reached, or refuses them.
+pub async fn push(params: &MetricsPushParams, text: String) -> Result<(), Failure> {
     let url = group(params).map_err(|error| Failure::config(error.to_string()))?;
-    let shown = &params.url;
-    let client = client(params, &url).await?;
+    let gateway = format!("the Pushgateway at `{}`", params.url);
+    let client = http::client(&params.tls, params.timeout.0, &url).await?;
     let mut request = client.post(url).header("content-type", "text/plain; version=0.0.4; charset=utf-8").body(text);
     if let Some(username) = &params.username {
         request = request.basic_auth(username, params.password.as_ref().map(Secret::expose));
     }
-    let answer = request.send().await.map_err(|error| {
-        let what = if error.is_timeout() { "did not answer in time" } else { "cannot be reached" };
-        // The address in the error would show a password that stands in it.
-        Failure::unavailable(format!("the Pushgateway at `{shown}` {what}")).caused_by(&error.without_url())
-    })?;
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let kind = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            FailureKind::Unauthorized
-        }
-        StatusCode::NOT_FOUND => FailureKind::NotFound,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => FailureKind::Unavailable,
-        status if status.is_server_error() => FailureKind::Unavailable,
-        _ => FailureKind::Rejected,
-    };
-    let body = first_line(answer).await;
-    let said = if body.is_empty() { String::new() } else { format!(": {body}") };
-    Err(Failure::new(kind, format!("the Pushgateway at `{shown}` answered {status}{said}")))
-}
-
-/// The first line of an answer, of which no more than a few KiB are read.
-async fn first_line(mut answer: reqwest::Response) -> String {
-    let mut body = Vec::new();
-    while body.len() < 4096 && !body.contains(&b'\n') {
-        match answer.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    let text = String::from_utf8_lossy(&body);
-    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(300).collect()
+    let answer = request.send().await.map_err(|error| http::unanswered(&gateway, error))?;
+    if answer.status().is_success() { Ok(()) } else { Err(http::refused(&gateway, answer).await) }
 }
 
 #[cfg(test)]
@@ -251,16 +173,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_said() {
-        for text in ["http://me:Sup@er/Secret99@h:9091", "http://me:Super/Secret99@h", "http://me:Su?Secret99@h/x"] {
-            let error = base(&SecretUrl::new(text)).expect_err(text);
-            let help = error.help.clone().unwrap_or_default();
-            assert!(!format!("{error:?}").contains("Secret99") && help.contains("%2F"), "{error:?}");
-        }
-        base(&SecretUrl::new("http://me:p%2Fss@h:9091/x")).expect("sound");
-    }
 
     #[test]
     fn a_group_is_addressed_by_the_gateways_rules() {

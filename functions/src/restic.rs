@@ -5,7 +5,7 @@
 //! blobs there are), `chunk` → `seal` → `pack` → `archive` (a stream to packs), `snapshot` (the one small file that makes them
 //! a backup, written last), `fetch` (a snapshot back to a stream), `keep` and `retention` (what is kept), `prune` (the removal of what
 //! nobody needs), `copy` (snapshots to another repository), `part` and `examine` (packs read and held against the index), `measure`
-//! (how much there is), `keys` (who can open it). Always holds: nothing is written
+//! (how much there is), `keys` (who can open it), `clear` (locks and whole repositories removed). Always holds: nothing is written
 //! that looks like a backup before the stream was finished (docs/decisions/0008-own-archiver.md); where restic works alone, we
 //! wait; the first failure of the store is the one that is told.
 
@@ -14,14 +14,17 @@ pub(crate) mod backend;
 pub(crate) mod blobs;
 pub(crate) mod chunk;
 pub(crate) mod cipher;
+pub(crate) mod clear;
 pub(crate) mod copy;
 pub(crate) mod examine;
 pub(crate) mod fetch;
+mod filling;
 pub(crate) mod index;
 pub(crate) mod index_file;
 pub(crate) mod keep;
 pub(crate) mod keys;
 pub(crate) mod lock;
+pub(crate) mod lock_file;
 pub(crate) mod measure;
 pub(crate) mod open;
 pub(crate) mod pack;
@@ -32,6 +35,7 @@ mod rabin;
 pub(crate) mod retention;
 pub(crate) mod seal;
 pub(crate) mod select;
+mod sequence;
 pub(crate) mod snapshot;
 pub(crate) mod span;
 pub(crate) mod structure;

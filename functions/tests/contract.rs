@@ -22,6 +22,8 @@ const WAIVERS: &[(&str, &str, &str)] = &[
     ("restic-snapshots", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-stats", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-key", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-unlock", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-wipe", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-prune", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-copy", "synonym params.from.repository.folder:", BESIDE_S3),
     ("restic-copy", "synonym params.to.repository.folder:", BESIDE_S3),

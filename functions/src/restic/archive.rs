@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::pipe::BlockingReader;
@@ -18,7 +18,7 @@ use super::chunk::Cutter;
 use super::index::Index;
 use super::open::Repo;
 use super::pack::{Added, Packer};
-use super::seal::{Sealed, id_of};
+use super::seal::{ROOM, Sealed, id_of};
 
 /// How many chunks may wait between the reading and the packing, beside those that are worked on.
 const WAITING: usize = 2;
@@ -39,7 +39,7 @@ pub(crate) struct Archived {
 type Outcome = Result<Sealed, Failure>;
 
 /// A chunk for a worker, and where the worker puts what it made of it.
-type Job = (Id, Vec<u8>, std::sync::mpsc::Sender<Outcome>);
+type Job = (Id, Vec<u8>, Sender<Outcome>);
 
 /// Archives a stream, of which `first` was read already, cut by `cutter`. For a blocking thread.
 ///
@@ -56,6 +56,8 @@ pub(crate) fn archive(
     let (jobs, taken) = sync_channel::<Job>(WAITING);
     let taken = Arc::new(std::sync::Mutex::new(taken));
     let (order, ordered) = sync_channel::<Receiver<Outcome>>(WAITING + workers);
+    let (rooms, used) = channel();
+    cutter.reuse(used);
 
     std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -63,15 +65,17 @@ pub(crate) fn archive(
             scope.spawn(move || {
                 while let Some((id, chunk, done)) = next(&taken) {
                     // Nobody waits for it after a failure.
-                    _ = done.send(worker.seal(id, &chunk));
+                    _ = done.send(worker.seal(id, chunk));
                 }
             });
         }
         // Only the workers hold it from here on: once they have ended, a sender hears of it.
         drop(taken);
-        let packing = scope.spawn(move || pack(repo, &ordered));
+        let packed = rooms.clone();
+        let packing = scope.spawn(move || pack(repo, &ordered, &packed));
 
-        let mut feed = Feed { index, seen: HashSet::new(), jobs, order, content: Vec::new(), bytes: 0, new_bytes: 0 };
+        let mut feed =
+            Feed { index, seen: HashSet::new(), rooms, jobs, order, content: Vec::new(), bytes: 0, new_bytes: 0 };
         let read = cutter
             .add(first, |chunk| feed.take(chunk))
             .and_then(|()| read(repo, &mut input, &mut cutter, &mut feed))
@@ -109,6 +113,7 @@ fn read(repo: &Repo, input: &mut BlockingReader, cutter: &mut Cutter, feed: &mut
 struct Feed<'i> {
     index: &'i Index,
     seen: HashSet<Id>,
+    rooms: Sender<Vec<u8>>,
     jobs: SyncSender<Job>,
     order: SyncSender<Receiver<Outcome>>,
     content: Vec<Id>,
@@ -122,6 +127,7 @@ impl Feed<'_> {
         self.content.push(id);
         self.bytes += chunk.len() as u64;
         if self.index.find(BlobType::Data, &id).is_some() || !self.seen.insert(id) {
+            give_back(&self.rooms, chunk);
             return Ok(());
         }
         self.new_bytes += chunk.len() as u64;
@@ -132,13 +138,22 @@ impl Feed<'_> {
     }
 }
 
+/// Gives a chunk's room to those that follow: of the largest ones only a part.
+fn give_back(rooms: &Sender<Vec<u8>>, mut room: Vec<u8>) {
+    room.clear();
+    room.shrink_to(ROOM);
+    // After the last chunk nobody takes it.
+    _ = rooms.send(room);
+}
+
 /// Packs what the workers sealed, in the order of the stream.
-fn pack(repo: &Repo, ordered: &Receiver<Receiver<Outcome>>) -> Result<Added, Failure> {
+fn pack(repo: &Repo, ordered: &Receiver<Receiver<Outcome>>, rooms: &Sender<Vec<u8>>) -> Result<Added, Failure> {
     let mut packer = Packer::new(repo, BlobType::Data);
     let fill = |packer: &mut Packer| {
         for outcome in ordered {
             let sealed = outcome.recv().map_err(|_| Failure::cancelled("the sealing has stopped"))??;
-            packer.add(sealed)?;
+            packer.add(&sealed)?;
+            give_back(rooms, sealed.bytes);
         }
         repo.trouble().check()
     };

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::seal::id_of;
 use super::trouble::Trouble;
-use crate::location::Store;
+use crate::location::{PARTS, Part, Store};
 
 /// How long the taking away of what must not stay may take.
 const LAST: Duration = Duration::from_secs(10);
@@ -108,10 +108,7 @@ impl Backend {
                 done = work => done,
             }
         });
-        if let Err(failure) = &done {
-            self.trouble.tell(failure.clone());
-        }
-        done
+        self.remembered(done)
     }
 
     /// Writes one file, durable and whole, or not at all. A write into a folder is not broken off: it ends by itself, and leaves no
@@ -120,10 +117,7 @@ impl Backend {
     /// # Errors
     /// The store refused it or cannot be reached.
     pub(crate) async fn write(&self, name: &str, content: impl Into<Buffer>) -> Result<(), Failure> {
-        // Told to stop, what was stored may still be written down; without a lock, nothing may.
-        if self.lost.load(Ordering::Relaxed) {
-            return Err(self.ended());
-        }
+        self.check_lock()?;
         let write = self.store.put(name, content.into());
         let done = if self.store.folder().is_some() {
             write.await
@@ -134,10 +128,41 @@ impl Backend {
                 done = write => done,
             }
         };
-        if let Err(failure) = &done {
-            self.trouble.tell(failure.clone());
-        }
-        done
+        self.remembered(done)
+    }
+
+    /// Told to stop, what was stored may still be written down; without a lock, nothing may.
+    fn check_lock(&self) -> Result<(), Failure> {
+        if self.lost.load(Ordering::Relaxed) { Err(self.ended()) } else { Ok(()) }
+    }
+
+    fn remembered<T>(&self, done: Result<T, Failure>) -> Result<T, Failure> {
+        done.inspect_err(|failure| self.trouble.tell(failure.clone()))
+    }
+
+    /// Does something with a file of a folder that has no name yet. For blocking threads.
+    ///
+    /// # Errors
+    /// The file system refuses it.
+    pub(crate) fn with_part<T>(&self, work: impl FnOnce() -> std::io::Result<T>) -> Result<T, Failure> {
+        let doing = || format!("writing below `{}`", self.store.shown(PARTS));
+        self.remembered(work().map_err(|error| Failure::from_io(error, doing())))
+    }
+
+    /// Makes such a file durable under its name. As any write into a folder it is not broken off.
+    ///
+    /// # Errors
+    /// The file system refuses it, or the lock is lost; then nothing is left of it.
+    pub(crate) async fn place(&self, part: Part, name: &str) -> Result<(), Failure> {
+        self.check_lock()?;
+        let own = name.to_owned();
+        let placed = tokio::task::spawn_blocking(move || part.place(&own, true)).await;
+        self.remembered(match placed {
+            Ok(placed) => {
+                placed.map_err(|error| Failure::from_io(error, format!("writing `{}`", self.store.shown(name))))
+            }
+            Err(_) => Err(Failure::cancelled("the program is ending")),
+        })
     }
 
     /// Encrypts a file other than a pack, writes it under its id and gives the id.
@@ -155,29 +180,41 @@ impl Backend {
     /// # Errors
     /// The file is not there or shorter, or the store cannot be reached.
     pub(crate) async fn read_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, Failure> {
-        let doing = || format!("reading `{}`", self.store.shown(name));
-        if let Some(folder) = self.store.folder() {
-            let path = folder.join(name);
-            let read = tokio::task::spawn_blocking(move || read_part(&path, offset, length)).await;
-            let bytes = read
-                .map_err(|_| Failure::cancelled("the program is ending"))?
-                .map_err(|error| Failure::from_io(error, doing()))?;
-            return self.whole(bytes.into(), offset, length, doing);
+        if self.store.folder().is_some() {
+            let (own, name) = (self.clone(), name.to_owned());
+            let read = tokio::task::spawn_blocking(move || own.read_in_folder(&name, offset, length)).await;
+            let read = read.map_err(|_| Failure::cancelled("the program is ending"))?;
+            return read.unwrap_or_else(|| Err(Failure::internal("a folder is none any more")));
         }
         let read = self.store.operator().read_with(name).range(offset..offset + length).await;
-        let bytes = read.map_err(|error| self.store.failed(&error, &doing()))?.to_bytes();
-        self.whole(bytes, offset, length, doing)
+        let read = read.map_err(|error| self.store.failed(&error, &format!("reading `{}`", self.store.shown(name))));
+        let bytes = read?.to_bytes();
+        self.whole(bytes.len(), name, offset, length)?;
+        Ok(bytes)
     }
 
-    fn whole(&self, bytes: Bytes, offset: u64, length: u64, doing: impl FnOnce() -> String) -> Result<Bytes, Failure> {
-        if bytes.len() as u64 != length {
-            return Err(Failure::corrupt(format!(
-                "{}: {} bytes at {offset} instead of {length}: the file is shorter than the index says",
-                doing(),
-                bytes.len()
-            )));
+    /// The same for blocking threads, where the repository is a folder: there and then. Nothing where it is none.
+    pub(crate) fn read_in_folder(&self, name: &str, offset: u64, length: u64) -> Option<Result<Bytes, Failure>> {
+        let read = read_part(&self.store.folder()?.join(name), offset, length);
+        let read = read.map_err(|error| Failure::from_io(error, format!("reading `{}`", self.store.shown(name))));
+        Some(read.and_then(|bytes| {
+            self.whole(bytes.len(), name, offset, length)?;
+            Ok(bytes.into())
+        }))
+    }
+
+    /// Looks whether as many bytes of a file came as were asked for.
+    ///
+    /// # Errors
+    /// The file is shorter.
+    pub(super) fn whole(&self, bytes: usize, name: &str, offset: u64, length: u64) -> Result<(), Failure> {
+        if bytes as u64 == length {
+            return Ok(());
         }
-        Ok(bytes)
+        Err(Failure::corrupt(format!(
+            "reading `{}`: {bytes} bytes at {offset} instead of {length}: the file is shorter than the index says",
+            self.store.shown(name),
+        )))
     }
 
     /// Reads a whole file.

@@ -7,12 +7,15 @@
 //!
 //! What the fine sizes cost and save was measured: `docs/decisions/0020-chunks.md`.
 
+use std::sync::mpsc::Receiver;
+
 use aquifer_engine::failure::Failure;
 use aquifer_engine::stream::StreamType;
 use rustic_core::repofile::{Chunker, ConfigFile};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cipher::OVERHEAD;
 use super::polynomial::Polynomial;
 use super::rabin::{Rabin, WINDOW};
 use crate::redis::stream::form::MEDIA_TYPE;
@@ -88,6 +91,8 @@ pub(crate) struct Cutter {
     rule: Rule,
     hash: Rabin,
     chunk: Vec<u8>,
+    /// Room of chunks that nobody needs any more.
+    rooms: Option<Receiver<Vec<u8>>>,
     /// How many bytes were cut already.
     before: u64,
 }
@@ -120,7 +125,12 @@ impl Cutter {
             }
             _ => return Err(damaged("chunk sizes that cannot be used")),
         };
-        Ok(Self { rule, hash: Rabin::new(polynomial), chunk: Vec::new(), before: 0 })
+        Ok(Self { rule, hash: Rabin::new(polynomial), chunk: Vec::new(), rooms: None, before: 0 })
+    }
+
+    /// Puts the chunks into rooms that come back this way, as long as there are any.
+    pub(crate) fn reuse(&mut self, rooms: Receiver<Vec<u8>>) {
+        self.rooms = Some(rooms);
     }
 
     /// Takes bytes and gives each chunk that they complete.
@@ -179,12 +189,11 @@ impl Cutter {
 
     fn cut(&mut self, take: &mut impl FnMut(Vec<u8>) -> Result<(), Failure>) -> Result<(), Failure> {
         self.before += self.chunk.len() as u64;
+        let used = self.rooms.as_ref().and_then(|rooms| rooms.try_recv().ok());
         // The next chunk is probably about as long.
-        let room = self.chunk.len();
-        let mut chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(room));
-        // It waits in a queue now, and what it grew by would wait with it.
-        chunk.shrink_to_fit();
-        take(chunk)
+        let mut room = used.unwrap_or_else(|| Vec::with_capacity(self.chunk.len() + OVERHEAD));
+        room.clear();
+        take(std::mem::replace(&mut self.chunk, room))
     }
 
     /// The last chunk, which the end of the stream completes; none where nothing is left.

@@ -15,6 +15,9 @@ use rustic_core::repofile::MasterKey;
 /// How many bytes encryption adds.
 pub(crate) const OVERHEAD: usize = 32;
 
+/// How many of them stand in front.
+const NONCE: usize = 16;
+
 /// A repository's master key, ready for use.
 #[derive(Clone)]
 pub(crate) struct Cipher(Aes256CtrPoly1305Aes);
@@ -52,17 +55,44 @@ impl Cipher {
     /// The machine gives no random bytes.
     pub(crate) fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, Failure> {
         let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
-        let mut nonce = [0; 16];
+        self.encrypt_into(plain, &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// Encrypts, in the place of what is in `sealed`.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`].
+    pub(crate) fn encrypt_into(&self, plain: &[u8], sealed: &mut Vec<u8>) -> Result<(), Failure> {
+        sealed.clear();
+        sealed.reserve(plain.len() + OVERHEAD);
+        sealed.extend_from_slice(&[0; NONCE]);
+        sealed.extend_from_slice(plain);
+        self.finish(sealed)
+    }
+
+    /// Encrypts where it lies.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt`].
+    pub(crate) fn encrypt_in_place(&self, plain: &mut Vec<u8>) -> Result<(), Failure> {
+        plain.reserve(OVERHEAD);
+        plain.splice(..0, [0; NONCE]);
+        self.finish(plain)
+    }
+
+    /// Encrypts what stands behind the room for a nonce.
+    fn finish(&self, sealed: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce)
             .map_err(|error| Failure::internal(format!("the machine gives no random bytes: {error}")))?;
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(plain);
+        sealed[..NONCE].copy_from_slice(&nonce);
         let tag = self
             .0
-            .encrypt_in_place_detached((&nonce).into(), &[], &mut sealed[16..])
+            .encrypt_in_place_detached((&nonce).into(), &[], &mut sealed[NONCE..])
             .map_err(|_| Failure::internal("the encryption failed"))?;
         sealed.extend_from_slice(&tag);
-        Ok(sealed)
+        Ok(())
     }
 
     /// Decrypts.
@@ -106,6 +136,13 @@ mod tests {
             let sealed = cipher.encrypt(plain).expect("random bytes");
             assert_eq!(sealed.len(), plain.len() + OVERHEAD);
             assert_eq!(cipher.decrypt(&sealed).expect("sound"), plain);
+            let (mut there, mut into) = (plain.to_vec(), b"before".to_vec());
+            cipher.encrypt_in_place(&mut there).expect("random bytes");
+            cipher.encrypt_into(plain, &mut into).expect("random bytes");
+            for other in [&there, &into] {
+                assert_eq!(cipher.decrypt(other).expect("sound"), plain);
+                assert_ne!(other[..16], sealed[..16], "a nonce is used once");
+            }
             for at in [0, 15, 16, sealed.len() - 1] {
                 let mut changed = sealed.clone();
                 changed[at] ^= 1;

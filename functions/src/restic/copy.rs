@@ -6,31 +6,27 @@
 //! dump that went into both need not be copied.
 
 use std::collections::{HashMap, HashSet};
-use std::pin::pin;
 use std::sync::Arc;
 
 use aquifer_engine::failure::Failure;
-use futures::{StreamExt, TryStreamExt};
+use bytes::BytesMut;
+use futures::TryStreamExt;
 use rustic_core::Id;
 use rustic_core::jiff::Timestamp;
 use rustic_core::repofile::{BlobType, SnapshotFile};
 use serde_json::{Map, Value as Json};
 
-use super::blobs::{self, Opened};
+use super::blobs::{self, Opener, Span};
 use super::fetch::locate;
 use super::index::Index;
 use super::index_file::IndexedBlob;
 use super::lock::Lock;
 use super::open::Repo;
 use super::pack::Packer;
-use super::seal::Sealed;
+use super::seal::{Sealed, Worker};
 use super::select::{self, Filter};
 use super::used::Used;
 use super::verify::{VERIFIED_DATA, Verify, verify_copy};
-use crate::codec::blocking;
-
-/// How many reads' worth of blobs are sealed at once.
-const AT_ONCE: usize = 4;
 
 /// A copying from one repository to another.
 #[derive(Debug)]
@@ -133,19 +129,12 @@ impl Copying {
     }
 
     fn fill(&self, packer: &mut Packer, wanted: Vec<(Id, IndexedBlob)>) -> Result<(), Failure> {
-        let reads = blobs::read_stored(&self.from, blobs::spans(wanted));
-        let sealed = reads.map(|read| {
-            let (from, to) = (self.from.clone(), self.to.clone());
-            async move {
-                let (_, opened) = read?;
-                blocking(move || reseal(&from, &to, &opened)).await
-            }
-        });
-        let mut sealed = pin!(sealed.buffered(AT_ONCE));
+        let resealing = || Ok(Resealing { from: self.from.clone(), worker: self.to.sealer().worker()? });
+        let mut sealed = blobs::read_by(&self.from, blobs::spans(&self.from, wanted), resealing)?;
         while let Some(blobs) = self.from.backend().wait(sealed.try_next())? {
             self.to.trouble().check()?;
             for blob in blobs {
-                packer.add(blob)?;
+                packer.add(&blob)?;
             }
         }
         Ok(())
@@ -184,9 +173,18 @@ impl Copying {
     }
 }
 
-fn reseal(from: &Repo, to: &Repo, opened: &[Opened]) -> Result<Vec<Sealed>, Failure> {
-    let mut worker = to.sealer().worker()?;
-    opened.iter().map(|one| worker.reseal(one, from.sealer())).collect()
+/// Seals for the other repository what was opened.
+struct Resealing {
+    from: Repo,
+    worker: Worker,
+}
+
+impl Opener for Resealing {
+    type Made = Vec<Sealed>;
+
+    fn open(&mut self, span: &Span, stored: BytesMut) -> Result<Vec<Sealed>, Failure> {
+        span.each(stored, |blob, stored| self.worker.reseal(&blob.id, stored, blob.unpacked, self.from.sealer()))
+    }
 }
 
 /// Whether two snapshots are the same but for what they were made from, and for who read them back.

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use aquifer_engine::failure::{Failure, FailureKind};
-use bytes::BytesMut;
 use rustic_core::Id;
 use rustic_core::repofile::BlobType;
 use sha2::{Digest, Sha256};
@@ -18,9 +17,11 @@ use super::cipher::{Cipher, OVERHEAD};
 use super::index_file::{self, IndexedBlob, IndexedPack};
 use super::open::Repo;
 use super::part::Chosen;
+use super::seal::{ROOM, Unpacker};
+use super::sequence::Sequence;
 
 /// How many bytes are read at once.
-const SPAN: u64 = 4 << 20;
+const SPAN: u64 = 1 << 20;
 
 /// How many packs are read at once.
 const AT_ONCE: usize = 4;
@@ -92,13 +93,16 @@ pub(crate) fn examine(repo: &Repo, packs: Packs, sizes: &BTreeMap<Id, u64>) -> R
     let (found, stop) = (Mutex::new(Examined::default()), AtomicBool::new(false));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || -> Result<(), Failure> {
+        let (mut unpacker, mut room) = (Unpacker::new()?, Vec::new());
         while let Some((id, blobs)) = next() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
             // That it is missing is found by comparing the index with what is listed.
             let Some(size) = sizes.get(&id).copied() else { continue };
-            let read = Reading::new(repo, id, &blobs).all(size);
+            let read = Reading::new(repo, id, &blobs, size).all(size, &mut room, &mut unpacker);
+            room.clear();
+            room.shrink_to(ROOM);
             let (what, damaged) = read.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.packs += 1;
@@ -109,7 +113,9 @@ pub(crate) fn examine(repo: &Repo, packs: Packs, sizes: &BTreeMap<Id, u64>) -> R
         Ok(())
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        // One that waits for its turn behind answers of whole packs could wait too long.
+        let most = repo.backend().store().connections().map_or(AT_ONCE, |most| most.clamp(1, AT_ONCE));
+        let workers: Vec<_> = (0..most).map(|_| scope.spawn(work)).collect();
         let ends =
             workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         ends.collect::<Vec<_>>().into_iter().collect::<Result<(), Failure>>()
@@ -122,14 +128,24 @@ struct Reading<'a> {
     repo: &'a Repo,
     id: Id,
     blobs: &'a [IndexedBlob],
+    pack: Sequence<'a>,
     hash: Sha256,
     findings: Vec<String>,
     damaged: Vec<Id>,
 }
 
 impl<'a> Reading<'a> {
-    fn new(repo: &'a Repo, id: Id, blobs: &'a [IndexedBlob]) -> Self {
-        Self { repo, id, blobs, hash: Sha256::new(), findings: Vec::new(), damaged: Vec::new() }
+    fn new(repo: &'a Repo, id: Id, blobs: &'a [IndexedBlob], size: u64) -> Self {
+        let name = super::backend::name(rustic_core::FileType::Pack, &id);
+        Self {
+            repo,
+            id,
+            blobs,
+            pack: Sequence::new(repo.backend(), name, size),
+            hash: Sha256::new(),
+            findings: Vec::new(),
+            damaged: Vec::new(),
+        }
     }
 
     fn find(&mut self, what: impl std::fmt::Display) {
@@ -138,7 +154,12 @@ impl<'a> Reading<'a> {
     }
 
     /// Reads all of it, and gives what is wrong, and the blobs that cannot be had.
-    fn all(mut self, size: u64) -> Result<(Vec<String>, Vec<Id>), Failure> {
+    fn all(
+        mut self,
+        size: u64,
+        room: &mut Vec<u8>,
+        unpacker: &mut Unpacker,
+    ) -> Result<(Vec<String>, Vec<Id>), Failure> {
         // A header that has room for what the index says is held until its end is there; anything longer is none.
         let end = self.blobs.iter().map(|blob| u64::from(blob.offset) + u64::from(blob.length)).max().unwrap_or(0);
         let longest = (LENGTH + OVERHEAD + LONGEST_ENTRY * self.blobs.len()) as u64;
@@ -156,10 +177,12 @@ impl<'a> Reading<'a> {
                 }
                 break;
             }
-            let Some(mut stored) = self.read(at, length)? else { break };
+            if !self.read(length, room)? {
+                break;
+            }
             for blob in &rest[..count] {
-                let bytes = &mut stored[(u64::from(blob.offset) - at) as usize..][..blob.length as usize];
-                if let Err(failure) = self.repo.sealer().examine(&blob.id, bytes, blob.unpacked) {
+                let bytes = &mut room[(u64::from(blob.offset) - at) as usize..][..blob.length as usize];
+                if let Err(failure) = self.repo.sealer().examine(&blob.id, bytes, blob.unpacked, unpacker) {
                     let id = blob.id.to_hex();
                     self.find(format!("the blob `{}` at {}: {}", id.as_str(), blob.offset, failure.message));
                     self.damaged.push(blob.id);
@@ -170,10 +193,8 @@ impl<'a> Reading<'a> {
         }
         // Those that were not opened cannot be had either.
         self.damaged.extend(rest.iter().map(|blob| blob.id));
-        if self.findings.is_empty()
-            && let Some(sealed) = self.read(at, size - at)?
-        {
-            let header = Header { sealed: &sealed, blobs: self.blobs };
+        if self.findings.is_empty() && self.read(size - at, room)? {
+            let header = Header { sealed: room, blobs: self.blobs };
             if let Err(what) = header.compare(self.repo.sealer().cipher()) {
                 self.find(what);
             }
@@ -184,18 +205,16 @@ impl<'a> Reading<'a> {
         Ok((self.findings, self.damaged))
     }
 
-    /// The next bytes; none, and a finding, where they are not there.
-    fn read(&mut self, at: u64, length: u64) -> Result<Option<BytesMut>, Failure> {
-        let name = super::backend::name(rustic_core::FileType::Pack, &self.id);
-        let backend = self.repo.backend();
-        match backend.wait(backend.read_range(&name, at, length)) {
-            Ok(bytes) => {
-                self.hash.update(&bytes);
-                Ok(Some(bytes.into()))
+    /// Reads the next bytes; no, and a finding, where they are not there.
+    fn read(&mut self, length: u64, room: &mut Vec<u8>) -> Result<bool, Failure> {
+        match self.pack.next(length, room) {
+            Ok(()) => {
+                self.hash.update(&room);
+                Ok(true)
             }
             Err(failure) if matches!(failure.kind, FailureKind::Corrupt | FailureKind::NotFound) => {
                 self.find(failure.message);
-                Ok(None)
+                Ok(false)
             }
             Err(failure) => Err(failure),
         }

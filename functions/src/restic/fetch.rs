@@ -3,8 +3,6 @@
 //! Takes a snapshot, gives its file's bytes in order. Always holds: every chunk was decrypted, unpacked and compared with its id
 //! before a byte of it is passed on, and the sum of their lengths with the file's size before the end; reads under way are bounded.
 
-use std::pin::pin;
-
 use aquifer_engine::failure::Failure;
 use aquifer_engine::stream::StreamType;
 use futures::TryStreamExt;
@@ -120,9 +118,9 @@ fn found(path: String, node: &Node) -> Found {
 }
 
 /// Where the chunks of a file lie, in its order.
-fn located(index: &Index, content: &[Id]) -> Result<Vec<Span>, Failure> {
+fn located(repo: &Repo, index: &Index, content: &[Id]) -> Result<Vec<Span>, Failure> {
     let places = content.iter().map(|id| locate(index, BlobType::Data, id));
-    Ok(blobs::spans(places.collect::<Result<Vec<_>, Failure>>()?))
+    Ok(blobs::spans(repo, places.collect::<Result<Vec<_>, Failure>>()?))
 }
 
 /// Passes a file's bytes on in order and gives their number.
@@ -136,7 +134,7 @@ pub(crate) async fn stream(
     output: &mut aquifer_engine::pipe::Writer,
 ) -> Result<u64, Failure> {
     // All of it is located first: a chunk that is missing is told before a byte is passed on.
-    let mut reads = pin!(blobs::read(repo, located(index, &file.content)?));
+    let mut reads = blobs::read(repo, located(repo, index, &file.content)?)?;
     let mut bytes = 0;
     while let Some(chunks) = reads.try_next().await? {
         for chunk in chunks {
@@ -157,10 +155,6 @@ pub(crate) async fn stream(
 /// # Errors
 /// One is missing or damaged, or the store cannot be reached.
 pub(crate) async fn read_all(repo: &Repo, index: &Index, content: &[Id]) -> Result<u64, Failure> {
-    let mut reads = pin!(blobs::read(repo, located(index, content)?));
-    let mut bytes = 0;
-    while let Some(chunks) = reads.try_next().await? {
-        bytes += chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-    }
-    Ok(bytes)
+    let reads = blobs::verify(repo, located(repo, index, content)?)?;
+    reads.try_fold(0, async |bytes, more| Ok(bytes + more)).await
 }

@@ -4,7 +4,6 @@
 //! exclude all. Always holds: a lock of a process that is dead, or that has not been renewed for half an hour, stops nobody; ours is
 //! renewed while we work, and work ends where that has failed for too long; it is taken away once nobody works any more.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,17 +12,15 @@ use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::Call;
 use jiff::Timestamp;
 use rustic_core::Id;
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::lock_file::{Content, STALE, own};
+pub(crate) use super::lock_file::{Kind, hostname, username};
 use super::open::Repo;
 use super::trouble::LOCKING;
 pub(crate) use super::trouble::or_without;
-
-/// How old a lock may be before nobody can be behind it: restic's own rule.
-const STALE: Duration = Duration::from_secs(30 * 60);
 
 /// How often ours is renewed: restic's own rule.
 const RENEW: Duration = Duration::from_secs(5 * 60);
@@ -43,88 +40,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the taking away may take: a store that does not answer must not hold up the end.
 const RELEASE: Duration = Duration::from_secs(10);
-
-/// The locks that this process wrote and could not take away, because the way to the store was broken. Others judge by whether the process
-/// lives, and would have to wait for half an hour; it knows better itself, and so this is one for the process. What is not in it may
-/// be another's: in containers, hosts and process numbers are often the same.
-static LEFT: Mutex<BTreeSet<Id>> = Mutex::new(BTreeSet::new());
-
-fn left_here() -> MutexGuard<'static, BTreeSet<Id>> {
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a lock excludes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Only exclusive ones: for reading and adding.
-    Shared,
-    /// All others: for removing.
-    Exclusive,
-}
-
-/// A lock file's content.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Content {
-    time: Timestamp,
-    exclusive: bool,
-    #[serde(default)]
-    hostname: String,
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    pid: i64,
-    #[serde(default)]
-    uid: u32,
-    #[serde(default)]
-    gid: u32,
-}
-
-impl Content {
-    fn ours(kind: Kind) -> Self {
-        Self {
-            time: Timestamp::now(),
-            exclusive: kind == Kind::Exclusive,
-            hostname: hostname(),
-            username: username(),
-            pid: std::process::id().into(),
-            uid: nix::unistd::getuid().as_raw(),
-            gid: nix::unistd::getgid().as_raw(),
-        }
-    }
-
-    /// True where nobody can be behind it any more.
-    fn is_stale(&self, id: &Id) -> bool {
-        let age = Timestamp::now().duration_since(self.time);
-        if age > jiff::SignedDuration::try_from(STALE).unwrap_or(jiff::SignedDuration::MAX) {
-            return true;
-        }
-        let here = self.hostname == hostname() && self.pid > 0;
-        if here && self.pid == i64::from(std::process::id()) {
-            return left_here().contains(id);
-        }
-        here && i32::try_from(self.pid).is_ok_and(|pid| {
-            // Without a signal, `kill` only asks whether there is such a process.
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)
-        })
-    }
-
-    fn owner(&self) -> String {
-        let kind = if self.exclusive { "an exclusive" } else { "a" };
-        format!("{kind} lock of `{}@{}` (process {}), taken at {}", self.username, self.hostname, self.pid, self.time)
-    }
-}
-
-/// This machine's name.
-pub(crate) fn hostname() -> String {
-    nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// Whose process this is; the number where it has no name.
-pub(crate) fn username() -> String {
-    let uid = nix::unistd::getuid();
-    let known = nix::unistd::User::from_uid(uid).ok().flatten();
-    known.map_or_else(|| uid.to_string(), |user| user.name)
-}
 
 /// A lock that we hold. It is taken away when it is released, or else when nobody has it any more.
 #[derive(Debug)]
@@ -280,7 +195,9 @@ fn sealed(repo: &Repo, kind: Kind) -> Result<(Id, Vec<u8>), Failure> {
     let json = serde_json::to_vec(&Content::ours(kind))
         .map_err(|error| Failure::internal(format!("the lock is no JSON: {error}")))?;
     let sealed = repo.sealer().seal_file(&json)?;
-    Ok((super::seal::id_of(&sealed), sealed))
+    let id = super::seal::id_of(&sealed);
+    own().written.insert(id);
+    Ok((id, sealed))
 }
 
 async fn put(repo: &Repo, id: &Id, sealed: Vec<u8>) -> Result<(), Failure> {
@@ -298,7 +215,7 @@ async fn give_back(repo: &Repo, id: Id) {
     if remove(repo, id).await {
         return;
     }
-    left_here().insert(id);
+    own().left.insert(id);
     let repo = repo.clone();
     tokio::spawn(async move {
         for _ in 0..STALE.as_secs() / TICK.as_secs() {
@@ -307,7 +224,7 @@ async fn give_back(repo: &Repo, id: Id) {
                 break;
             }
         }
-        left_here().remove(&id);
+        own().left.remove(&id);
     });
 }
 

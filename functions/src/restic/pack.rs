@@ -1,21 +1,21 @@
 //! Puts sealed blobs into packs, packs into the store, and what is in them into the index.
 //!
 //! Takes sealed blobs in order. Gives what was added. Always holds: an index names a pack only once the pack is durable; no more
-//! than [`IN_FLIGHT`] packs wait for the store, and one is being filled; the first upload that fails stops the rest. What was
+//! than [`IN_FLIGHT`] packs that are held in memory wait for the store, or [`IN_FOLDER`] files for a disk, and one is being filled; the first upload that fails stops the rest. What was
 //! stored before a failure is indexed all the same, so that another attempt need not store it again.
 
 use std::collections::VecDeque;
 
 use aquifer_engine::failure::Failure;
-use bytes::Bytes;
 use rustic_core::Id;
 use rustic_core::repofile::BlobType;
 use tokio::task::JoinHandle;
 
 use super::backend::Backend;
+use super::filling::{Filling, Rooms};
 use super::index_file::{self, INDEX_BLOBS, IndexedBlob, IndexedPack};
 use super::open::Repo;
-use super::seal::{Sealed, Sealer, id_of};
+use super::seal::{Sealed, Sealer};
 
 /// How large a pack becomes, in bytes, before it goes to the store: restic's default.
 pub(super) const PACK: usize = 16 << 20;
@@ -23,11 +23,11 @@ pub(super) const PACK: usize = 16 << 20;
 /// How many blobs a pack has at the most. Other programs of this format count a pack's blobs with 16 bits when they prune.
 pub(super) const PACK_BLOBS: usize = 20_000;
 
-/// More than the largest blob and a header of the smallest ones have, in bytes.
-const ROOM: usize = 10 << 20;
-
-/// How many packs may be on their way to the store. With one, the packing waits for a disk that makes a file durable.
+/// How many packs may be on their way to a store. With one, the packing waits while a server answers.
 const IN_FLIGHT: usize = 2;
+
+/// How many packs a disk may be making durable at once: none of them is held in memory.
+const IN_FOLDER: usize = 4;
 
 /// What a run added to a repository.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,11 +44,10 @@ pub(crate) struct Packer {
     backend: Backend,
     sealer: Sealer,
     kind: BlobType,
-    pack: Vec<u8>,
+    pack: Option<Filling>,
     blobs: Vec<IndexedBlob>,
-    uploads: VecDeque<JoinHandle<Result<(IndexedPack, Bytes), Failure>>>,
-    /// The room of a pack that was stored, for the next one.
-    spare: Vec<u8>,
+    uploads: VecDeque<JoinHandle<Result<IndexedPack, Failure>>>,
+    rooms: Rooms,
     stored: Vec<IndexedPack>,
     stored_blobs: usize,
     added: Added,
@@ -62,10 +61,10 @@ impl Packer {
             backend: repo.backend().clone(),
             sealer: repo.sealer().clone(),
             kind,
-            pack: Vec::new(),
+            pack: None,
             blobs: Vec::new(),
             uploads: VecDeque::new(),
-            spare: Vec::new(),
+            rooms: Rooms::default(),
             stored: Vec::new(),
             stored_blobs: 0,
             added: Added::default(),
@@ -76,47 +75,42 @@ impl Packer {
     /// Adds a blob; sends the pack off once it is full. For blocking threads.
     ///
     /// # Errors
-    /// A pack that was sent off earlier, or an index, could not be stored.
-    pub(crate) fn add(&mut self, blob: Sealed) -> Result<(), Failure> {
-        if self.pack.capacity() == 0 {
-            self.pack = std::mem::take(&mut self.spare);
-            // Room for the blob that fills it and for the header: growing would copy all of it into twice the room.
-            self.pack.reserve(PACK + ROOM);
-        }
+    /// The blob, a pack that was sent off earlier, or an index could not be stored.
+    pub(crate) fn add(&mut self, blob: &Sealed) -> Result<(), Failure> {
+        let pack = match &mut self.pack {
+            Some(pack) => pack,
+            none => none.insert(Filling::begin(&self.backend, &self.rooms)?),
+        };
         let too_long = |_| Failure::internal("a pack of more than 4 GiB");
         self.blobs.push(IndexedBlob {
             id: blob.id,
             kind: self.kind,
-            offset: u32::try_from(self.pack.len()).map_err(too_long)?,
+            offset: u32::try_from(pack.length()).map_err(too_long)?,
             length: u32::try_from(blob.bytes.len()).map_err(too_long)?,
             unpacked: blob.unpacked,
         });
+        pack.add(&self.backend, &blob.bytes)?;
         self.added.blobs += 1;
         self.added.stored += blob.bytes.len() as u64;
-        self.pack.extend_from_slice(&blob.bytes);
-        if self.pack.len() >= PACK || self.blobs.len() >= PACK_BLOBS { self.send() } else { Ok(()) }
+        if pack.length() >= PACK || self.blobs.len() >= PACK_BLOBS { self.send() } else { Ok(()) }
     }
 
     /// Closes the pack and sends it off, waiting while too many are on their way.
     fn send(&mut self) -> Result<(), Failure> {
-        if self.blobs.is_empty() {
-            return Ok(());
-        }
-        let (mut pack, blobs) = (std::mem::take(&mut self.pack), std::mem::take(&mut self.blobs));
+        let Some(mut pack) = self.pack.take() else { return Ok(()) };
+        let blobs = std::mem::take(&mut self.blobs);
         let header = self.sealer.cipher().encrypt(&header(&blobs))?;
-        pack.extend_from_slice(&header);
         let length = u32::try_from(header.len()).map_err(|_| Failure::internal("a pack header of more than 4 GiB"))?;
-        pack.extend_from_slice(&length.to_le_bytes());
-        while self.uploads.len() >= IN_FLIGHT {
+        pack.add(&self.backend, &header)?;
+        pack.add(&self.backend, &length.to_le_bytes())?;
+        let most = if self.backend.store().folder().is_some() { IN_FOLDER } else { IN_FLIGHT };
+        while self.uploads.len() >= most {
             self.wait_for_one()?;
         }
-        let (backend, id) = (self.backend.clone(), id_of(&pack));
-        self.uploads.push_back(self.backend.runtime().spawn(async move {
-            let name = super::backend::name(rustic_core::FileType::Pack, &id);
-            let pack = Bytes::from(pack);
-            backend.write(&name, pack.clone()).await?;
-            Ok((IndexedPack { id, blobs }, pack))
-        }));
+        let backend = self.backend.clone();
+        self.uploads.push_back(
+            self.backend.runtime().spawn(async move { Ok(IndexedPack { id: pack.store(&backend).await?, blobs }) }),
+        );
         Ok(())
     }
 
@@ -124,11 +118,7 @@ impl Packer {
     fn wait_for_one(&mut self) -> Result<(), Failure> {
         let Some(upload) = self.uploads.pop_front() else { return Ok(()) };
         let stored = self.backend.runtime().block_on(upload);
-        let (stored, pack) = stored.map_err(|_| Failure::cancelled("the program is ending"))??;
-        if let (Ok(pack), true) = (pack.try_into_mut(), self.spare.capacity() == 0) {
-            self.spare = pack.into();
-            self.spare.clear();
-        }
+        let stored = stored.map_err(|_| Failure::cancelled("the program is ending"))??;
         self.stored_blobs += stored.blobs.len();
         self.packs.push(stored.id);
         self.stored.push(stored);
@@ -173,7 +163,7 @@ impl Packer {
 
     /// Ends after a failure elsewhere: nothing new is stored, what is on its way is waited for, what is stored is indexed.
     pub(crate) fn give_up(mut self) {
-        self.blobs.clear();
+        self.pack = None;
         while !self.uploads.is_empty() {
             // The failure that led here is the one that is told.
             _ = self.wait_for_one();

@@ -11,7 +11,6 @@ mod repack;
 mod sweep;
 
 use std::collections::{BTreeSet, HashSet};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -305,7 +304,7 @@ fn sweep(
 fn read_again(repo: &Repo, plan: &Plan, written: &HashSet<Id>) -> Result<(), Failure> {
     let mut wanted: Vec<_> = plan.relied_on.iter().filter(|(pack, _)| !written.contains(pack)).copied().collect();
     wanted.sort_by_key(|(pack, blob)| (*pack, blob.offset));
-    let mut reads = pin!(blobs::read(repo, blobs::spans(wanted)));
+    let mut reads = blobs::verify(repo, blobs::spans(repo, wanted))?;
     while repo
         .backend()
         .wait(reads.try_next())

@@ -142,7 +142,7 @@ fn save_tree(repo: &Repo, index: &Index, archived: &Archived, label: &Label) -> 
         return Ok((id, 0));
     }
     let mut packer = Packer::new(repo, BlobType::Tree);
-    packer.add(repo.sealer().worker()?.seal(id, &tree)?)?;
+    packer.add(&repo.sealer().worker()?.seal(id, tree)?)?;
     Ok((id, packer.finish()?.stored))
 }
 

@@ -4,6 +4,7 @@ mod checksum;
 mod codecs;
 mod exec;
 mod files;
+mod http;
 mod metrics;
 mod metrics_tls;
 mod rig;

@@ -1,5 +1,6 @@
 //! The restic functions against the real restic binary, on a folder and on an S3 server.
 
+mod clear;
 mod copying;
 mod damage;
 mod fan_out;

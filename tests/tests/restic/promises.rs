@@ -197,6 +197,58 @@ spec:
     repository.assert_sound();
 }
 
+/// A program that does not outlive its test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_has_no_name_before_it_is_whole_and_what_a_kill_leaves_of_it_goes() {
+    let repository = Repository::made_by_restic(2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let task = folder.path().join("task.yaml");
+    std::fs::write(
+        &task,
+        format!(
+            "apiVersion: aquifer.dev/v1alpha1
+kind: Task
+metadata: {{name: store}}
+spec:
+  params: [{{name: password, secret: true}}]
+  steps:
+    - {{name: source, function: exec, params: {{command: [sh, -c, 'head -c 12000000 /dev/urandom; while kill -0 $PPID; do sleep 1; done']}}}}
+    - {{name: push, function: restic-push, stdin: source, params: {{repository: {}, password: '{{{{ params.password }}}}'}}}}
+",
+            repository.path().display()
+        ),
+    )
+    .expect("written");
+    let mut command = Command::new(aquifer());
+    command.arg("run").arg(&task).args(["--set-env", "password=PASSWORD", "--progress", "none"]);
+    let mut running = Running(command.env("PASSWORD", PASSWORD).spawn().expect("started"));
+    let parts = || repository.files(".aquifer-parts");
+    let long = |path: &std::path::PathBuf| path.metadata().is_ok_and(|about| about.len() > 4 << 20);
+    until("half a pack is written", || parts().iter().any(long));
+    assert_eq!(repository.files("data"), Vec::<std::path::PathBuf>::new(), "half a pack has a name");
+    running.0.kill().and_then(|()| running.0.wait()).expect("killed");
+    assert_eq!(repository.files("data"), Vec::<std::path::PathBuf>::new());
+    repository.restic(&["unlock", "--remove-all"]);
+
+    // Another run leaves alone what may still be written, and takes away what is a day old.
+    push(&repository, b"another", json!({})).await.expect("stored");
+    let left = parts();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 60 * 60);
+    std::fs::File::options().write(true).open(&left[0]).and_then(|file| file.set_modified(old)).expect("set");
+    push(&repository, b"a third", json!({})).await.expect("stored");
+    assert_eq!(repository.snapshots().len(), 2);
+    repository.assert_sound();
+}
+
 /// The command, which cargo builds beside these tests.
 fn aquifer() -> std::path::PathBuf {
     let tests = std::env::current_exe().expect("a path");

@@ -5,20 +5,20 @@
 //! the index names by then count for the next run.
 
 use std::collections::HashSet;
-use std::pin::pin;
 
 use aquifer_engine::failure::Failure;
+use bytes::BytesMut;
 use futures::TryStreamExt;
 use rustic_core::Id;
 use rustic_core::repofile::BlobType;
 use tokio::time::Instant;
 
 use super::plan::{Fate, Plan};
-use crate::restic::blobs;
+use crate::restic::blobs::{self, Opener, Span};
 use crate::restic::index_file::Catalog;
 use crate::restic::open::Repo;
 use crate::restic::pack::Packer;
-use crate::restic::seal::Sealed;
+use crate::restic::seal::{Sealed, Unpacker};
 
 /// What became of it.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +52,22 @@ pub(super) fn repack(repo: &Repo, catalog: &Catalog, plan: &Plan, until: Option<
     }
 }
 
+/// Gives blobs as they are stored, once they were opened.
+struct Copying(Repo, Unpacker);
+
+impl Opener for Copying {
+    type Made = (Id, Vec<(BlobType, Sealed)>);
+
+    fn open(&mut self, span: &Span, stored: BytesMut) -> Result<Self::Made, Failure> {
+        let copies = span.each(stored, |blob, mut stored| {
+            let copy = Sealed { id: blob.id, bytes: stored.to_vec(), unpacked: blob.unpacked };
+            self.0.sealer().examine(&blob.id, &mut stored, blob.unpacked, &mut self.1)?;
+            Ok((blob.kind, copy))
+        });
+        Ok((span.pack, copies?))
+    }
+}
+
 fn copy(
     repo: &Repo,
     catalog: &Catalog,
@@ -69,8 +85,9 @@ fn copy(
     });
     let mut bytes = 0;
     let mut last = None;
-    let mut reads = pin!(blobs::read_stored(repo, blobs::spans(wanted)));
-    while let Some((pack, opened)) = repo.backend().wait(reads.try_next())? {
+    let copying = || Ok(Copying(repo.clone(), Unpacker::new()?));
+    let mut reads = blobs::read_by(repo, blobs::spans(repo, wanted), copying)?;
+    while let Some((pack, copies)) = repo.backend().wait(reads.try_next())? {
         repo.trouble().check()?;
         if last != Some(pack) {
             // Between two packs: what was copied of half a pack would not let it go.
@@ -79,10 +96,10 @@ fn copy(
             }
             last = Some(pack);
         }
-        for one in opened {
-            let packer = if one.blob.kind == BlobType::Tree { &mut *trees } else { &mut *data };
-            bytes += one.stored.len() as u64;
-            packer.add(Sealed { id: one.blob.id, bytes: one.stored.into(), unpacked: one.blob.unpacked })?;
+        for (kind, copy) in copies {
+            let packer = if kind == BlobType::Tree { &mut *trees } else { &mut *data };
+            bytes += copy.bytes.len() as u64;
+            packer.add(&copy)?;
         }
     }
     Ok(bytes)
