@@ -1,12 +1,14 @@
 //! The command line, as clap reads it; the doc comments are the help.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
+use crate::kube::args::Kube;
 
 /// Streams backups through declared steps: dumps, transforms and stores that run together, all or nothing.
 #[derive(Debug, Parser)]
@@ -20,6 +22,19 @@ pub(crate) struct Args {
     pub(crate) color: Color,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What kubectl calls a plugin of ours.
+const PLUGIN: &str = "kubectl-aquifer";
+
+/// The arguments; where the program is called as kubectl's plugin, they are those of `aquifer kube`.
+pub(crate) fn as_meant(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let is_plugin = |program: &OsString| Path::new(program).file_name().is_some_and(|name| name == PLUGIN);
+    if args.first().is_some_and(is_plugin) {
+        args.insert(1, "kube".into());
+    }
+    args
 }
 
 /// Says how a param is given, where one was written without its option.
@@ -88,7 +103,13 @@ pub(crate) enum Command {
     },
     /// Print the JSON Schema of task files, for editors.
     Schema,
-    /// What a Kubernetes cluster is told.
+    /// Back up and restore what resources of a Kubernetes cluster ask for, until it is told to stop.
+    ///
+    /// The cluster is the one that this is a pod of, or the one that `KUBECONFIG` names.
+    Operator(OperatorArgs),
+    /// Ask a Kubernetes cluster with the operator for backups and restores, and how they are.
+    ///
+    /// As a program called `kubectl-aquifer` in `PATH` this is `kubectl aquifer …`.
     Kube {
         #[command(subcommand)]
         command: Kube,
@@ -110,12 +131,33 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Kube {
-    /// Print the CustomResourceDefinitions of all kinds, as YAML documents.
-    ///
-    /// They are given to a cluster by `aquifer kube crds | kubectl apply --server-side -f -`.
-    Crds,
+/// How the operator works.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OperatorArgs {
+    /// The image with this program, which the operator's pods run.
+    #[arg(long, env = "AQUIFER_IMAGE")]
+    pub(crate) image: String,
+    /// The Pushgateway that metrics of sessions go to, such as `http://pushgateway.monitoring:9091`; none unless said.
+    #[arg(long, env = "AQUIFER_PUSHGATEWAY", value_name = "URL")]
+    pub(crate) pushgateway: Option<String>,
+    /// Where its health and metrics are asked for: `/healthz`, `/readyz` and `/metrics`.
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// The namespace of its lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Its name among those that want to lead; the host's and the process's unless said.
+    #[arg(long, env = "POD_NAME")]
+    pub(crate) identity: Option<String>,
+    /// Work without a lease: only where there is no other one.
+    #[arg(long)]
+    pub(crate) no_leader_election: bool,
+    /// How long a session may take that has no `timeOut`.
+    #[arg(long, default_value = "24h", value_name = "TIME")]
+    pub(crate) session_timeout: humantime::Duration,
+    /// How long a session's pod may take to begin: to be scheduled, to get its image and its Secrets.
+    #[arg(long, default_value = "10m", value_name = "TIME")]
+    pub(crate) start_timeout: humantime::Duration,
 }
 
 #[derive(Debug, Subcommand)]

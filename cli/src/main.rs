@@ -10,6 +10,7 @@ mod docs;
 mod exit;
 mod inputs;
 mod kube;
+mod operator;
 mod print;
 mod progress;
 mod queue;
@@ -17,6 +18,7 @@ mod run;
 mod session;
 mod store;
 mod summary;
+mod work;
 
 use clap::{CommandFactory, Parser as _};
 use std::process::ExitCode;
@@ -25,7 +27,7 @@ use args::{Args, Command};
 use print::Screen;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::try_parse_from(args::as_meant(std::env::args_os())) {
         Ok(args) => args,
         Err(error) => args::with_hint(error).exit(),
     };
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
         Command::Functions { command } => describe::functions(command.as_ref()),
         Command::Tasks { command } => describe::tasks(command.as_ref()),
         Command::Schema => describe::schema(),
-        Command::Kube { command } => kube::run(command),
+        Command::Kube { command } => kube::run(command, &args, &screen),
+        Command::Operator(operator) => operator::run(operator),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "aquifer", &mut script);

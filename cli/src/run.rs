@@ -9,6 +9,7 @@ use std::time::Duration;
 use aquifer_engine::catalog::Catalog;
 use aquifer_engine::event::{EventSink, Status};
 use aquifer_engine::plan::Plan;
+use aquifer_engine::report::Report;
 use aquifer_engine::run::{RunOptions, Stop};
 use aquifer_engine::show;
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,6 +87,17 @@ pub(crate) fn run(run: &RunArgs, args: &Args, screen: &Screen) -> Exit {
 
 /// Runs a plan, and tells of it.
 pub(crate) fn execute(plan: Plan, run: &ShowArgs, args: &Args, screen: &Screen) -> Exit {
+    execute_and(plan, run, args, screen, |_| {})
+}
+
+/// Runs a plan, and tells of it; first to `then`.
+pub(crate) fn execute_and(
+    plan: Plan,
+    run: &ShowArgs,
+    args: &Args,
+    screen: &Screen,
+    then: impl FnOnce(&Report),
+) -> Exit {
     let store = match run.report.as_deref().map(Store::open).transpose() {
         Ok(store) => store,
         Err(message) => {
@@ -117,6 +129,7 @@ pub(crate) fn execute(plan: Plan, run: &ShowArgs, args: &Args, screen: &Screen) 
     // A blocking call that ignores its cancel must not hold the exit back.
     runtime.shutdown_timeout(Duration::from_millis(500));
     let Some(report) = report else { return Exit::Failed };
+    then(&report);
     // All that was said first, then the result.
     queue.drain();
     // A report that was asked for and is not there is a failure, also where the run was none. It comes before the words, because

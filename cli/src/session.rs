@@ -1,17 +1,31 @@
 //! `run-session`: manifests to a run. Always holds: all that is wrong with the manifests is said before anything runs.
 
-use aquifer_operator::manifests::{self, Manifests};
-use aquifer_operator::session::{self, Session, TASK};
+use std::path::Path;
 
-use crate::args::{Args, Progress, SessionArgs};
+use aquifer_engine::event::Status;
+use aquifer_operator::hooks::STEP;
+use aquifer_operator::manifests::{self, Manifests};
+use aquifer_operator::outcome::Outcome;
+use aquifer_operator::session::{self, End, Session, Setting, TASK};
+
+use crate::args::{Args, Progress, SessionArgs, ShowArgs};
 use crate::exit::Exit;
 use crate::print::Screen;
 use crate::{inputs, print, run};
 
 /// `aquifer run-session`.
 pub(crate) fn run(wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
+    // What the session names: certificates, and keys. Only their owner can look into it.
+    let folder = match tempfile::tempdir() {
+        Ok(folder) => folder,
+        Err(error) => {
+            print::error(&format!("no folder for certificates can be made: {error}"));
+            return Exit::Failed;
+        }
+    };
     let read = manifests::read(&wanted.files);
-    let (session, unknown) = match read.and_then(|manifests| Ok((chosen(&manifests, wanted)?, manifests.notes))) {
+    let chosen = read.and_then(|manifests| Ok((chosen(&manifests, wanted, folder.path())?, manifests.notes)));
+    let (session, unknown) = match chosen {
         Ok(found) => found,
         Err(problems) => {
             problems.iter().for_each(|problem| print::error(problem));
@@ -24,10 +38,19 @@ pub(crate) fn run(wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
     if wanted.dry_run {
         return print::result(&format!("{:#}", session.document));
     }
+    if let Err(error) = session.write_files(folder.path()) {
+        print::error(&format!("a certificate cannot be put into a file: {error}"));
+        return Exit::Failed;
+    }
     let mut catalog = inputs::builtin_catalog();
     catalog.add_text("the session", &format!("{:#}", session.document));
-    match catalog.plan(TASK, &session.inputs) {
-        Ok(plan) => run::execute(plan, &wanted.show, args, screen),
+    match catalog.plan(TASK, &session.inputs()) {
+        Ok(plan) => {
+            let mut outcome = None;
+            let exit = run::execute_and(plan, &wanted.show, args, screen, |report| outcome = Some(Outcome::of(report)));
+            let hook = after(&session, outcome, wanted, args, screen);
+            if exit == Exit::Success { hook } else { exit }
+        }
         Err(problems) => {
             print::problems(&problems, args.color, "; nothing was run");
             Exit::Wrong
@@ -35,14 +58,43 @@ pub(crate) fn run(wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
     }
 }
 
+/// What is done after it, where a hook says so and the one before did not fail.
+fn after(session: &Session, outcome: Option<Outcome>, wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
+    let (Some(asker), Some(outcome)) = (&session.asker, outcome) else { return Exit::Success };
+    if outcome.status(STEP) == Some(Status::Failed) {
+        return Exit::Success;
+    }
+    let said = outcome.error.map(|error| error.message).unwrap_or_else(|| "it was stopped".to_owned());
+    let end = End { error: (!outcome.succeeded).then_some(&said), is_final: true, seconds: outcome.seconds };
+    let hook = match asker.after(end) {
+        None => return Exit::Success,
+        Some(Ok(hook)) => hook,
+        Some(Err(why)) => {
+            print::error(&format!("the hook after it: {why}"));
+            return Exit::Failed;
+        }
+    };
+    let mut catalog = inputs::builtin_catalog();
+    catalog.add_text("the hook", &format!("{:#}", hook.document));
+    match catalog.plan(TASK, &hook.inputs()) {
+        // The report is the session's.
+        Ok(plan) => run::execute(plan, &ShowArgs { report: None, progress: wanted.show.progress }, args, screen),
+        Err(problems) => {
+            print::problems(&problems, args.color, "; the hook was not run");
+            Exit::Failed
+        }
+    }
+}
+
 /// What is asked for: by name, or the only thing that the manifests ask for.
-fn chosen(manifests: &Manifests, wanted: &SessionArgs) -> Result<Session, Vec<String>> {
+fn chosen(manifests: &Manifests, wanted: &SessionArgs, folder: &Path) -> Result<Session, Vec<String>> {
+    let here = Setting::Machine(folder);
     match (&wanted.backup, &wanted.restore) {
-        (Some(name), _) => session::backup(manifests, Some(name)),
-        (None, Some(name)) => session::restore(manifests, Some(name)),
+        (Some(name), _) => session::backup(manifests, Some(name), here),
+        (None, Some(name)) => session::restore(manifests, Some(name), here),
         (None, None) => match (manifests.backups.is_empty(), manifests.restores.is_empty()) {
-            (false, true) => session::backup(manifests, None),
-            (true, false) => session::restore(manifests, None),
+            (false, true) => session::backup(manifests, None, here),
+            (true, false) => session::restore(manifests, None, here),
             (true, true) => {
                 Err(vec!["there is no BackupConfiguration and no RestoreSession among the manifests".to_owned()])
             }

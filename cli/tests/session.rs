@@ -258,7 +258,7 @@ spec: {clientConfig: {service: {name: carts, port: 6379}}, secret: {name: carts-
         "`AZURE_ACCOUNT_NAME`",
         "`AZURE_ACCOUNT_KEY`",
         "`VolumeSnapshotter`",
-        "hooks",
+        "its hook before",
         "`-ttl=false`",
         "no key `password`",
     ] {
@@ -290,4 +290,79 @@ fn a_field_that_is_not_known_and_a_kind_without_a_meaning_are_told_of() {
     ]);
     let told = all.ok(&[]);
     assert!(told.contains("`spec.shedule`") && told.contains("the ConfigMap `something`"), "{told}");
+}
+
+/// Answers so many requests, one after the other; gives what each asked. What is called `/missing` is not there.
+fn chat(count: usize) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let heard = std::thread::spawn(move || {
+        let answer = |_| {
+            let (mut peer, _) = listener.accept().expect("a peer");
+            let mut text = String::new();
+            // Bodies of these tests end with a full stop, and requests without one with an empty line.
+            while !text.ends_with("\r\n\r\n") && !text.ends_with('.')
+                || text.starts_with("POST") && !text.ends_with('.')
+            {
+                let mut piece = [0; 4096];
+                let count = peer.read(&mut piece).expect("a request");
+                text.push_str(&String::from_utf8_lossy(&piece[..count]));
+            }
+            let status = if text.contains(" /missing ") { "404 Not Found" } else { "200 OK" };
+            write!(peer, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").expect("sent");
+            let body = text.rsplit("\r\n\r\n").next().unwrap_or_default();
+            format!("{} {body}", text.lines().next().unwrap_or_default())
+        };
+        (0..count).map(answer).collect()
+    });
+    (port, heard)
+}
+
+#[test]
+fn hooks_are_run_from_this_machine_and_by_their_policy() {
+    let server = RedisServer::with(&["--requirepass", "open-sesame"]);
+    let store = tempfile::tempdir().expect("a folder");
+    let local = format!("local: {{hostPath: {{path: {}}}, mountPath: /safe}}", store.path().display());
+    let run = |before: &str, policy: &str, port: u16| {
+        let body = "'{{ .Status.Phase }} {{ .Target.Name }} {{ .Status.Error | toJson }}.'";
+        let post = format!("httpPost: {{host: 127.0.0.1, port: {port}, path: /told, body: {body}}}");
+        let get = format!("httpGet: {{host: 127.0.0.1, port: {port}, path: {before}}}");
+        let hooks = format!("  hooks: {{preBackup: {{{get}}}, postBackup: {{{post}, executionPolicy: {policy}}}}}\n");
+        let all = Manifests::new(&[
+            ("1-secrets.yaml", SECRETS),
+            ("2-database.yaml", &binding(&server, "")),
+            ("3-repository.yaml", &repository(&local)),
+            ("4-backup.yaml", &format!("{BACKUP}{hooks}")),
+        ]);
+        all.run(&[])
+    };
+    let (port, heard) = chat(2);
+    let (done, _, said) = run("/before", "OnSuccess", port);
+    assert!(done, "{said}");
+    assert_eq!(heard.join().expect("heard"), ["GET /before HTTP/1.1 ", "POST /told HTTP/1.1 Succeeded carts \"\"."]);
+    // Where the one before fails, nothing else is done.
+    let (port, heard) = chat(1);
+    let (done, _, said) = run("/missing", "Always", port);
+    assert!(!done && said.contains("404"), "{said}");
+    assert_eq!(heard.join().expect("heard"), ["GET /missing HTTP/1.1 "]);
+    // Where the backup fails, that is told.
+    std::fs::remove_file(store.path().join("config")).expect("there");
+    let (port, heard) = chat(2);
+    let (done, _, said) = run("/before", "OnFailure", port);
+    let heard = heard.join().expect("heard");
+    assert!(!done && heard[1].starts_with("POST /told HTTP/1.1 Failed carts \""), "{heard:?}: {said}");
+    // Nobody is there to be told: the backup is there, and the run has failed.
+    let mended = tempfile::tempdir().expect("a folder");
+    let local = format!("local: {{hostPath: {{path: {}}}, mountPath: /safe}}", mended.path().display());
+    let hooks = format!("  hooks: {{postBackup: {{tcpSocket: {{host: 127.0.0.1, port: {port}}}}}}}\n");
+    let all = Manifests::new(&[
+        ("1-secrets.yaml", SECRETS),
+        ("2-database.yaml", &binding(&server, "")),
+        ("3-repository.yaml", &repository(&local)),
+        ("4-backup.yaml", &format!("{BACKUP}{hooks}")),
+    ]);
+    let (done, _, said) = all.run(&[]);
+    assert!(!done && said.contains(&port.to_string()), "{said}");
+    assert!(restic(mended.path(), &["snapshots"], b"").contains("1 snapshots"));
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -32,15 +32,6 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// A resource and its place.
-#[derive(Debug, Clone)]
-pub struct Placed<T> {
-    /// The resource.
-    pub it: T,
-    /// Where it was read.
-    pub place: Place,
-}
-
 /// A namespace and a name; kinds without a namespace have an empty one.
 pub type Key = (String, String);
 
@@ -51,19 +42,21 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 #[derive(Debug, Default)]
 pub struct Manifests {
     /// Secrets.
-    pub secrets: BTreeMap<Key, Placed<Secret>>,
+    pub secrets: BTreeMap<Key, Secret>,
     /// Repositories.
-    pub repositories: BTreeMap<Key, Placed<Repository>>,
+    pub repositories: BTreeMap<Key, Repository>,
     /// What is to be backed up.
-    pub backups: BTreeMap<Key, Placed<BackupConfiguration>>,
+    pub backups: BTreeMap<Key, BackupConfiguration>,
     /// What is to be restored.
-    pub restores: BTreeMap<Key, Placed<RestoreSession>>,
+    pub restores: BTreeMap<Key, RestoreSession>,
     /// Databases.
-    pub app_bindings: BTreeMap<Key, Placed<AppBinding>>,
+    pub app_bindings: BTreeMap<Key, AppBinding>,
     /// Stash's tasks.
-    pub tasks: BTreeMap<Key, Placed<Task>>,
+    pub tasks: BTreeMap<Key, Task>,
     /// Stash's functions.
-    pub functions: BTreeMap<Key, Placed<Function>>,
+    pub functions: BTreeMap<Key, Function>,
+    /// The labels of namespaces.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What was found and has no meaning here, in a line each.
     pub notes: Vec<String>,
 }
@@ -73,15 +66,15 @@ pub struct Manifests {
 /// # Errors
 /// All that is wrong, in a line each.
 pub fn read(paths: &[PathBuf]) -> Result<Manifests, Vec<String>> {
-    let mut manifests = Manifests::default();
+    let mut reader = Reader::default();
     let mut problems = Vec::new();
     for path in paths {
         match files(path) {
-            Ok(files) => files.iter().for_each(|file| manifests.add_file(file, &mut problems)),
+            Ok(files) => files.iter().for_each(|file| reader.add_file(file, &mut problems)),
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(manifests) } else { Err(problems) }
+    if problems.is_empty() { Ok(reader.manifests) } else { Err(problems) }
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
@@ -105,7 +98,14 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
 /// How large a file of manifests may be, in bytes.
 const LARGEST: u64 = 16 << 20;
 
-impl Manifests {
+/// What has been read, and where.
+#[derive(Default)]
+struct Reader {
+    manifests: Manifests,
+    places: BTreeMap<(String, Key), Place>,
+}
+
+impl Reader {
     fn add_file(&mut self, file: &Path, problems: &mut Vec<String>) {
         let shown = file.display();
         let read = std::fs::metadata(file).and_then(|about| {
@@ -146,15 +146,27 @@ impl Manifests {
         let group = version.split_once('/').map_or("", |(group, _)| group);
         let namespace = text("/metadata/namespace").unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         let (own, everywhere) = ((namespace, name.clone()), (String::new(), name.clone()));
-        let notes = &mut self.notes;
+        let (to, is_of_all) = (&mut self.manifests, ["Task", "Function", "Namespace"].contains(&kind.as_str()));
+        let key = (format!("{group}/{kind}"), if is_of_all { everywhere.clone() } else { own.clone() });
+        if let Some(other) = self.places.insert(key, place.clone()) {
+            return Err(format!("the {kind} `{name}` is there twice: also in {other}"));
+        }
+        let notes = &mut to.notes;
         match (group, kind.as_str()) {
-            ("", "Secret") => put(&mut self.secrets, own, document, place, notes),
-            ("stash.appscode.com", "Repository") => put(&mut self.repositories, own, document, place, notes),
-            ("stash.appscode.com", "BackupConfiguration") => put(&mut self.backups, own, document, place, notes),
-            ("stash.appscode.com", "RestoreSession") => put(&mut self.restores, own, document, place, notes),
-            ("stash.appscode.com", "Task") => put(&mut self.tasks, everywhere, document, place, notes),
-            ("stash.appscode.com", "Function") => put(&mut self.functions, everywhere, document, place, notes),
-            ("appcatalog.appscode.com", "AppBinding") => put(&mut self.app_bindings, own, document, place, notes),
+            ("", "Secret") => put(&mut to.secrets, own, document, place, notes),
+            ("stash.appscode.com", "Repository") => put(&mut to.repositories, own, document, place, notes),
+            ("stash.appscode.com", "BackupConfiguration") => put(&mut to.backups, own, document, place, notes),
+            ("stash.appscode.com", "RestoreSession") => put(&mut to.restores, own, document, place, notes),
+            ("stash.appscode.com", "Task") => put(&mut to.tasks, everywhere, document, place, notes),
+            ("stash.appscode.com", "Function") => put(&mut to.functions, everywhere, document, place, notes),
+            ("appcatalog.appscode.com", "AppBinding") => put(&mut to.app_bindings, own, document, place, notes),
+            ("", "Namespace") => {
+                let mut read = BTreeMap::new();
+                put(&mut read, everywhere, document, place, notes)?;
+                let labels = |namespace: Namespace| namespace.metadata.labels.unwrap_or_default();
+                to.namespaces.extend(read.into_iter().map(|((_, name), read)| (name, labels(read))));
+                Ok(())
+            }
             _ => {
                 notes.push(format!("{place}: the {kind} `{name}` has no meaning here"));
                 Ok(())
@@ -164,7 +176,7 @@ impl Manifests {
 }
 
 fn put<T: DeserializeOwned>(
-    all: &mut BTreeMap<Key, Placed<T>>,
+    all: &mut BTreeMap<Key, T>,
     key: Key,
     mut document: Json,
     place: &Place,
@@ -186,9 +198,6 @@ fn put<T: DeserializeOwned>(
     };
     let it: T =
         serde_ignored::deserialize(document, &mut unknown).map_err(|error| format!("the {kind} `{name}`: {error}"))?;
-    if let Some(other) = all.get(&key) {
-        return Err(format!("the {kind} `{name}` is there twice: also in {}", other.place));
-    }
-    all.insert(key, Placed { it, place: place.clone() });
+    all.insert(key, it);
     Ok(())
 }

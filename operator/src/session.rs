@@ -1,29 +1,35 @@
 //! Resources to a task of the engine's own language, and the secrets that it takes.
 //!
-//! Takes manifests, and which `BackupConfiguration` or `RestoreSession` is meant. Gives a Task document, which may be shown to anybody, and
-//! the values of its secret params. Always holds: what a manifest asks for is in the document, or the session is refused with all reasons at
+//! Takes manifests, which `BackupConfiguration` or `RestoreSession` is meant, and where it is to run. Gives a Task document, which may be shown to
+//! anybody, the values of its secret params, and the files that it names. Always holds: what a manifest asks for is in the document, or the session is refused with all reasons at
 //! once; no secret is in the document.
 
 mod addon;
+mod asker;
 mod backup;
 mod database;
 mod repository;
 mod restore;
+mod secrets;
+mod upkeep;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use aquifer_engine::catalog::{InputValue, Inputs};
-use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value as Json, json};
 
-use crate::manifests::{Key, Manifests, Placed};
+use crate::manifests::{Key, Manifests};
+use crate::resources::runtime::RuntimeSettings;
 use crate::resources::target::TargetRef;
 
+pub use asker::{Asker, End};
 pub use backup::backup;
+pub(crate) use repository::may_use;
 pub use restore::restore;
-
-/// The host that snapshots of a database are of, as Stash says it.
-pub(crate) const HOST: &str = "host-0";
+pub use secrets::{Held, SecretKey, trimmed};
+pub use upkeep::{Upkeep, upkeep};
 
 /// The file that a dump is in a snapshot, as Stash says it.
 pub(crate) const FILE: &str = "dumpfile.resp";
@@ -31,57 +37,123 @@ pub(crate) const FILE: &str = "dumpfile.resp";
 /// The name of the task in a session's document.
 pub const TASK: &str = "session";
 
+/// Where a session is to run, with the folder that the files lie in which it names.
+#[derive(Debug, Clone, Copy)]
+pub enum Setting<'p> {
+    /// On this machine: the session itself tries again, and there are no pods.
+    Machine(&'p Path),
+    /// In a pod: trying again is the operator's, which makes a session of each time.
+    Pod {
+        /// The folder.
+        folder: &'p Path,
+        /// The session's name.
+        session: &'p str,
+        /// How often it is tried again.
+        retry_left: i32,
+    },
+}
+
+impl<'p> Setting<'p> {
+    fn folder(self) -> &'p Path {
+        match self {
+            Self::Machine(folder) | Self::Pod { folder, .. } => folder,
+        }
+    }
+
+    fn is_pod(self) -> bool {
+        matches!(self, Self::Pod { .. })
+    }
+
+    /// The session's name, and how often it is tried again; on a machine, what asks for it is all there is of it.
+    fn session(self, asker: &'p str) -> (&'p str, i32) {
+        match self {
+            Self::Machine(_) => (asker, 0),
+            Self::Pod { session, retry_left, .. } => (session, retry_left),
+        }
+    }
+}
+
 /// What is to be run.
 #[derive(Debug)]
 pub struct Session {
     /// The Task document.
     pub document: Json,
     /// The values of its secret params.
-    pub inputs: Inputs,
+    pub secrets: BTreeMap<String, Held>,
+    /// The files that it names, by their names in the setting's folder: certificates, which are no secrets, and keys, which are.
+    pub files: BTreeMap<String, Held>,
     /// What is to be said before it runs.
     pub notes: Vec<String>,
-    /// The folder with the certificates that it names, which ends with the value.
-    pub files: Files,
+    /// Who asks for it, where that is one whose hooks are run.
+    pub asker: Option<Asker>,
 }
 
-/// Files that a session names: certificates, which are no secrets, and keys, which only their owner can read.
-#[derive(Debug, Default)]
-pub struct Files(Option<tempfile::TempDir>);
+impl Session {
+    /// The values of its secret params, for the engine.
+    pub fn inputs(&self) -> Inputs {
+        let text = |held: &Held| InputValue::Text(held.text().unwrap_or_default().to_owned());
+        let params = self.secrets.iter().map(|(name, held)| (name.clone(), text(held))).collect();
+        Inputs { params, env: BTreeMap::new() }
+    }
 
-impl Files {
-    /// Writes a file, and gives its path.
-    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<String, String> {
-        let failed = |error: std::io::Error| format!("a certificate cannot be put into a file: {error}");
-        let folder = match &self.0 {
-            Some(folder) => folder,
-            // Only its owner can look into it.
-            None => self.0.insert(tempfile::tempdir().map_err(failed)?),
-        };
-        let path = folder.path().join(name);
-        std::fs::write(&path, bytes).map_err(failed)?;
-        Ok(path.display().to_string())
+    /// Writes its files, which only their owner can read.
+    ///
+    /// # Errors
+    /// One cannot be written.
+    pub fn write_files(&self, folder: &Path) -> std::io::Result<()> {
+        self.files.iter().try_for_each(|(name, held)| {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o600).open(folder.join(name))?;
+            std::io::Write::write_all(&mut file, &held.bytes)
+        })
     }
 }
 
 /// What is put together on the way.
-#[derive(Debug, Default)]
-struct Draft {
-    secrets: BTreeMap<String, String>,
+#[derive(Debug)]
+struct Draft<'s> {
+    setting: Setting<'s>,
+    secrets: BTreeMap<String, Held>,
+    files: BTreeMap<String, Held>,
     notes: Vec<String>,
     problems: Vec<String>,
-    files: Files,
 }
 
-impl Draft {
+impl<'s> Draft<'s> {
+    fn new(setting: Setting<'s>) -> Self {
+        let (secrets, files) = (BTreeMap::new(), BTreeMap::new());
+        Self { setting, secrets, files, notes: Vec::new(), problems: Vec::new() }
+    }
+
     /// A secret's value becomes a param of the task; gives what stands in its place.
-    fn secret(&mut self, name: &str, value: String) -> Json {
+    fn secret(&mut self, name: &str, value: Held) -> Json {
         self.secrets.insert(name.to_owned(), value);
         json!(format!("{{{{ params.{name} }}}}"))
+    }
+
+    /// A file that the task names; gives its path.
+    fn file(&mut self, name: &str, content: Held) -> Json {
+        self.files.insert(name.to_owned(), content);
+        json!(self.setting.folder().join(name).display().to_string())
     }
 
     /// Remembers a problem; the value is there where there is none.
     fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
         result.map_err(|problem| self.problems.push(problem)).ok()
+    }
+
+    /// Says what of its pods' settings is not done; in a pod, where anything of them is.
+    fn leave_out(&mut self, settings: Option<&RuntimeSettings>) {
+        let Some(settings) = settings.filter(|_| self.setting.is_pod()) else { return };
+        if settings.container.as_ref().is_some_and(|own| own.nice.is_some() || own.ionice.is_some()) {
+            self.notes.push("`nice` and `ionice` are not done: `resources` bounds what its pod takes".to_owned());
+        }
+        if settings.pod.as_ref().is_some_and(|own| !own.service_account_annotations.is_empty()) {
+            self.notes.push(
+                "`serviceAccountAnnotations` are not done, since no account is made: annotate one, and name it by `serviceAccountName`"
+                    .to_owned(),
+            );
+        }
     }
 
     fn finish(self, summary: String, steps: Vec<Json>) -> Result<Session, Vec<String>> {
@@ -99,32 +171,35 @@ impl Draft {
             "metadata": {"name": TASK},
             "spec": {"summary": summary, "params": self.secrets.keys().map(params).collect::<Vec<_>>(), "steps": steps},
         });
-        let params = self.secrets.into_iter().map(|(name, value)| (name, InputValue::Text(value))).collect();
-        let inputs = Inputs { params, env: BTreeMap::new() };
-        Ok(Session { document, inputs, notes: self.notes, files: self.files })
+        Ok(Session { document, secrets: self.secrets, files: self.files, notes: self.notes, asker: None })
     }
 }
 
 /// Finds what the engine would take for a template, and no session wrote as one.
 fn templates(value: &Json, problems: &mut Vec<String>) {
-    match value {
-        Json::String(text) => {
-            let own = text.strip_prefix("{{ params.").and_then(|text| text.strip_suffix(" }}"));
-            let own = own.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-            if text.contains("{{") && !own {
-                problems.push(format!("`{text}` has `{{{{` in it, which stands for something else here"));
-            }
+    texts(value, &mut |text| {
+        let own = text.strip_prefix("{{ params.").and_then(|text| text.strip_suffix(" }}"));
+        let own = own.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        if text.contains("{{") && !own {
+            problems.push(format!("`{text}` has `{{{{` in it, which stands for something else here"));
         }
-        Json::Array(all) => all.iter().for_each(|one| templates(one, problems)),
-        Json::Object(all) => all.values().for_each(|one| templates(one, problems)),
+    });
+}
+
+/// Shows all texts in a value.
+pub(crate) fn texts<'v>(value: &'v Json, see: &mut dyn FnMut(&'v str)) {
+    match value {
+        Json::String(text) => see(text),
+        Json::Array(all) => all.iter().for_each(|one| texts(one, see)),
+        Json::Object(all) => all.values().for_each(|one| texts(one, see)),
         _ => {}
     }
 }
 
 /// A resource by its key.
-fn found<'m, T>(all: &'m BTreeMap<Key, Placed<T>>, kind: &str, namespace: &str, name: &str) -> Result<&'m T, String> {
+fn found<'m, T>(all: &'m BTreeMap<Key, T>, kind: &str, namespace: &str, name: &str) -> Result<&'m T, String> {
     let key = (namespace.to_owned(), name.to_owned());
-    all.get(&key).map(|placed| &placed.it).ok_or_else(|| {
+    all.get(&key).ok_or_else(|| {
         let same: Vec<&str> = all.keys().filter(|key| key.1 == name).map(|key| key.0.as_str()).collect();
         match same.as_slice() {
             [] => format!("the {kind} `{name}` is not among the manifests"),
@@ -137,11 +212,7 @@ fn found<'m, T>(all: &'m BTreeMap<Key, Placed<T>>, kind: &str, namespace: &str, 
 }
 
 /// The one that is meant: by its name, or the only one.
-fn meant<'m, T>(
-    all: &'m BTreeMap<Key, Placed<T>>,
-    kind: &str,
-    name: Option<&str>,
-) -> Result<(&'m Key, &'m Placed<T>), Vec<String>> {
+fn meant<'m, T>(all: &'m BTreeMap<Key, T>, kind: &str, name: Option<&str>) -> Result<(&'m Key, &'m T), Vec<String>> {
     let (namespace, name) =
         match name.map(|name| name.split_once('/').map_or((None, name), |(n, name)| (Some(n), name))) {
             Some((namespace, name)) => (namespace, Some(name)),
@@ -166,20 +237,6 @@ fn meant<'m, T>(
             names(&mut all.keys())
         )]),
     }
-}
-
-/// A Secret's values by key: `data`, and `stringData` over it.
-fn values(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
-    let data = secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
-    let texts = secret.string_data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
-    data.chain(texts).collect()
-}
-
-/// A value as a text. A line break at its end is an editor's.
-fn text(values: &BTreeMap<String, Vec<u8>>, key: &str, of: &str) -> Result<Option<String>, String> {
-    let Some(value) = values.get(key) else { return Ok(None) };
-    let text = String::from_utf8(value.clone()).map_err(|_| format!("`{key}` of the Secret `{of}` is no text"))?;
-    Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
 /// The database that a target is.

@@ -1,10 +1,10 @@
 //! What manifests come to, without running it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aquifer_engine::catalog::InputValue;
 use aquifer_operator::manifests::{self, Manifests};
-use aquifer_operator::session::{Session, backup, restore};
+use aquifer_operator::session::{End, Session, Setting, backup, restore};
 use serde_json::{Value as Json, json};
 
 const SECRETS: &str = "
@@ -75,6 +75,10 @@ metadata: {name: own-status}
 spec: {image: example/stash, args: [update-status]}
 ";
 
+fn here() -> Setting<'static> {
+    Setting::Machine(Path::new("/files"))
+}
+
 fn read(files: &[&str]) -> Manifests {
     let folder = tempfile::tempdir().expect("a folder");
     let paths: Vec<PathBuf> = (0..files.len()).map(|number| folder.path().join(format!("{number}.yaml"))).collect();
@@ -89,12 +93,12 @@ fn params(session: &Session, step: usize) -> Json {
 }
 
 fn refused(files: &[&str]) -> String {
-    backup(&read(files), None).expect_err("refused").join("\n")
+    backup(&read(files), None, here()).expect_err("refused").join("\n")
 }
 
 #[test]
 fn every_word_of_a_backup_has_its_place() {
-    let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, BACKUP]), Some("app/b")).expect("a session");
+    let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, BACKUP]), Some("app/b"), here()).expect("a session");
     let dump = params(&session, 0);
     // The user `default` is left out, and the password has lost its old name.
     assert_eq!(
@@ -120,7 +124,7 @@ fn every_word_of_a_backup_has_its_place() {
 fn stashs_own_task_and_functions_are_read_for_what_they_mean() {
     let backup_of = |task: &str| BACKUP.replace("  timeOut", &format!("  task: {task}\n  timeOut"));
     let all = |task: &str| read(&[SECRETS, REPOSITORY, BINDING, ADDON, &backup_of(task)]);
-    let databases = |task: &str| params(&backup(&all(task), None).expect("a session"), 0)["databases"].clone();
+    let databases = |task: &str| params(&backup(&all(task), None, here()).expect("a session"), 0)["databases"].clone();
     assert_eq!(databases("{name: own-backup}"), json!([3]));
     assert_eq!(
         databases("{name: own-backup, params: [{name: args, value: -db 5}]}"),
@@ -138,8 +142,9 @@ fn stashs_own_task_and_functions_are_read_for_what_they_mean() {
 #[test]
 fn keys_of_another_secret_are_added_in_their_turn() {
     let more = format!("{BINDING}    - {{addKeysFrom: {{secretRef: {{name: more}}}}}}\n");
-    let session = backup(&read(&[SECRETS, REPOSITORY, &more, BACKUP]), None).expect("a session");
-    let is = |name: &str, value: &str| session.inputs.params[name] == InputValue::Text(value.into());
+    let session = backup(&read(&[SECRETS, REPOSITORY, &more, BACKUP]), None, here()).expect("a session");
+    let inputs = session.inputs();
+    let is = |name: &str, value: &str| inputs.params[name] == InputValue::Text(value.into());
     assert!(is("redisPassword", "late"));
     assert!(is("repositoryPassword", "correct-horse"), "an editor's line break is none of it");
 }
@@ -171,11 +176,94 @@ spec:
     ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}
     rules: [{snapshots: [1a2b3c4d]}]
 ";
-    let session = restore(&read(&[SECRETS, REPOSITORY, BINDING, wanted]), None).expect("a session");
+    let session = restore(&read(&[SECRETS, REPOSITORY, BINDING, wanted]), None, here()).expect("a session");
     let pull = params(&session, 0);
     assert_eq!((&pull["snapshot"], &pull["filter"]), (&json!("1a2b3c4d"), &Json::Null), "an id needs no host");
     let write = params(&session, 1);
     assert_eq!(write["filter"], json!({"exclude": ["__redisdump_total_keys"]}));
     assert_eq!((&write["onConflict"], &write["errors"]), (&json!("replace"), &json!("collect")));
     assert_eq!(session.document["spec"]["steps"][1]["timeout"], "1h");
+}
+
+#[test]
+fn in_a_pod_the_repository_is_looked_over_and_nothing_is_tried_again() {
+    let pod = Setting::Pod { folder: Path::new("/in/the/pod"), session: "nightly-1", retry_left: 0 };
+    let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, BACKUP]), None, pod).expect("a session");
+    let steps = session.document["spec"]["steps"].as_array().expect("steps").clone();
+    let names: Vec<&str> = steps.iter().filter_map(|step| step["name"].as_str()).collect();
+    assert_eq!(names, ["dump", "push", "forget", "check", "stats"]);
+    assert_eq!(steps[1]["retry"], Json::Null, "that is the operator's");
+    assert_eq!(params(&session, 1)["repository"], json!({"folder": "/safe/a/b"}), "where the volume is mounted");
+    let from = session.secrets["repositoryPassword"].from.clone().expect("a Secret's own");
+    assert_eq!(
+        (from.namespace.as_str(), from.secret.as_str(), from.key.as_str()),
+        ("store", "keys", "RESTIC_PASSWORD")
+    );
+}
+
+#[test]
+fn the_hook_before_is_the_first_step_and_what_cannot_be_done_is_refused() {
+    let hooked = |hooks: &str| format!("{BACKUP}  hooks: {{{hooks}}}\n");
+    for setting in [here(), Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0 }] {
+        let with = |hooks: &str| backup(&read(&[SECRETS, REPOSITORY, BINDING, &hooked(hooks)]), None, setting);
+        let session = with("preBackup: {tcpSocket: {port: 1}}").expect("a session");
+        let steps = &session.document["spec"]["steps"];
+        assert_eq!(steps[0]["params"], json!({"host": "db.app.svc", "port": 1}));
+        assert_eq!(steps[1]["needs"], json!(["hook"]));
+        for wrong in ["preBackup: {exec: {command: [a]}}", "postBackup: {httpPost: {port: 1, body: '{{ .Nothing }}'}}"]
+        {
+            let told = with(wrong).expect_err("refused").join("\n");
+            assert!(told.contains("its hook "), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_repository_in_a_pod_lies_on_one_volume_and_where_it_says() {
+    let pod = Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0 };
+    let told = |backend: &str| {
+        let spec = REPOSITORY.split("spec:").next().expect("a head");
+        let repository = format!(
+            "{spec}spec: {{backend: {{{backend}, storageSecretName: keys}}, usagePolicy: {{allowedNamespaces: {{from: All}}}}}}\n"
+        );
+        backup(&read(&[SECRETS, &repository, BINDING, BACKUP]), None, pod).map(drop).map_err(|told| told.join("\n"))
+    };
+    assert_eq!(told("local: {mountPath: /a, nfs: {server: s, path: /b}}"), Ok(()));
+    for (backend, word) in [
+        ("local: {mountPath: /a}", "no volume"),
+        ("local: {mountPath: /a, emptyDir: {}, nfs: {server: s, path: /b}}", "more than one volume"),
+        ("local: {mountPath: /a, subPath: ../b, nfs: {server: s, path: /b}}", "leads elsewhere"),
+        ("gcs: {bucket: b, prefix: a/../b}", "leads elsewhere"),
+    ] {
+        let why = told(backend).expect_err("refused");
+        assert!(why.contains(word), "{backend}: {why}");
+    }
+}
+
+#[test]
+fn the_hooks_on_the_page_can_be_done() {
+    let page = include_str!("../../docs/howto/kubernetes.md");
+    let block = page
+        .split("```yaml manifest\nspec:\n")
+        .find(|part| part.starts_with("  hooks:"))
+        .and_then(|rest| rest.split("```").next());
+    let hooked = format!("{BACKUP}{}", block.expect("an example"));
+    let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, &hooked]), None, here()).expect("a session");
+    assert_eq!(session.document["spec"]["steps"][0]["params"]["url"], "http://app.shop.svc:8080/freeze");
+    let end = End { error: Some("the disk is \"full\""), is_final: true, seconds: 3.0 };
+    let after = session.asker.expect("who asks").after(end).expect("due").expect("a session");
+    let step = &after.document["spec"]["steps"][0]["params"];
+    let body: Json = serde_json::from_str(step["body"].as_str().expect("text")).expect("whole JSON");
+    assert_eq!(body["text"], "app/db: the disk is \"full\"");
+    assert_eq!(step["url"], "https://chat.example.com:443/hooks/backup");
+}
+
+#[test]
+fn a_policy_by_labels_is_held_against_the_namespace_s() {
+    let chosen = REPOSITORY.replace("from: All", "from: Selector, selector: {matchLabels: {team: shop}}");
+    let namespace =
+        |team: &str| format!("\napiVersion: v1\nkind: Namespace\nmetadata: {{name: app, labels: {{team: {team}}}}}\n");
+    backup(&read(&[SECRETS, &chosen, BINDING, BACKUP, &namespace("shop")]), None, here()).expect("it may");
+    let told = refused(&[SECRETS, &chosen, BINDING, BACKUP, &namespace("other")]);
+    assert!(told.contains("has not the labels"), "{told}");
 }

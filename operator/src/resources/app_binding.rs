@@ -199,6 +199,12 @@ pub struct AddonTask {
 }
 
 impl AppBindingSpec {
+    /// All Secrets that it refers to.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let added = self.secret_transforms.iter().filter_map(|one| one.add_keys_from.as_ref());
+        self.secret.iter().chain(&self.tls_secret).chain(added.map(|from| &from.secret_ref))
+    }
+
     /// What Stash's addon is told, where anything is.
     ///
     /// # Errors

@@ -53,6 +53,10 @@ pub struct Backend {
 /// A volume of the pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.hostPath), has(self.persistentVolumeClaim), has(self.nfs), has(self.csi), has(self.iscsi), has(self.fc),         has(self.cephfs), has(self.azureFile), has(self.azureDisk), has(self.emptyDir)].filter(is, is).size() == 1",
+    "message": "a local repository lies on exactly one volume: `persistentVolumeClaim`, `hostPath`, `nfs`, `csi`, `iscsi`, `fc`, `cephfs`,         `azureFile`, `azureDisk` or `emptyDir`",
+}]))]
 pub struct LocalBackend {
     /// A folder of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,6 +93,27 @@ pub struct LocalBackend {
     /// The folder in it that the repository lies in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
+}
+
+impl LocalBackend {
+    /// How many volumes it names; one that is sound names one.
+    pub fn sources(&self) -> usize {
+        [
+            self.host_path.is_some(),
+            self.persistent_volume_claim.is_some(),
+            self.nfs.is_some(),
+            self.csi.is_some(),
+            self.iscsi.is_some(),
+            self.fc.is_some(),
+            self.cephfs.is_some(),
+            self.azure_file.is_some(),
+            self.azure_disk.is_some(),
+            self.empty_dir.is_some(),
+        ]
+        .into_iter()
+        .filter(|is| *is)
+        .count()
+    }
 }
 
 /// A bucket of S3.

@@ -9,7 +9,7 @@ use super::condition::{Condition, Readiness};
 use super::hooks::BackupHooks;
 use super::retention::RetentionPolicy;
 use super::runtime::{RuntimeSettings, TempDir};
-use super::target::{BackupTarget, RepositoryRef, TaskRef};
+use super::target::{BackupTarget, RepositoryRef, TaskRef, host};
 
 /// What a backup is, each time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -76,6 +76,13 @@ pub struct BackupConfigurationSpec {
     /// `Restic`, or `VolumeSnapshotter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
+}
+
+impl BackupConfigurationSpec {
+    /// The host that its snapshots are of.
+    pub fn host(&self) -> String {
+        host(self.target.as_ref().and_then(|target| target.alias.as_ref()))
+    }
 }
 
 /// Whether backups are made.

@@ -207,3 +207,22 @@ pub struct FileStats {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmodified_files: Option<i64>,
 }
+
+impl BackupSession {
+    /// The snapshots that it made, by their ids.
+    pub fn snapshots(&self) -> impl Iterator<Item = &str> {
+        let stats = self.status.iter().flat_map(|status| &status.targets).flat_map(|target| &target.stats);
+        stats.flat_map(|host| &host.snapshots).filter_map(|snapshot| snapshot.name.as_deref())
+    }
+
+    /// Why it made none: what went wrong with its hosts, or else what was said last of it.
+    pub fn why(&self) -> Option<String> {
+        let status = self.status.as_ref()?;
+        let stats = status.targets.iter().flat_map(|target| &target.stats);
+        let errors: Vec<&str> = stats.filter_map(|host| host.error.as_deref()).collect();
+        if !errors.is_empty() {
+            return Some(errors.join("; "));
+        }
+        status.conditions.iter().rev().find_map(|one| one.message.clone())
+    }
+}

@@ -98,6 +98,9 @@ pub struct RepositoryStatus {
     /// Whether it was sound after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integrity: Option<bool>,
+    /// When it was last found to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verified_time: Option<Time>,
     /// Its size then, such as `1.2 MiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_size: Option<String>,

@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backup::Driver;
-use super::condition::Condition;
+use super::condition::{Condition, ConditionStatus};
 use super::hooks::RestoreHooks;
 use super::runtime::{RuntimeSettings, TempDir};
-use super::target::{RepositoryRef, RestoreTarget, Rule, TaskRef, one_rule_for_the_rest};
+use super::target::{RepositoryRef, RestoreTarget, Rule, TaskRef, host, one_rule_for_the_rest};
 
 /// What a restore is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -66,6 +66,13 @@ pub struct RestoreSessionSpec {
     /// `Restic`, or `VolumeSnapshotter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
+}
+
+impl RestoreSessionSpec {
+    /// The host that its snapshots are of.
+    pub fn host(&self) -> String {
+        host(self.target.as_ref().and_then(|target| target.alias.as_ref()))
+    }
 }
 
 /// What became of a restore.
@@ -141,4 +148,17 @@ pub enum HostRestorePhase {
     Failed,
     /// Nobody can tell.
     Unknown,
+}
+
+impl RestoreSession {
+    /// Why it brought nothing back, or waits: what went wrong with its hosts, or else what is not as it should be.
+    pub fn why(&self) -> Option<String> {
+        let status = self.status.as_ref()?;
+        let errors: Vec<&str> = status.stats.iter().filter_map(|host| host.error.as_deref()).collect();
+        if !errors.is_empty() {
+            return Some(errors.join("; "));
+        }
+        let wrong = |one: &&Condition| one.status != ConditionStatus::True;
+        status.conditions.iter().rev().filter(wrong).find_map(|one| one.message.clone())
+    }
 }

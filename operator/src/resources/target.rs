@@ -4,6 +4,14 @@ use k8s_openapi::api::core::v1::VolumeMount;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The host that snapshots of a database are of, as Stash says it.
+const HOST: &str = "host-0";
+
+/// The host that snapshots of a target are of: its alias, or the one that all have.
+pub(super) fn host(alias: Option<&String>) -> String {
+    alias.cloned().unwrap_or_else(|| HOST.to_owned())
+}
+
 /// A name and its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -60,11 +60,10 @@ pub(super) fn arguments(
         return Ok(of(&over).remove("args").unwrap_or_default());
     };
     let mut found = None;
-    for step in &own.it.spec.steps {
+    for step in &own.spec.steps {
         let function = manifests.functions.get(&(String::new(), step.name.clone()));
-        let function = &function
-            .ok_or_else(|| format!("the Function `{}` of the task `{chosen}` is not among the manifests", step.name))?
-            .it;
+        let function = function
+            .ok_or_else(|| format!("the Function `{}` of the task `{chosen}` is not among the manifests", step.name))?;
         let mut variables = of(&step.params.iter().collect::<Vec<_>>());
         variables.extend(known.clone());
         variables.extend(of(&over));

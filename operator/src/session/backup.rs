@@ -5,8 +5,9 @@ use serde_json::{Map, Value as Json, json};
 use super::addon::{Operation, arguments};
 use super::database::{Wishes, server};
 use super::repository::location;
-use super::{Draft, FILE, HOST, Session, meant, put, put_into, target};
+use super::{Asker, Draft, FILE, Session, Setting, meant, put, put_into, target};
 use crate::flags;
+use crate::hooks::STEP;
 use crate::manifests::Manifests;
 use crate::resources::backup::{BackupConfigurationSpec, Driver};
 use crate::resources::retention::RetentionPolicy;
@@ -16,13 +17,18 @@ use crate::substitute::Variables;
 ///
 /// # Errors
 /// All reasons why there is none, in a line each.
-pub fn backup(manifests: &Manifests, name: Option<&str>) -> Result<Session, Vec<String>> {
-    let ((namespace, name), placed) = meant(&manifests.backups, "BackupConfiguration", name)?;
-    let spec = &placed.it.spec;
-    let mut draft = Draft::default();
+pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -> Result<Session, Vec<String>> {
+    let ((namespace, name), configuration) = meant(&manifests.backups, "BackupConfiguration", name)?;
+    let spec = &configuration.spec;
+    let mut draft = Draft::new(setting);
     refuse(&mut draft, spec);
-    let host = spec.target.as_ref().and_then(|target| target.alias.clone()).unwrap_or_else(|| HOST.to_owned());
+    settings(&mut draft, spec);
+    let host = spec.host();
     let database = target(manifests, spec.target.as_ref().map(|target| &target.r#ref), namespace);
+    let binding = database.as_ref().ok().map(|(binding, home)| (*binding, home.as_str()));
+    let asker = Asker::of_backup((namespace, name), spec, binding, setting.session(name));
+    let before = asker.before(&mut draft);
+    asker.check(&mut draft);
     let repository = location(&mut draft, manifests, &spec.repository, namespace);
     let mut dump = Map::new();
     if let Some((binding, home)) = draft.take(database) {
@@ -43,18 +49,30 @@ pub fn backup(manifests: &Manifests, name: Option<&str>) -> Result<Session, Vec<
     ]);
     let mut pushing = json!({"name": "push", "function": "restic-push", "stdin": "dump", "params": push});
     put_into(&mut pushing, "timeout", spec.time_out.clone().map(Json::from));
-    put_into(&mut pushing, "retry", spec.retry_config.as_ref().map(retry));
-    let mut steps = vec![json!({"name": "dump", "function": "redis-dump", "params": dump}), pushing];
+    if !setting.is_pod() {
+        put_into(&mut pushing, "retry", spec.retry_config.as_ref().map(retry));
+    }
+    let mut dumping = json!({"name": "dump", "function": "redis-dump", "params": dump});
+    put_into(&mut dumping, "needs", before.as_ref().map(|_| json!([STEP])));
+    let mut steps: Vec<Json> = before.into_iter().chain([dumping, pushing]).collect();
+    let stored = steps.len();
     if let Some(rules) = rules(&spec.retention_policy) {
-        let mut forget = repository;
+        let mut forget = repository.clone();
         forget.extend(rules);
         forget.insert("filter".to_owned(), json!({"host": host, "paths": [format!("/{FILE}")]}));
         steps.push(json!({"name": "forget", "function": "restic-forget", "needs": ["push"], "params": forget}));
     }
-    if spec.paused {
+    if setting.is_pod() {
+        // What the Repository's status tells.
+        let after = if steps.len() > stored { "forget" } else { "push" };
+        steps.push(json!({"name": "check", "function": "restic-check", "needs": [after], "params": repository}));
+        steps.push(json!({"name": "stats", "function": "restic-stats", "needs": ["check"], "params": repository}));
+    }
+    if spec.paused && !setting.is_pod() {
         draft.notes.push("it is paused, which is for its schedule: this runs it all the same".to_owned());
     }
-    draft.finish(format!("The BackupConfiguration {namespace}/{name}."), steps)
+    let session = draft.finish(format!("The BackupConfiguration {namespace}/{name}."), steps)?;
+    Ok(Session { asker: Some(asker), ..session })
 }
 
 fn retry(config: &crate::resources::backup::RetryConfig) -> Json {
@@ -64,13 +82,25 @@ fn retry(config: &crate::resources::backup::RetryConfig) -> Json {
     retry.into()
 }
 
+/// What is asked for and not done, where that loses nothing: it is said.
+fn settings(draft: &mut Draft<'_>, spec: &BackupConfigurationSpec) {
+    draft.leave_out(spec.runtime_settings.as_ref());
+    let Some(target) = &spec.target else { return };
+    let left_out = [
+        ("paths", !target.paths.is_empty()),
+        ("exclude", !target.exclude.is_empty()),
+        ("args", !target.args.is_empty()),
+        ("volumeMounts", !target.volume_mounts.is_empty()),
+    ];
+    for (name, _) in left_out.iter().filter(|(_, is)| *is) {
+        draft.notes.push(format!("`target.{name}` is left out: a database is backed up as a whole"));
+    }
+}
+
 /// What a manifest can ask for and is not done here.
-fn refuse(draft: &mut Draft, spec: &BackupConfigurationSpec) {
+fn refuse(draft: &mut Draft<'_>, spec: &BackupConfigurationSpec) {
     if spec.driver == Some(Driver::VolumeSnapshotter) {
         draft.problems.push("its driver is `VolumeSnapshotter`, which copies volumes and not databases".to_owned());
-    }
-    if spec.hooks.as_ref().is_some_and(|hooks| hooks.pre_backup.is_some() || hooks.post_backup.is_some()) {
-        draft.problems.push("it has hooks, which are not run without a cluster".to_owned());
     }
 }
 

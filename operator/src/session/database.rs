@@ -3,11 +3,10 @@
 //! Always holds: TLS is spoken where the AppBinding has certificates or its scheme says so, and the server's certificate is checked
 //! unless it says not to; the password is a secret param.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json, json};
 
-use super::{Draft, found, put, text, values};
+use super::secrets::{Held, Values, text, values};
+use super::{Draft, found, put};
 use crate::manifests::Manifests;
 use crate::resources::app_binding::{AppBinding, SecretRef};
 
@@ -22,7 +21,7 @@ pub(super) struct Wishes {
 
 /// Those of `redis-dump` and `redis-restore`.
 pub(super) fn server(
-    draft: &mut Draft,
+    draft: &mut Draft<'_>,
     manifests: &Manifests,
     binding: &AppBinding,
     namespace: &str,
@@ -42,21 +41,22 @@ pub(super) fn server(
     let mut params = Map::from_iter([("url".to_owned(), json!(url))]);
     let credentials = match &spec.secret {
         Some(secret) => draft.take(transformed(manifests, binding, secret, namespace))?,
-        None => BTreeMap::new(),
+        None => Values::new(),
     };
     let name = spec.secret.as_ref().map_or("", |secret| secret.name.as_str());
     let user = draft.take(text(&credentials, "username", name))?;
+    let user = user.as_ref().and_then(Held::text).map(str::to_owned);
     let password = draft.take(text(&credentials, "password", name))?;
     if spec.secret.is_some() && password.is_none() {
-        draft.problems.push(format!(
-            "the Secret `{name}` has no key `password`; its keys are {}",
-            credentials.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
-        ));
+        // In a cluster, who reads this may have no right to read the Secret.
+        let keys = credentials.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+        let keys = if draft.setting.is_pod() { String::new() } else { format!("; its keys are {keys}") };
+        draft.problems.push(format!("the Secret `{name}` has no key `password`{keys}"));
     }
     // The user `default` is who signs in with a password alone: servers before 6.0 know no other way.
     let user = wishes.user.or(user).filter(|user| !user.is_empty() && user != "default");
     put(&mut params, "username", user.map(Json::from));
-    if let Some(password) = password.filter(|password| !password.is_empty()) {
+    if let Some(password) = password.filter(|password| password.text().is_some_and(|text| !text.is_empty())) {
         let placeholder = draft.secret("redisPassword", password);
         params.insert("password".to_owned(), placeholder);
     }
@@ -97,16 +97,31 @@ fn address(binding: &AppBinding, namespace: &str, secure: bool) -> Result<String
     }
 }
 
+/// The host of a database: its Service's name, or that in its address. Of several, the first.
+pub(super) fn host(binding: &AppBinding, namespace: &str) -> Result<String, String> {
+    let address = address(binding, namespace, false)?;
+    let (scheme, rest) = address.split_once("://").unwrap_or_default();
+    let first = rest.split(['/', ',', '?']).next().unwrap_or_default();
+    let named = match first.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => first.split(':').next().unwrap_or_default(),
+    };
+    if named.is_empty() || scheme.ends_with("unix") {
+        return Err(format!("it names no host, and the AppBinding's `{address}` has none"));
+    }
+    Ok(named.to_owned())
+}
+
 /// A Secret's values after the AppBinding's transforms, in their order.
 fn transformed(
     manifests: &Manifests,
     binding: &AppBinding,
     secret: &SecretRef,
     namespace: &str,
-) -> Result<BTreeMap<String, Vec<u8>>, String> {
+) -> Result<Values, String> {
     let of = |secret: &SecretRef| {
         let namespace = secret.namespace.as_deref().unwrap_or(namespace);
-        found(&manifests.secrets, "Secret", namespace, &secret.name).map(values)
+        found(&manifests.secrets, "Secret", namespace, &secret.name).map(|secret| self::values(secret, namespace))
     };
     let mut values = of(secret)?;
     for transform in &binding.spec.secret_transforms {
@@ -117,8 +132,8 @@ fn transformed(
         }
         if let Some(add) = &transform.add_key {
             let text = add.string_value.as_ref().map(|text| text.clone().into_bytes());
-            let value = text.or_else(|| add.value.as_ref().map(|value| value.0.clone())).unwrap_or_default();
-            values.insert(add.key.clone(), value);
+            let bytes = text.or_else(|| add.value.as_ref().map(|value| value.0.clone())).unwrap_or_default();
+            values.insert(add.key.clone(), Held { bytes, from: None });
         }
         if let Some(add) = &transform.add_keys_from {
             values.extend(of(&add.secret_ref)?);
@@ -131,7 +146,7 @@ fn transformed(
 }
 
 fn tls(
-    draft: &mut Draft,
+    draft: &mut Draft<'_>,
     manifests: &Manifests,
     binding: &AppBinding,
     namespace: &str,
@@ -140,16 +155,16 @@ fn tls(
 ) -> Option<Map<String, Json>> {
     let config = &binding.spec.client_config;
     let mut tls = Map::new();
-    let mut authority = config.ca_bundle.as_ref().map(|bundle| bundle.0.clone());
+    let mut authority = config.ca_bundle.as_ref().map(|bundle| Held { bytes: bundle.0.clone(), from: None });
     if let Some(secret) = &binding.spec.tls_secret {
         let namespace = secret.namespace.as_deref().unwrap_or(namespace);
-        let keys = draft.take(found(&manifests.secrets, "Secret", namespace, &secret.name).map(values))?;
+        let keys = found(&manifests.secrets, "Secret", namespace, &secret.name).map(|secret| values(secret, namespace));
+        let keys = draft.take(keys)?;
         authority = authority.or_else(|| keys.get("ca.crt").cloned());
         match (keys.get("tls.crt"), keys.get("tls.key")) {
             (Some(certificate), Some(key)) => {
-                for (param, name, bytes) in [("certFile", "tls.crt", certificate), ("keyFile", "tls.key", key)] {
-                    let path = draft.files.write(name, bytes);
-                    tls.insert(param.to_owned(), draft.take(path)?.into());
+                for (param, name, content) in [("certFile", "tls.crt", certificate), ("keyFile", "tls.key", key)] {
+                    tls.insert(param.to_owned(), draft.file(name, content.clone()));
                 }
             }
             (None, None) => {}
@@ -157,8 +172,7 @@ fn tls(
         }
     }
     if let Some(authority) = authority {
-        let path = draft.files.write("ca.crt", &authority);
-        tls.insert("caFile".to_owned(), draft.take(path)?.into());
+        tls.insert("caFile".to_owned(), draft.file("ca.crt", authority));
     }
     if config.insecure_skip_tls_verify || insecure {
         tls.insert("insecure".to_owned(), true.into());

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use kube::core::{Selector, SelectorExt};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Draft, found, put, text, values};
+use super::secrets::{Held, Values, text, values};
+use super::{Draft, found, put};
 use crate::manifests::Manifests;
 use crate::resources::backend::Backend;
 use crate::resources::repository::{From, Repository};
@@ -15,16 +17,14 @@ use crate::resources::target::RepositoryRef;
 
 /// The params `repository` and `password`.
 pub(super) fn location(
-    draft: &mut Draft,
+    draft: &mut Draft<'_>,
     manifests: &Manifests,
     of: &RepositoryRef,
     namespace: &str,
 ) -> Option<Map<String, Json>> {
     let home = of.namespace.as_deref().unwrap_or(namespace);
     let repository = draft.take(found(&manifests.repositories, "Repository", home, &of.name))?;
-    if home != namespace {
-        draft.take(may_use(repository, &of.name, home, namespace))?;
-    }
+    draft.take(may_use(repository, &of.name, home, namespace, manifests.namespaces.get(namespace)))?;
     let backend = &repository.spec.backend;
     let Some(name) = &backend.storage_secret_name else {
         draft
@@ -32,42 +32,73 @@ pub(super) fn location(
             .push(format!("the Repository `{}` names no `storageSecretName`, whose Secret has its password", of.name));
         return None;
     };
-    let keys = draft.take(found(&manifests.secrets, "Secret", home, name).map(values))?;
+    let keys = found(&manifests.secrets, "Secret", home, name).map(|secret| values(secret, home));
+    let keys = draft.take(keys)?;
     let mut credentials = Credentials { draft, keys, name };
     let password = credentials.required("RESTIC_PASSWORD", "repositoryPassword");
     let location = place(&mut credentials, backend, &of.name);
     Some(Map::from_iter([("repository".to_owned(), location?), ("password".to_owned(), password?)]))
 }
 
-fn may_use(repository: &Repository, name: &str, home: &str, namespace: &str) -> Result<(), String> {
-    let from = repository.spec.usage_policy.as_ref().map_or(From::Same, |policy| policy.allowed_namespaces.from);
-    match from {
+/// Whether a repository may be used from a namespace with these labels: its own always.
+///
+/// # Errors
+/// It may not, in words.
+pub(crate) fn may_use(
+    repository: &Repository,
+    name: &str,
+    home: &str,
+    namespace: &str,
+    labels: Option<&BTreeMap<String, String>>,
+) -> Result<(), String> {
+    if home == namespace {
+        return Ok(());
+    }
+    let allowed = repository.spec.usage_policy.clone().unwrap_or_default().allowed_namespaces;
+    match allowed.from {
         From::All => Ok(()),
         From::Same => Err(format!(
             "the Repository `{home}/{name}` may not be used from the namespace `{namespace}`: its `usagePolicy` does not say so"
         )),
-        From::Selector => Err(format!(
-            "the Repository `{home}/{name}` chooses namespaces by their labels, which manifests alone do not tell: use it from `{home}`"
-        )),
+        From::Selector => {
+            let Some(labels) = labels else {
+                return Err(format!(
+                    "the Repository `{home}/{name}` chooses namespaces by their labels, and the Namespace `{namespace}` is not among the manifests"
+                ));
+            };
+            let selector = Selector::try_from(allowed.selector.unwrap_or_default());
+            let selector =
+                selector.map_err(|error| format!("the `usagePolicy` of the Repository `{home}/{name}`: {error}"))?;
+            if selector.matches(labels) {
+                return Ok(());
+            }
+            Err(format!(
+                "the Repository `{home}/{name}` may not be used from the namespace `{namespace}`: it has not the labels that the `usagePolicy` asks for"
+            ))
+        }
     }
 }
 
 /// A Secret, and where its values go.
-struct Credentials<'d> {
-    draft: &'d mut Draft,
-    keys: BTreeMap<String, Vec<u8>>,
+struct Credentials<'d, 's> {
+    draft: &'d mut Draft<'s>,
+    keys: Values,
     name: &'d str,
 }
 
-impl Credentials<'_> {
-    fn plain(&mut self, key: &str) -> Option<String> {
+impl Credentials<'_, '_> {
+    fn held(&mut self, key: &str) -> Option<Held> {
         let found = text(&self.keys, key, self.name);
-        self.draft.take(found).flatten().filter(|value| !value.is_empty())
+        self.draft.take(found).flatten().filter(|value| value.text().is_some_and(|text| !text.is_empty()))
+    }
+
+    fn plain(&mut self, key: &str) -> Option<String> {
+        self.held(key)?.text().map(str::to_owned)
     }
 
     /// A value as a secret param of this name.
     fn secret(&mut self, key: &str, param: &str) -> Option<Json> {
-        self.plain(key).map(|value| self.draft.secret(param, value))
+        self.held(key).map(|value| self.draft.secret(param, value))
     }
 
     fn required(&mut self, key: &str, param: &str) -> Option<Json> {
@@ -85,9 +116,8 @@ impl Credentials<'_> {
     /// How a server is reached by HTTP.
     fn http(&mut self, insecure: bool, connections: Option<i64>) -> Option<Json> {
         let mut http = Map::new();
-        if let Some(authority) = self.keys.get("CA_CERT_DATA") {
-            let path = self.draft.files.write("repository-ca.crt", authority);
-            put(&mut http, "caFile", self.draft.take(path).map(Json::from));
+        if let Some(authority) = self.keys.get("CA_CERT_DATA").cloned() {
+            http.insert("caFile".to_owned(), self.draft.file("repository-ca.crt", authority));
         }
         put(&mut http, "insecure", insecure.then_some(true.into()));
         put(&mut http, "connections", connections.filter(|connections| *connections > 0).map(Json::from));
@@ -95,13 +125,27 @@ impl Credentials<'_> {
     }
 }
 
-fn place(credentials: &mut Credentials<'_>, backend: &Backend, name: &str) -> Option<Json> {
+fn place(credentials: &mut Credentials<'_, '_>, backend: &Backend, name: &str) -> Option<Json> {
     let mut places: Vec<Option<Json>> = Vec::new();
     if let Some(local) = &backend.local {
-        places.push(match &local.host_path {
-            Some(host) => {
+        let sources = local.sources();
+        if credentials.draft.setting.is_pod() && sources != 1 {
+            // The API server would take a volume of none for one that ends with the pod.
+            credentials.draft.problems.push(format!(
+                "the Repository `{name}` is `local` and names {} that is known here: it needs one, such as `persistentVolumeClaim`, `hostPath`, `nfs` or `csi`",
+                if sources == 0 { "no volume" } else { "more than one volume" }
+            ));
+        }
+        // In a pod the volume is mounted; on this machine it is the folder itself.
+        let above = match &local.host_path {
+            _ if credentials.draft.setting.is_pod() => Some(&local.mount_path),
+            Some(host) => Some(&host.path),
+            None => None,
+        };
+        places.push(match above {
+            Some(above) => {
                 let below = local.sub_path.as_deref().unwrap_or_default().trim_matches('/');
-                let path = host.path.trim_end_matches('/');
+                let path = above.trim_end_matches('/');
                 Some(json!({"folder": if below.is_empty() { path.to_owned() } else { format!("{path}/{below}") }}))
             }
             None => {
@@ -168,6 +212,20 @@ fn place(credentials: &mut Credentials<'_>, backend: &Backend, name: &str) -> Op
         put(&mut map, "http", credentials.http(false, None));
         places.push(Some(json!({"rest": map})));
     }
+    let prefixes = [
+        backend.s3.as_ref().and_then(|it| it.prefix.as_deref()),
+        backend.gcs.as_ref().and_then(|it| it.prefix.as_deref()),
+        backend.azure.as_ref().and_then(|it| it.prefix.as_deref()),
+        backend.swift.as_ref().and_then(|it| it.prefix.as_deref()),
+        backend.b2.as_ref().and_then(|it| it.prefix.as_deref()),
+        backend.local.as_ref().and_then(|it| it.sub_path.as_deref()),
+    ];
+    if let Some(prefix) = prefixes.into_iter().flatten().find(|prefix| prefix.split('/').any(|part| part == "..")) {
+        credentials
+            .draft
+            .problems
+            .push(format!("the Repository `{name}` lies at `{prefix}`, and `..` leads elsewhere"));
+    }
     match places.len() {
         1 => places.pop().flatten(),
         count => {
@@ -179,7 +237,7 @@ fn place(credentials: &mut Credentials<'_>, backend: &Backend, name: &str) -> Op
 }
 
 /// Swift by the names of its own way to sign in, or of Keystone's.
-fn swift_map(credentials: &mut Credentials<'_>, container: &str, prefix: Option<&str>) -> Map<String, Json> {
+fn swift_map(credentials: &mut Credentials<'_, '_>, container: &str, prefix: Option<&str>) -> Map<String, Json> {
     let mut map = Map::from_iter([("container".to_owned(), json!(container))]);
     put(&mut map, "prefix", prefix.map(Json::from));
     if let Some(url) = credentials.plain("ST_AUTH") {

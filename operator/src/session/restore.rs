@@ -8,8 +8,9 @@ use serde_json::{Map, Value as Json, json};
 use super::addon::{Operation, arguments};
 use super::database::{Wishes, server};
 use super::repository::location;
-use super::{Draft, FILE, HOST, Session, meant, put_into, target};
+use super::{Asker, Draft, FILE, Session, Setting, meant, put_into, target};
 use crate::flags;
+use crate::hooks::STEP;
 use crate::manifests::Manifests;
 use crate::resources::backup::Driver;
 use crate::resources::restore::RestoreSessionSpec;
@@ -23,19 +24,21 @@ const MARKER: &str = "__redisdump_total_keys";
 ///
 /// # Errors
 /// All reasons why there is none, in a line each.
-pub fn restore(manifests: &Manifests, name: Option<&str>) -> Result<Session, Vec<String>> {
-    let ((namespace, name), placed) = meant(&manifests.restores, "RestoreSession", name)?;
-    let spec = &placed.it.spec;
-    let mut draft = Draft::default();
+pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -> Result<Session, Vec<String>> {
+    let ((namespace, name), wanted) = meant(&manifests.restores, "RestoreSession", name)?;
+    let spec = &wanted.spec;
+    let mut draft = Draft::new(setting);
     if spec.driver == Some(Driver::VolumeSnapshotter) {
         draft.problems.push("its driver is `VolumeSnapshotter`, which copies volumes and not databases".to_owned());
     }
-    if spec.hooks.as_ref().is_some_and(|hooks| hooks.pre_restore.is_some() || hooks.post_restore.is_some()) {
-        draft.problems.push("it has hooks, which are not run without a cluster".to_owned());
-    }
-    let host = spec.target.as_ref().and_then(|target| target.alias.clone()).unwrap_or_else(|| HOST.to_owned());
-    let wanted = draft.take(snapshot(spec, &host));
+    draft.leave_out(spec.runtime_settings.as_ref());
+    let host = spec.host();
+    let chosen = draft.take(snapshot(spec, &host));
     let database = target(manifests, spec.target.as_ref().map(|target| &target.r#ref), namespace);
+    let binding = database.as_ref().ok().map(|(binding, home)| (*binding, home.as_str()));
+    let asker = Asker::of_restore((namespace, name), spec, binding);
+    let before = asker.before(&mut draft);
+    asker.check(&mut draft);
     let repository = location(&mut draft, manifests, &spec.repository, namespace);
     let mut write = Map::new();
     if let Some((binding, home)) = draft.take(database) {
@@ -60,7 +63,7 @@ pub fn restore(manifests: &Manifests, name: Option<&str>) -> Result<Session, Vec
         // Dumps of Stash's have none; one of ours needs its own all the same.
         ("requireTrailer".to_owned(), json!(false)),
     ]);
-    let (id, source) = wanted.unwrap_or_default();
+    let (id, source) = chosen.unwrap_or_default();
     let mut pull = repository.unwrap_or_default();
     pull.extend([("snapshot".to_owned(), json!(id)), ("filename".to_owned(), json!(FILE))]);
     if id == "latest" {
@@ -68,8 +71,11 @@ pub fn restore(manifests: &Manifests, name: Option<&str>) -> Result<Session, Vec
     }
     let mut restoring = json!({"name": "restore", "function": "redis-restore", "stdin": "pull", "params": write});
     put_into(&mut restoring, "timeout", spec.time_out.clone().map(Json::from));
-    let steps = vec![json!({"name": "pull", "function": "restic-pull", "params": pull}), restoring];
-    draft.finish(format!("The RestoreSession {namespace}/{name}."), steps)
+    let mut pulling = json!({"name": "pull", "function": "restic-pull", "params": pull});
+    put_into(&mut pulling, "needs", before.as_ref().map(|_| json!([STEP])));
+    let steps = before.into_iter().chain([pulling, restoring]).collect();
+    let session = draft.finish(format!("The RestoreSession {namespace}/{name}."), steps)?;
+    Ok(Session { asker: Some(asker), ..session })
 }
 
 /// The snapshot for a host, and the host that it is of.

@@ -1,0 +1,170 @@
+//! A session's end, written down: metrics, the repository's status, its own, and an event.
+//!
+//! Always holds: what is said of a snapshot is what the engine said of it; a dump that is stored is told of, also where what came after it failed.
+
+use aquifer_engine::event::Status;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+
+use crate::amounts::{size, span};
+use crate::cluster::run::{Ended, LATE, LATE_CONDITION};
+use crate::cluster::{self, Context, Trouble, conditions, hook, patch_status, push, repository, run};
+use crate::resources::backup::BackupConfiguration;
+use crate::resources::backup_session::{
+    BackupPhase, BackupSession, BackupSessionStatus, BackupTargetStatus, FileStats, HostBackupPhase, HostBackupStats,
+    SnapshotStats, TargetPhase,
+};
+use crate::resources::condition::ConditionStatus;
+use crate::session::FILE;
+
+/// Writes down what became of it: metrics, the repository's status, its own, and an event.
+pub(super) async fn end(
+    context: &Context,
+    one: &BackupSession,
+    mut status: BackupSessionStatus,
+    configuration: Option<&BackupConfiguration>,
+    ended: &Ended,
+    hook: Option<Result<(), String>>,
+) -> Result<Action, Trouble> {
+    let namespace = one.namespace().unwrap_or_default();
+    let (now, all) = (Timestamp::now(), &mut status.conditions);
+    let mut ended = ended.clone();
+    if let Some(before) = hook::before(&ended) {
+        conditions::judge(all, "PreBackupHookExecutionSucceeded", ("Succeeded", "Failed"), before);
+    }
+    if let Some(hook) = hook {
+        let done = hook.clone().map(|()| String::new());
+        conditions::judge(all, "PostBackupHookExecutionSucceeded", ("Succeeded", "Failed"), done);
+        ended = ended.with_hook(hook);
+    }
+    let ended = &ended;
+    for (condition, step) in [("RetentionPolicyApplied", "forget"), ("RepositoryIntegrityVerified", "check")] {
+        let done = match ended.status(step) {
+            Some(Status::Succeeded) => Ok(String::new()),
+            Some(Status::Failed) => Err(ended.error.clone().unwrap_or_default()),
+            _ => continue,
+        };
+        conditions::judge(all, condition, ("Succeeded", "Failed"), done);
+    }
+    if ended.succeeded && ended.outcome.is_none() {
+        let why = "its pod was gone before what it said was read: the snapshot is in the repository, and its numbers are not known";
+        conditions::set(all, "RepositoryIntegrityVerified", ConditionStatus::Unknown, "NotHeard", why);
+    }
+    if ended.words("push", "snapshot").is_some() {
+        conditions::set(all, "BackendRepositoryInitialized", ConditionStatus::True, "BackendRepositoryInitialized", "");
+    }
+    if ended.late {
+        conditions::set(all, LATE_CONDITION, ConditionStatus::True, LATE_CONDITION, LATE);
+    }
+    let phase = if ended.succeeded { BackupPhase::Succeeded } else { BackupPhase::Failed };
+    let whole = run::seconds(one);
+    status.phase = Some(phase);
+    status.session_duration = Some(span(whole));
+    status.observed_generation = one.metadata.generation;
+    if configuration.is_none()
+        && let Some(error) = &ended.error
+    {
+        // There is no target that could say why.
+        let (is, reason) = (ConditionStatus::False, "BackupExecutorNotCreated");
+        conditions::set(&mut status.conditions, "BackupExecutorEnsured", is, reason, error.clone());
+    }
+    if let Some(configuration) = configuration {
+        let target = if ended.succeeded { TargetPhase::Succeeded } else { TargetPhase::Failed };
+        status.targets = targets(configuration, &namespace, target, vec![host(configuration, ended)]);
+        let repository = repository::after_backup(context, configuration, ended, now).await?;
+        if let Some(pushed) = push::backup(context, configuration, ended, whole, repository.as_deref()).await {
+            conditions::judge(
+                &mut status.conditions,
+                "MetricsPushed",
+                ("Succeeded", "Failed"),
+                pushed.map(|()| String::new()),
+            );
+        }
+        let again = one.spec.retry_left.unwrap_or(0) > 0 && !ended.succeeded;
+        status.next_retry = again.then(|| Time(next_retry(configuration, now)));
+    }
+    patch_status(context, one, &status).await?;
+    let snapshot = ended.words("push", "snapshot").map(|id| format!(" with the snapshot {}", short(id)));
+    let (kind, reason, said) = match &ended.error {
+        None => {
+            (EventType::Normal, "BackupSucceeded", format!("it took {}{}", span(whole), snapshot.unwrap_or_default()))
+        }
+        Some(error) => (EventType::Warning, "BackupFailed", error.clone()),
+    };
+    context.tell(one, kind, reason, &said).await;
+    Ok(Action::await_change())
+}
+
+fn next_retry(configuration: &BackupConfiguration, now: Timestamp) -> Timestamp {
+    let delay = configuration.spec.retry_config.as_ref().and_then(|retry| retry.delay.as_deref());
+    let delay = delay.and_then(|text| cluster::duration(text).ok()).unwrap_or_default();
+    SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok()).unwrap_or(now)
+}
+
+/// The only target, as far as it is.
+pub(super) fn targets(
+    configuration: &BackupConfiguration,
+    namespace: &str,
+    phase: TargetPhase,
+    stats: Vec<HostBackupStats>,
+) -> Vec<BackupTargetStatus> {
+    let Some(target) = &configuration.spec.target else { return Vec::new() };
+    let mut reference = target.r#ref.clone();
+    reference.namespace.get_or_insert_with(|| namespace.to_owned());
+    vec![BackupTargetStatus {
+        r#ref: reference,
+        total_hosts: Some(1),
+        phase: Some(phase),
+        stats,
+        pre_backup_actions: Vec::new(),
+        post_backup_actions: Vec::new(),
+        conditions: Vec::new(),
+    }]
+}
+
+/// A snapshot's id as people read it. A pod may say anything.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// What became of its only host.
+fn host(configuration: &BackupConfiguration, ended: &Ended) -> HostBackupStats {
+    let snapshot = ended.words("push", "snapshot").map(|id| SnapshotStats {
+        name: Some(short(id).to_owned()),
+        path: Some(FILE.to_owned()),
+        total_size: ended.number("push", "bytes").map(size),
+        uploaded: ended.number("push", "storedBytes").map(size),
+        processing_time: ended
+            .outcome
+            .as_ref()
+            .and_then(|outcome| outcome.steps.get("push"))
+            .map(|push| span(push.seconds)),
+        file_stats: Some(FileStats { total_files: Some(1), ..FileStats::default() }),
+    });
+    // A dump that is stored is stored, also where what came after it failed.
+    let is_stored = ended.succeeded || snapshot.is_some();
+    let phase = if is_stored { HostBackupPhase::Succeeded } else { HostBackupPhase::Failed };
+    HostBackupStats {
+        hostname: Some(configuration.spec.host()),
+        phase: Some(phase),
+        snapshots: snapshot.into_iter().collect(),
+        duration: ended.seconds().map(span),
+        error: ended.error.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_none_is_not_cut_in_a_letter() {
+        assert_eq!(
+            [short("0123456789"), short("a"), short("a\u{e9}\u{e9}\u{e9}\u{e9}")],
+            ["01234567", "a", "a\u{e9}\u{e9}\u{e9}\u{e9}"]
+        );
+    }
+}

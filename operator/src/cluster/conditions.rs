@@ -1,0 +1,63 @@
+//! A status's conditions.
+//!
+//! Always holds: there is one of each type; the time says when its status last changed, and not when it was last looked at.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::resources::condition::{Condition, ConditionStatus};
+
+/// Says that something is so, or is not, and why.
+pub(super) fn set(
+    all: &mut Vec<Condition>,
+    kind: &str,
+    status: ConditionStatus,
+    reason: &str,
+    message: impl Into<String>,
+) {
+    let (reason, message) = (Some(reason.to_owned()), Some(message.into()).filter(|text| !text.is_empty()));
+    match all.iter_mut().find(|one| one.r#type == kind) {
+        Some(one) => {
+            if one.status != status {
+                one.last_transition_time = Some(Time(Timestamp::now()));
+            }
+            (one.status, one.reason, one.message) = (status, reason, message);
+        }
+        None => all.push(Condition {
+            r#type: kind.to_owned(),
+            status,
+            observed_generation: None,
+            last_transition_time: Some(Time(Timestamp::now())),
+            severity: None,
+            reason,
+            message,
+        }),
+    }
+}
+
+/// What was found out: that it is so, or why not.
+pub(super) fn judge(all: &mut Vec<Condition>, kind: &str, reasons: (&str, &str), found: Result<String, String>) {
+    match found {
+        Ok(message) => set(all, kind, ConditionStatus::True, reasons.0, message),
+        Err(message) => set(all, kind, ConditionStatus::False, reasons.1, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_that_of_the_last_change() {
+        let mut all = Vec::new();
+        set(&mut all, "Found", ConditionStatus::False, "Missing", "not there");
+        let then = Some(Time(Timestamp::UNIX_EPOCH));
+        all[0].last_transition_time = then.clone();
+        set(&mut all, "Found", ConditionStatus::False, "Missing", "still not there");
+        assert_eq!((all.len(), &all[0].last_transition_time), (1, &then));
+        assert_eq!(all[0].message.as_deref(), Some("still not there"));
+        set(&mut all, "Found", ConditionStatus::True, "Found", "");
+        assert_ne!(all[0].last_transition_time, then);
+        assert!(all[0].status == ConditionStatus::True && all[0].message.is_none());
+    }
+}

@@ -1,0 +1,294 @@
+//! `BackupConfiguration`: it is looked over, and gets a cron job; each slot of that becomes a `BackupSession`.
+//!
+//! A slot is a job that is never begun: the controller of cron jobs makes it, and here it is taken for a session and removed. So nothing but the operator
+//! needs any right for it, no pod is started to ask for a backup, and slots that pass while the operator is away are one session when it
+//! comes back. Always holds: a slot's job is removed only after its session is there, whose name is made of the slot's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use super::gather::{Found, gather};
+use super::names::{self, INVOKER_NAME, MANAGED_BY, SLOT, US};
+use super::{Context, Trouble, conditions, patch_status, remove};
+use crate::resources::backup::{BackupConfiguration, BackupConfigurationStatus};
+use crate::resources::backup_session::{BackupSession, BackupSessionSpec, Invoker};
+use crate::resources::condition::{Condition, ConditionStatus, Readiness};
+use crate::session::{self, Setting};
+
+/// How soon one is looked at again that is not ready: nobody tells of a Secret that comes later.
+const SOON: Duration = Duration::from_secs(10);
+
+/// How soon one that is.
+const LATER: Duration = Duration::from_secs(600);
+
+/// How late a slot may begin, in seconds: what the cluster was down for longer than that is not made up for.
+const LATEST: i64 = 3600;
+
+/// What `kubectl create job --from=cronjob/…` writes on a job.
+const BY_HAND: &str = "cronjob.kubernetes.io/instantiate";
+
+/// The kind, as sessions name it.
+pub(super) const KIND: &str = "BackupConfiguration";
+
+/// Brings one to where its spec says.
+pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Context>) -> Result<Action, Trouble> {
+    if one.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let namespace = one.namespace().unwrap_or_default();
+    slots(&context, &one, &namespace).await?;
+    let target = one.spec.target.as_ref().map(|target| &target.r#ref);
+    let found = gather(&context, &namespace, &one.spec.repository, target).await?;
+    let mut status = one.status.clone().unwrap_or_default();
+    let readiness = judge(&one, &namespace, found, &mut status.conditions);
+    let cron_job = if readiness == Readiness::Invalid {
+        Err("it is not valid".to_owned())
+    } else {
+        cron_job(&context, &one, &namespace).await?
+    };
+    let scheduled = cron_job.is_ok();
+    conditions::judge(&mut status.conditions, "CronJobCreated", ("CronJobCreated", "CronJobNotCreated"), cron_job);
+    let phase = match readiness {
+        Readiness::Ready if !scheduled => Readiness::NotReady,
+        other => other,
+    };
+    let before = one.status.as_ref().and_then(|status| status.phase);
+    (status.phase, status.observed_generation) = (Some(phase), one.metadata.generation);
+    if before != Some(phase) {
+        let why = reasons(&status);
+        let kind = if phase == Readiness::Ready { EventType::Normal } else { EventType::Warning };
+        context.tell(&*one, kind, &format!("{phase:?}"), &why).await;
+    }
+    if one.status.as_ref() != Some(&status) {
+        patch_status(&context, &*one, &status).await?;
+    }
+    Ok(Action::requeue(if phase == Readiness::Ready { LATER } else { SOON }))
+}
+
+/// Whether it can be used, and the conditions that say why.
+fn judge(one: &BackupConfiguration, namespace: &str, found: Found, to: &mut Vec<Condition>) -> Readiness {
+    let all = found.is_all();
+    let name = format!("{namespace}/{}", one.name_any());
+    let mut manifests = found.manifests;
+    conditions::judge(to, "RepositoryFound", ("RepositoryAvailable", "RepositoryNotAvailable"), found.repository);
+    let reasons = ("BackendSecretAvailable", "BackendSecretNotAvailable");
+    conditions::judge(to, "BackendSecretFound", reasons, found.secret);
+    conditions::judge(to, "BackupTargetFound", ("TargetAvailable", "TargetNotAvailable"), found.target);
+    if !all {
+        // What is not there cannot be looked over; what was said before of another generation is no longer so.
+        let why = "it is looked over when all that it refers to is there";
+        conditions::set(to, "ValidationPassed", ConditionStatus::Unknown, "NotYet", why);
+        return Readiness::NotReady;
+    }
+    manifests.backups.insert((namespace.to_owned(), one.name_any()), one.clone());
+    let checked = check(one).and_then(|()| {
+        let (folder, own) = (super::files_folder(), one.name_any());
+        session::backup(&manifests, Some(&name), Setting::Pod { folder: &folder, session: &own, retry_left: 0 })
+            .map(|session| [vec!["it can be run".to_owned()], session.notes].concat().join("; "))
+            .map_err(|problems| problems.join("; "))
+    });
+    let sound = checked.is_ok();
+    let reasons = ("ResourceValidationPassed", "ResourceValidationFailed");
+    conditions::judge(to, "ValidationPassed", reasons, checked);
+    if sound { Readiness::Ready } else { Readiness::Invalid }
+}
+
+/// What no session says.
+fn check(one: &BackupConfiguration) -> Result<(), String> {
+    if let Some(text) = &one.spec.time_out {
+        super::duration(text).map_err(|error| format!("`timeOut`: {error}"))?;
+    }
+    if let Some(text) = one.spec.retry_config.as_ref().and_then(|retry| retry.delay.as_ref()) {
+        super::duration(text).map_err(|error| format!("`retryConfig.delay`: {error}"))?;
+    }
+    Ok(())
+}
+
+/// What is not as it should be, in one line.
+fn reasons(status: &BackupConfigurationStatus) -> String {
+    let wrong = status.conditions.iter().filter(|one| one.status != ConditionStatus::True);
+    let said: Vec<&str> = wrong.filter_map(|one| one.message.as_deref()).collect();
+    if said.is_empty() { "it is backed up by its schedule".to_owned() } else { said.join("; ") }
+}
+
+/// Makes its cron job, or brings it to where the spec says.
+async fn cron_job(
+    context: &Context,
+    one: &BackupConfiguration,
+    namespace: &str,
+) -> Result<Result<String, String>, Trouble> {
+    let name = names::cron_job(&one.name_any());
+    let api: Api<CronJob> = Api::namespaced(context.client.clone(), namespace);
+    let known = context.world.cron_jobs.get(&ObjectRef::new(&name).within(namespace));
+    let Some(schedule) = one.spec.schedule.as_ref().filter(|schedule| !schedule.trim().is_empty()) else {
+        if let Some(known) = known.filter(|known| is_of(&**known, one)) {
+            remove(&api, &known.name_any(), known.uid()).await?;
+        }
+        return Ok(Ok("it has no schedule: its sessions are made by hand".to_owned()));
+    };
+    let wanted = wanted_cron_job(context, one, namespace, &name, schedule)?;
+    let said = format!("the CronJob `{name}` has the schedule `{schedule}`");
+    if known.as_ref().is_some_and(|known| is_of(&**known, one) && is_as(known, &wanted)) {
+        return Ok(Ok(said));
+    }
+    let refused = |error: kube::Error| match error {
+        kube::Error::Api(status) if status.code == 422 || status.code == 403 => Ok(Err(status.message.clone())),
+        other => Err(Trouble::from(other)),
+    };
+    let Some(stored) = api.get_opt(&name).await? else {
+        others(&api, one, &name).await?;
+        return match api.create(&PostParams::default(), &wanted).await {
+            Ok(_) => Ok(Ok(said)),
+            Err(error) => refused(error),
+        };
+    };
+    if !is_of(&stored, one) {
+        return Ok(Err(format!("there is a CronJob `{name}` that is not this one's: remove it, or rename this")));
+    }
+    // Another program's cron job of this owner is taken over as a whole, so that nothing of it stays.
+    let mut taken = wanted;
+    taken.metadata.resource_version = stored.metadata.resource_version.clone();
+    match api.replace(&name, &PostParams::default(), &taken).await {
+        Ok(_) => Ok(Ok(said)),
+        Err(error) => refused(error),
+    }
+}
+
+/// Removes what another program made of this one, under a name that it made otherwise: it would ask for sessions, too.
+async fn others(api: &Api<CronJob>, one: &BackupConfiguration, name: &str) -> Result<(), Trouble> {
+    for other in api.list(&ListParams::default()).await?.items {
+        if is_of(&other, one) && other.name_any() != name {
+            tracing::info!("the CronJob `{}/{}` is replaced", other.namespace().unwrap_or_default(), other.name_any());
+            remove(api, &other.name_any(), other.uid()).await?;
+        }
+    }
+    Ok(())
+}
+
+fn is_of<K: Resource>(it: &K, one: &BackupConfiguration) -> bool {
+    it.meta()
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.kind == KIND && Some(&owner.uid) == one.metadata.uid.as_ref())
+}
+
+/// Whether all that is wanted is so; the API server fills in the rest.
+fn is_as(known: &CronJob, wanted: &CronJob) -> bool {
+    let (known, wanted) = (&known.spec, &wanted.spec);
+    known.schedule == wanted.schedule
+        && known.time_zone == wanted.time_zone
+        && known.suspend == wanted.suspend
+        && known.concurrency_policy == wanted.concurrency_policy
+        && known.job_template.metadata == wanted.job_template.metadata
+        && known.job_template.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
+}
+
+fn wanted_cron_job(
+    context: &Context,
+    one: &BackupConfiguration,
+    namespace: &str,
+    name: &str,
+    schedule: &str,
+) -> Result<CronJob, Trouble> {
+    let ours = json!({MANAGED_BY: US, SLOT: names::label(&one.name_any())});
+    let spec = json!({
+        "schedule": schedule,
+        "timeZone": one.spec.time_zone,
+        "suspend": one.spec.paused,
+        // One slot waits at most.
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": LATEST,
+        "successfulJobsHistoryLimit": 0,
+        "failedJobsHistoryLimit": 0,
+        "jobTemplate": {
+            "metadata": {"labels": ours, "annotations": {INVOKER_NAME: one.name_any()}},
+            "spec": {
+                "suspend": true,
+                "template": {"spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": false,
+                    // It is never begun; whoever begins it by hand sees what it is.
+                    "containers": [{"name": "slot", "image": context.settings.image, "args": ["--version"]}],
+                }},
+            },
+        },
+    });
+    let owner = one.controller_owner_ref(&()).ok_or_else(|| Trouble::other("it has no name or uid"))?;
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        labels: serde_json::from_value(ours).ok(),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    };
+    let spec = serde_json::from_value(spec).map_err(|error| Trouble::other(error.to_string()))?;
+    Ok(CronJob { metadata, spec, status: None })
+}
+
+/// Makes a session of each slot.
+async fn slots(context: &Context, one: &BackupConfiguration, namespace: &str) -> Result<(), Trouble> {
+    let name = one.name_any();
+    let is_slot = |job: &Job| {
+        job.namespace().as_deref() == Some(namespace)
+            && job.metadata.deletion_timestamp.is_none()
+            && job.labels().contains_key(SLOT)
+            && job.annotations().get(INVOKER_NAME) == Some(&name)
+    };
+    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    for job in context.world.jobs.state_filter(is_slot) {
+        let job_name = job.name_any();
+        let minute = job_name.rsplit_once('-').map(|(_, slot)| slot);
+        let minute = minute.filter(|slot| slot.bytes().all(|byte| byte.is_ascii_digit())).map(str::to_owned);
+        // One that somebody made from the cron job by hand is called as they like.
+        let minute = minute.filter(|_| !job.annotations().contains_key(BY_HAND));
+        let minute = minute.unwrap_or_else(|| job.uid().unwrap_or_default());
+        create_session(context, one, &names::session(&name, &minute), retries(one)).await?;
+        remove(&api, &job.name_any(), job.uid()).await?;
+    }
+    Ok(())
+}
+
+/// How often a session of one is tried again.
+pub(super) fn retries(one: &BackupConfiguration) -> i32 {
+    let most = one.spec.retry_config.as_ref().map(|retry| retry.max_retry.unwrap_or(1));
+    i32::try_from(most.unwrap_or(0)).unwrap_or(i32::MAX)
+}
+
+/// Makes a session; one that is there already is the same.
+pub(super) async fn create_session(
+    context: &Context,
+    one: &BackupConfiguration,
+    name: &str,
+    retry_left: i32,
+) -> Result<(), Trouble> {
+    let session = new_session(one, Some(name), retry_left);
+    let api: Api<BackupSession> = Api::namespaced(context.client.clone(), &one.namespace().unwrap_or_default());
+    match api.create(&PostParams::default(), &session).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(other) => Err(other.into()),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// A session of a `BackupConfiguration`, which goes with it; without a name, one of the present time.
+pub fn new_session(one: &BackupConfiguration, name: Option<&str>, retry_left: i32) -> BackupSession {
+    let now = || names::session(&one.name_any(), &Timestamp::now().as_second().to_string());
+    let invoker =
+        Invoker { api_group: Some("stash.appscode.com".to_owned()), kind: KIND.to_owned(), name: one.name_any() };
+    let spec = BackupSessionSpec { invoker, retry_left: (retry_left > 0).then_some(retry_left) };
+    let mut session = BackupSession::new(&name.map_or_else(now, str::to_owned), spec);
+    session.metadata.namespace = one.namespace();
+    session.metadata.labels = Some(names::invoked(KIND, &one.name_any()));
+    session.metadata.owner_references = one.controller_owner_ref(&()).map(|owner| vec![owner]);
+    session
+}

@@ -1,0 +1,142 @@
+//! `Repository`: whether it can be used, by whom it is, and what backups found out about it.
+//!
+//! Always holds: what a status says of the content was found by the engine, after a backup.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_engine::event::Status;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
+
+use super::run::Ended;
+use super::world::repository_of;
+use super::{Context, Trouble, conditions, names, patch_status, wipe};
+use crate::amounts::size;
+use crate::resources::backup::BackupConfiguration;
+use crate::resources::condition::{ConditionStatus, Readiness};
+use crate::resources::repository::{Reference, Repository, RepositoryStatus};
+use crate::session::may_use;
+
+/// Whether it was checked after the last backup, and found sound.
+pub(super) const VERIFIED: &str = "RepositoryIntegrityVerified";
+
+/// How soon one is looked at again that is not ready.
+const SOON: Duration = Duration::from_secs(10);
+
+/// How soon one that is.
+const LATER: Duration = Duration::from_secs(600);
+
+/// Brings its status to what is so.
+pub(super) async fn reconcile(one: Arc<Repository>, context: Arc<Context>) -> Result<Action, Trouble> {
+    if one.metadata.deletion_timestamp.is_some() {
+        return wipe::leave(&context, &one).await;
+    }
+    wipe::keep(&context, &one).await?;
+    let namespace = one.namespace().unwrap_or_default();
+    let mut status = one.status.clone().unwrap_or_default();
+    let secret = match &one.spec.backend.storage_secret_name {
+        None => Err("it names no `storageSecretName`, whose Secret has its password".to_owned()),
+        Some(name) if !names::is_name(name) => Err(format!("no Secret can be called `{}`", name.escape_debug())),
+        Some(name) => {
+            let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+            let found = secrets.get_opt(name).await?;
+            let has = |secret: &Secret| secret.data.as_ref().is_some_and(|data| data.contains_key("RESTIC_PASSWORD"));
+            match found {
+                None => Err(format!("the Secret `{name}` is not there")),
+                Some(secret) if !has(&secret) => Err(format!("the Secret `{name}` has no key `RESTIC_PASSWORD`")),
+                Some(_) => Ok(format!("the Secret `{name}` is there")),
+            }
+        }
+    };
+    let ready = secret.is_ok();
+    let reasons = ("BackendSecretAvailable", "BackendSecretNotAvailable");
+    conditions::judge(&mut status.conditions, "BackendSecretFound", reasons, secret);
+    status.references = references(&context, &one);
+    status.phase = Some(if ready { Readiness::Ready } else { Readiness::NotReady });
+    status.observed_generation = one.metadata.generation;
+    if one.status.as_ref() != Some(&status) {
+        patch_status(&context, &*one, &status).await?;
+    }
+    Ok(Action::requeue(if ready { LATER } else { SOON }))
+}
+
+/// What uses it.
+fn references(context: &Context, one: &Repository) -> Vec<Reference> {
+    let this = kube::runtime::reflector::ObjectRef::from_obj(one);
+    let reference = |kind: &str, namespace: Option<String>, name: String| Reference {
+        api_group: Some("stash.appscode.com".to_owned()),
+        kind: Some(kind.to_owned()),
+        namespace,
+        name,
+    };
+    let backups = context.world.backups.state().into_iter();
+    let backups = backups.filter(|by| repository_of(&by.spec.repository, &**by) == this);
+    let backups = backups.map(|by| reference("BackupConfiguration", by.namespace(), by.name_any()));
+    let restores = context.world.restores.state().into_iter();
+    let restores = restores.filter(|by| repository_of(&by.spec.repository, &**by) == this);
+    let restores = restores.map(|by| reference("RestoreSession", by.namespace(), by.name_any()));
+    let mut all: Vec<Reference> = backups.chain(restores).collect();
+    all.sort_by(|one, two| (&one.kind, &one.namespace, &one.name).cmp(&(&two.kind, &two.namespace, &two.name)));
+    all
+}
+
+/// Writes down what a backup found out. Gives the repository as it was found, where it still is.
+pub(super) async fn after_backup(
+    context: &Context,
+    configuration: &BackupConfiguration,
+    ended: &Ended,
+    now: Timestamp,
+) -> Result<Option<Arc<Repository>>, Trouble> {
+    let this = repository_of(&configuration.spec.repository, configuration);
+    let namespace = this.namespace.clone().unwrap_or_default();
+    let api: Api<Repository> = Api::namespaced(context.client.clone(), &namespace);
+    // The newest one, since what is written must be over what is there.
+    let Some(one) = api.get_opt(&this.name).await? else { return Ok(None) };
+    let from = configuration.namespace().unwrap_or_default();
+    let labels = context.world.labels(&from);
+    // Who may not use it has found out nothing about it.
+    if may_use(&one, &this.name, &namespace, &from, labels.as_ref()).is_err() {
+        return Ok(None);
+    }
+    let mut status: RepositoryStatus = one.status.clone().unwrap_or_default();
+    if ended.words("push", "snapshot").is_some() {
+        status.first_backup_time.get_or_insert(Time(now));
+        status.last_backup_time = Some(Time(now));
+    }
+    status.snapshots_removed_on_last_cleanup =
+        ended.number("forget", "removed").or(status.snapshots_removed_on_last_cleanup);
+    let (is, reason, said) = match integrity(ended) {
+        Some(true) => (ConditionStatus::True, "CheckSucceeded", String::new()),
+        Some(false) => (ConditionStatus::False, "CheckFailed", ended.error.clone().unwrap_or_default()),
+        None => (ConditionStatus::Unknown, "NotChecked", "it was not checked after the last backup".to_owned()),
+    };
+    conditions::set(&mut status.conditions, VERIFIED, is, reason, said);
+    status.integrity = integrity(ended).or(status.integrity);
+    if integrity(ended) == Some(true) {
+        status.last_verified_time = Some(Time(now));
+    }
+    if let Some(bytes) = ended.number("stats", "stored.bytes") {
+        status.total_size = Some(size(bytes));
+    }
+    status.snapshot_count = ended.number("stats", "snapshots").or(status.snapshot_count);
+    if one.status.as_ref() != Some(&status) {
+        patch_status(context, &one, &status).await?;
+    }
+    Ok(Some(Arc::new(one)))
+}
+
+/// Whether a check found the repository sound; nothing where there was none, or it could not be made.
+pub(super) fn integrity(ended: &Ended) -> Option<bool> {
+    match ended.status("check")? {
+        Status::Succeeded => Some(true),
+        Status::Failed => {
+            let error = ended.outcome.as_ref()?.error.as_ref()?;
+            (error.step == "check" && error.kind == "corrupt").then_some(false)
+        }
+        _ => None,
+    }
+}

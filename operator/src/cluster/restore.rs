@@ -1,0 +1,300 @@
+//! `RestoreSession`: it waits for what it needs, becomes a Job, and the Job's end becomes its status.
+//!
+//! Always holds: it is run once; a restore that lost a key has failed; what cannot be restored yet waits and says for what, and what is wrong is `Invalid`
+//! until it is mended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::{Resource, ResourceExt};
+
+use super::gather::gather;
+use super::hook::{Frame, Stage};
+use super::job::Wanted;
+use super::run::{Ended, Follow, LATE, LATE_CONDITION, LOOK_AGAIN, Place, Way};
+use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, push, run};
+use crate::amounts::span;
+use crate::resources::condition::{Condition, ConditionStatus};
+use crate::resources::restore::{
+    HostRestorePhase, HostRestoreStats, RestorePhase, RestoreSession, RestoreSessionStatus,
+};
+use crate::session::{self, Asker, End, Setting};
+
+/// The kind, as metrics and labels name it.
+pub(super) const KIND: &str = "RestoreSession";
+
+/// On a session that has stood for long: that it is still to be run.
+pub const STILL_WANTED: &str = "aquifer.dev/run";
+
+/// The condition of one that may be run.
+const ACCEPTED: &str = "RestoreAccepted";
+
+/// How old one may be that was not seen before.
+const NEW: SignedDuration = SignedDuration::from_hours(1);
+
+/// The condition of one that was given up.
+const DISRUPTED: &str = "RestoreDisrupted";
+
+/// How soon one is looked at again that waits.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Brings one to its end.
+pub(super) async fn reconcile(one: Arc<RestoreSession>, context: Arc<Context>) -> Result<Action, Trouble> {
+    if one.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let namespace = one.namespace().unwrap_or_default();
+    let status = one.status.clone().unwrap_or_default();
+    match status.phase {
+        None | Some(RestorePhase::Pending | RestorePhase::Invalid) => begin(&context, &one, status, &namespace).await,
+        Some(RestorePhase::Running) => go_on(&context, &one, status, &namespace).await,
+        Some(RestorePhase::Succeeded | RestorePhase::Failed | RestorePhase::Unknown) => Ok(Action::await_change()),
+    }
+}
+
+async fn begin(
+    context: &Context,
+    one: &RestoreSession,
+    mut status: RestoreSessionStatus,
+    namespace: &str,
+) -> Result<Action, Trouble> {
+    let name = names::restore_job(&one.name_any());
+    let time_out = run::time_out(context, one.spec.time_out.as_deref());
+    let uid = one.uid().unwrap_or_default();
+    let place = Place { namespace, name: &name, owner: &uid };
+    let way = run::way(context, place).await?;
+    match way {
+        Way::Waits => return Ok(Action::requeue(run::SOON)),
+        Way::Blocked(why) => return give_up(context, one, status, &Ended::failed(why)).await,
+        Way::Free | Way::Made => {}
+    }
+    if way == Way::Free {
+        if let Err(why) = accept(one, &mut status) {
+            return hold(context, one, status, &why).await;
+        }
+        let target = one.spec.target.as_ref().map(|target| &target.r#ref);
+        let found = gather(context, namespace, &one.spec.repository, target).await?;
+        let (all, missing) = (found.is_all(), found.missing().join("; "));
+        let to = &mut status.conditions;
+        conditions::judge(to, "RepositoryFound", ("RepositoryAvailable", "RepositoryNotAvailable"), found.repository);
+        let reasons = ("BackendSecretAvailable", "BackendSecretNotAvailable");
+        conditions::judge(to, "BackendSecretFound", reasons, found.secret);
+        conditions::judge(to, "RestoreTargetFound", ("TargetAvailable", "TargetNotAvailable"), found.target);
+        if !all {
+            return wait(context, one, status, RestorePhase::Pending, missing).await;
+        }
+        let mut manifests = found.manifests;
+        manifests.restores.insert((namespace.to_owned(), one.name_any()), one.clone());
+        let whole = format!("{namespace}/{}", one.name_any());
+        let (folder, own_name) = (super::files_folder(), one.name_any());
+        let pod = Setting::Pod { folder: &folder, session: &own_name, retry_left: 0 };
+        let session = match session::restore(&manifests, Some(&whole), pod) {
+            Ok(session) => session,
+            Err(problems) => return wait(context, one, status, RestorePhase::Invalid, problems.join("; ")).await,
+        };
+        let reasons = ("ResourceValidationPassed", "ResourceValidationFailed");
+        conditions::set(&mut status.conditions, "ValidationPassed", ConditionStatus::True, reasons.0, "it can be run");
+        let wanted = Wanted {
+            name: name.clone(),
+            namespace: namespace.to_owned(),
+            session: &one.name_any(),
+            host: names::host("restore", &uid),
+            labels: names::invoked(KIND, &one.name_any()),
+            uid: place.owner,
+            owner: one.controller_owner_ref(&()),
+            run: &session,
+            image: &context.settings.image,
+            settings: one.spec.runtime_settings.as_ref(),
+            temp_dir: one.spec.temp_dir.as_ref(),
+            volume: found.volume.as_ref(),
+            deadline: time_out,
+        };
+        if !is_newest(context, one).await? {
+            return Ok(Action::requeue(run::SOON));
+        }
+        let made = run::make(context, &wanted).await?;
+        if let Err(why) = made {
+            return give_up(context, one, status, &Ended::failed(why)).await;
+        }
+    }
+    status.phase = Some(RestorePhase::Running);
+    status.total_hosts = Some(1);
+    status.session_deadline = run::deadline(time_out);
+    status.observed_generation = one.metadata.generation;
+    let said = format!("the Job `{name}` is made");
+    conditions::set(
+        &mut status.conditions,
+        "RestoreExecutorEnsured",
+        ConditionStatus::True,
+        "RestoreExecutorCreated",
+        said.clone(),
+    );
+    patch_status(context, one, &status).await?;
+    context.tell(one, EventType::Normal, "RestoreExecutorCreated", &said).await;
+    Ok(Action::requeue(context.settings.start_timeout.min(LOOK_AGAIN)))
+}
+
+/// Whether it may be run: a restore overwrites what is there, so one that has stood for long, which nobody expects any more, waits for a word.
+fn accept(one: &RestoreSession, status: &mut RestoreSessionStatus) -> Result<(), String> {
+    let is = |one: &Condition| one.r#type == ACCEPTED && one.status == ConditionStatus::True;
+    if status.conditions.iter().any(is) {
+        return Ok(());
+    }
+    let made = one.metadata.creation_timestamp.as_ref().map(|at| at.0);
+    let age = made.map(|at| Timestamp::now().duration_since(at)).unwrap_or_default();
+    let said = one.annotations().get(STILL_WANTED).is_some_and(|word| word == "yes");
+    if age > NEW && !said {
+        return Err(format!(
+            "it was made {} before this operator saw it, and would overwrite what is in the database now: annotate it with `{STILL_WANTED}=yes` if it is still to be run, or remove it",
+            span(age.as_secs_f64())
+        ));
+    }
+    conditions::set(&mut status.conditions, ACCEPTED, ConditionStatus::True, "Accepted", "");
+    Ok(())
+}
+
+/// It waits for a word.
+async fn hold(
+    context: &Context,
+    one: &RestoreSession,
+    mut status: RestoreSessionStatus,
+    why: &str,
+) -> Result<Action, Trouble> {
+    let known = status.conditions.iter().any(|one| one.r#type == ACCEPTED);
+    if !known {
+        conditions::set(&mut status.conditions, ACCEPTED, ConditionStatus::False, "Old", why);
+        (status.phase, status.observed_generation) = (Some(RestorePhase::Pending), one.metadata.generation);
+        patch_status(context, one, &status).await?;
+        context.tell(one, EventType::Warning, "RestoreHeld", why).await;
+    }
+    Ok(Action::await_change())
+}
+
+/// It cannot begin yet.
+async fn wait(
+    context: &Context,
+    one: &RestoreSession,
+    mut status: RestoreSessionStatus,
+    phase: RestorePhase,
+    why: String,
+) -> Result<Action, Trouble> {
+    let (reason, is) = match phase {
+        RestorePhase::Invalid => ("ResourceValidationFailed", ConditionStatus::False),
+        _ => ("NotYet", ConditionStatus::Unknown),
+    };
+    conditions::set(&mut status.conditions, "ValidationPassed", is, reason, why.clone());
+    (status.phase, status.observed_generation) = (Some(phase), one.metadata.generation);
+    if one.status.as_ref() != Some(&status) {
+        patch_status(context, one, &status).await?;
+        context.tell(one, EventType::Warning, &format!("{phase:?}"), &why).await;
+    }
+    Ok(Action::requeue(SOON))
+}
+
+async fn go_on(
+    context: &Context,
+    one: &RestoreSession,
+    status: RestoreSessionStatus,
+    namespace: &str,
+) -> Result<Action, Trouble> {
+    let name = names::restore_job(&one.name_any());
+    let again = Ok(Action::requeue(LOOK_AGAIN.min(context.settings.start_timeout)));
+    let noted = run::noted(&status.conditions, DISRUPTED);
+    let uid = one.uid().unwrap_or_default();
+    let place = Place { namespace, name: &name, owner: &uid };
+    let time_out = run::time_out(context, one.spec.time_out.as_deref());
+    let ended = match run::follow(context, place, time_out, noted).await? {
+        Follow::Runs => return again,
+        Follow::GivenUp(ended) => return give_up(context, one, status, &ended).await,
+        Follow::Ended(ended) => *ended,
+    };
+    match hook(context, one, namespace, &ended).await? {
+        Stage::Runs => again,
+        Stage::Over(hook) => end(context, one, status, ended, hook).await,
+    }
+}
+
+/// Writes down why it is given up: only then its Job is removed, and what is done after it is done.
+async fn give_up(
+    context: &Context,
+    one: &RestoreSession,
+    mut status: RestoreSessionStatus,
+    ended: &Ended,
+) -> Result<Action, Trouble> {
+    run::note(&mut status.conditions, DISRUPTED, ended);
+    (status.phase, status.observed_generation) = (Some(RestorePhase::Running), one.metadata.generation);
+    patch_status(context, one, &status).await?;
+    // The change that this is brings it here again.
+    Ok(Action::await_change())
+}
+
+/// What is done after it.
+async fn hook(context: &Context, one: &RestoreSession, namespace: &str, ended: &Ended) -> Result<Stage, Trouble> {
+    let name = one.name_any();
+    let target = one.spec.target.as_ref().map(|target| &target.r#ref);
+    let binding = hook::binding(context, target, namespace);
+    let binding = binding.as_ref().map(|(binding, home)| (binding, home.as_str()));
+    let asker = Asker::of_restore((namespace, &name), &one.spec, binding);
+    let frame = Frame {
+        namespace,
+        session: &name,
+        uid: &one.uid().unwrap_or_default(),
+        labels: names::invoked(KIND, &name),
+        owner: one.controller_owner_ref(&()),
+        settings: one.spec.runtime_settings.as_ref(),
+    };
+    let end = End { error: ended.error.as_deref(), is_final: true, seconds: run::seconds(one) };
+    hook::after(context, frame, &asker, ended, end).await
+}
+
+async fn end(
+    context: &Context,
+    one: &RestoreSession,
+    mut status: RestoreSessionStatus,
+    ended: Ended,
+    hook: Option<Result<(), String>>,
+) -> Result<Action, Trouble> {
+    let whole = run::seconds(one);
+    let all = &mut status.conditions;
+    if let Some(before) = hook::before(&ended) {
+        conditions::judge(all, "PreRestoreHookExecutionSucceeded", ("Succeeded", "Failed"), before);
+    }
+    let mut ended = ended;
+    if let Some(hook) = hook {
+        let done = hook.clone().map(|()| String::new());
+        conditions::judge(all, "PostRestoreHookExecutionSucceeded", ("Succeeded", "Failed"), done);
+        ended = ended.with_hook(hook);
+    }
+    let ended = &ended;
+    let host = one.spec.host();
+    let done = if ended.succeeded { HostRestorePhase::Succeeded } else { HostRestorePhase::Failed };
+    status.stats = vec![HostRestoreStats {
+        hostname: Some(host.clone()),
+        phase: Some(done),
+        duration: ended.seconds().map(span),
+        error: ended.error.clone(),
+    }];
+    if ended.late {
+        conditions::set(&mut status.conditions, LATE_CONDITION, ConditionStatus::True, LATE_CONDITION, LATE);
+    }
+    status.phase = Some(if ended.succeeded { RestorePhase::Succeeded } else { RestorePhase::Failed });
+    status.session_duration = Some(span(whole));
+    status.observed_generation = one.metadata.generation;
+    if let Some(pushed) = push::restore(context, one, ended, whole, &host).await {
+        let pushed = pushed.map(|()| String::new());
+        conditions::judge(&mut status.conditions, "MetricsPushed", ("Succeeded", "Failed"), pushed);
+    }
+    patch_status(context, one, &status).await?;
+    let (kind, reason, said) = match &ended.error {
+        None => {
+            let keys = ended.number("restore", "keys").map(|keys| format!(": {keys} keys were written"));
+            (EventType::Normal, "RestoreSucceeded", format!("it took {}{}", span(whole), keys.unwrap_or_default()))
+        }
+        Some(error) => (EventType::Warning, "RestoreFailed", error.clone()),
+    };
+    context.tell(one, kind, reason, &said).await;
+    Ok(Action::await_change())
+}

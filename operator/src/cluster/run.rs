@@ -1,0 +1,374 @@
+//! A session's Job: how far it is, and what became of it.
+//!
+//! Takes a Job's name and whose it is to be. Gives what its pods said, or why they did not. Always holds: a Job that ended has a reason in words, also where
+//! its pods are gone; what is said to have succeeded is what the Job's controller counted as such; a Job or Secret of that name that is another's is
+//! neither believed nor removed; how long something takes is measured by this process' own steady clock.
+
+mod pods;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use aquifer_engine::event::Status;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::{ListParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use self::pods::{end, is_lost, last_words, lost, pods, waits};
+use super::job::{CONTAINER, Wanted, job};
+use super::{Context, Trouble, conditions, names, remove};
+use crate::amounts::span;
+use crate::outcome::Outcome;
+use crate::resources::condition::{Condition, ConditionStatus};
+
+pub(super) use self::pods::{Others, others};
+
+/// How long a Job may be past its time before it is given up here: its own controller ends it first.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// The label by which a Job's pods are found: the Job's uid.
+const OF_JOB: &str = "batch.kubernetes.io/controller-uid";
+
+/// A Job, and whose it is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'p> {
+    /// Its namespace.
+    pub(super) namespace: &'p str,
+    /// Its name.
+    pub(super) name: &'p str,
+    /// The uid of what it is made for.
+    pub(super) owner: &'p str,
+}
+
+impl Place<'_> {
+    fn is_of<K: Resource>(&self, one: &K) -> bool {
+        uid_of(one) == Some(self.owner)
+    }
+
+    /// Removes what has this name, where it is this session's.
+    async fn remove<K>(&self, context: &Context) -> Result<(), Trouble>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(context.client.clone(), self.namespace);
+        match api.get_opt(self.name).await?.filter(|one| self.is_of(one)) {
+            Some(one) => remove(&api, self.name, one.uid()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a session failed whose time was over.
+pub(super) const LATE: &str = "it took longer than it may";
+
+/// The condition of a session whose time was over.
+pub(super) const LATE_CONDITION: &str = "DeadlineExceeded";
+
+/// How far a Job is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// It is not there.
+    Gone,
+    /// What is there is another's.
+    Foreign,
+    /// It is under way: its uid, why its pod has not begun yet and for how long, and why nobody will say how it ended.
+    Runs { uid: String, waits: Option<(String, Duration)>, lost: Option<String> },
+    /// It ended.
+    Ended(Box<Ended>),
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ended {
+    /// Whether it did all that it was to do.
+    pub(super) succeeded: bool,
+    /// What its pod said, where it said something that is known here.
+    pub(super) outcome: Option<Outcome>,
+    /// Why it failed; nothing after success.
+    pub(super) error: Option<String>,
+    /// Whether its time was over.
+    pub(super) late: bool,
+}
+
+impl Ended {
+    /// The end of what could not be run.
+    pub(super) fn failed(error: impl Into<String>) -> Self {
+        Self { succeeded: false, outcome: None, error: Some(error.into()), late: false }
+    }
+
+    /// With what became of the hook after it: a session whose hook failed has not done all that it was to do.
+    pub(super) fn with_hook(self, hook: Result<(), String>) -> Self {
+        match hook {
+            Err(why) if self.succeeded => {
+                Self { succeeded: false, error: Some(format!("the hook after it failed: {why}")), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// How long the engine ran.
+    pub(super) fn seconds(&self) -> Option<f64> {
+        self.outcome.as_ref().map(|outcome| outcome.seconds)
+    }
+
+    /// How a step ended; nothing where it did not run.
+    pub(super) fn status(&self, step: &str) -> Option<Status> {
+        self.outcome.as_ref()?.status(step)
+    }
+
+    /// A number among a step's outputs.
+    pub(super) fn number(&self, step: &str, output: &str) -> Option<i64> {
+        self.outcome.as_ref()?.number(step, output)
+    }
+
+    /// A text among a step's outputs.
+    pub(super) fn words(&self, step: &str, output: &str) -> Option<&str> {
+        self.outcome.as_ref()?.words(step, output)
+    }
+}
+
+/// Makes the Job, and the Secret that goes with it; what is there already is the same. Gives what the API server has against it.
+async fn begin(context: &Context, job: &Job, secret: Option<&Secret>) -> Result<Result<(), String>, Trouble> {
+    let (namespace, of) = (job.namespace().unwrap_or_default(), uid_of(job).unwrap_or_default());
+    if let Some(secret) = secret {
+        let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+        match api.create(&PostParams::default(), secret).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let name = secret.name_any();
+                if uid_of(&api.get(&name).await?) != uid_of(secret) {
+                    return Ok(Err(format!("there is a Secret `{name}` that is not this session's: remove it")));
+                }
+            }
+            Err(kube::Error::Api(status)) if context.is_settled(status.code, of) => {
+                return Ok(Err(format!("the Secret for it is refused: {}", status.message)));
+            }
+            other => drop(other?),
+        }
+    }
+    let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    let name = job.name_any();
+    match api.create(&PostParams::default(), job).await {
+        Ok(_) => Ok(Ok(())),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            if uid_of(&api.get(&name).await?) == uid_of(job) {
+                return Ok(Ok(()));
+            }
+            Ok(Err(format!("there is a Job `{name}` that is not this session's: remove it")))
+        }
+        Err(kube::Error::Api(status)) if context.is_settled(status.code, of) => {
+            Ok(Err(format!("the Job is refused: {}", status.message)))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// The uid of what something was made for.
+fn uid_of<K: Resource>(one: &K) -> Option<&str> {
+    one.meta().labels.as_ref()?.get(names::OF).map(String::as_str)
+}
+
+/// Looks at a Job.
+pub(super) async fn look(context: &Context, place: Place<'_>) -> Result<State, Trouble> {
+    let api: Api<Job> = Api::namespaced(context.client.clone(), place.namespace);
+    let Some(job) = api.get_opt(place.name).await? else { return Ok(State::Gone) };
+    if !place.is_of(&job) {
+        return Ok(State::Foreign);
+    }
+    let status = job.status.clone().unwrap_or_default();
+    let is = |kind: &str| status.conditions.iter().flatten().find(|one| one.type_ == kind && one.status == "True");
+    let succeeded = is("Complete").is_some();
+    let failed = is("Failed");
+    let uid = job.uid().unwrap_or_default();
+    let mut pods = pods(context, place.namespace, &format!("{OF_JOB}={uid}")).await?;
+    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.clone().map(|at| at.0));
+    if !succeeded && failed.is_none() {
+        let lost = pods.last().filter(|pod| is_lost(pod)).map(lost);
+        // A pod that takes another's place has a time of its own to begin, and so has the Job to make it.
+        let none = format!("no pod of {uid}");
+        let since = match pods.last() {
+            Some(pod) => {
+                context.forget(&none);
+                context.known_for(&pod.uid().unwrap_or_default())
+            }
+            None => context.known_for(&none),
+        };
+        // What the Job has decided, it says once its pods have ended: they may be gone by then.
+        let ends = is("FailureTarget").or_else(|| is("SuccessCriteriaMet")).is_some();
+        let waits = waits(&pods).filter(|_| !ends).map(|why| (why, since));
+        return Ok(State::Runs { uid, waits, lost });
+    }
+    context.forget(&uid);
+    pods.iter().filter_map(ResourceExt::uid).for_each(|pod| context.forget(&pod));
+    let outcome = pods.iter().rev().find_map(|pod| Outcome::read(&last_words(pod)?));
+    let late = failed.and_then(|one| one.reason.as_deref()) == Some("DeadlineExceeded");
+    let error = failed.map(|one| {
+        let said = outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
+        let said = said.map(|error| match error.step.as_str() {
+            "" => error.message.clone(),
+            step => format!("`{step}` failed: {}", error.message),
+        });
+        let of_pod = || pods.iter().rev().find_map(end);
+        let of_job = || one.message.clone().unwrap_or_else(|| "its Job failed".to_owned());
+        if late { LATE.to_owned() } else { said.or_else(of_pod).unwrap_or_else(of_job) }
+    });
+    Ok(State::Ended(Box::new(Ended { succeeded, outcome, error, late })))
+}
+
+/// How soon one is looked at again that has something in its way.
+pub(super) const SOON: Duration = Duration::from_secs(2);
+
+/// How long what is another's may be in the way: what was of a session that was removed goes soon after it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether a session's Job can be made.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It can.
+    Free,
+    /// It is there.
+    Made,
+    /// What is another's is in its way, and may go by itself.
+    Waits,
+    /// It stays in the way.
+    Blocked(String),
+}
+
+/// Looks whether a session's Job can be made.
+pub(super) async fn way(context: &Context, place: Place<'_>) -> Result<Way, Trouble> {
+    Ok(match look(context, place).await? {
+        State::Gone => Way::Free,
+        State::Foreign if context.known_for(place.owner) < PATIENCE => Way::Waits,
+        State::Foreign => {
+            context.forget(place.owner);
+            Way::Blocked(format!("there is a Job `{}` that is not this session's: remove it", place.name))
+        }
+        State::Runs { .. } | State::Ended(_) => Way::Made,
+    })
+}
+
+/// How long a session has taken, in seconds.
+pub(super) fn seconds<K: Resource>(one: &K) -> f64 {
+    let now = Timestamp::now();
+    let began = one.meta().creation_timestamp.as_ref().map_or(now, |at| at.0);
+    now.duration_since(began).as_secs_f64().max(0.0)
+}
+
+/// The Job of another session that the same asks for, and that has not ended: by what the API server has now.
+pub(super) async fn other_job(
+    context: &Context,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+    session: &str,
+) -> Result<Option<String>, Trouble> {
+    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let own = names::label(session);
+    let jobs = api.list(&ListParams::default().labels(&names::selector(labels))).await?.items;
+    let is_in_the_way = |job: &&Job| {
+        let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let ended = |one: &&JobCondition| matches!(&*one.type_, "Complete" | "Failed") && one.status == "True";
+        let is_own = job.labels().get(names::SESSION) == Some(&own);
+        // The pods of one that is being removed are looked at by themselves.
+        let goes = job.metadata.deletion_timestamp.is_some();
+        !is_own
+            && !goes
+            && !job.name_any().starts_with(names::HOOK)
+            && conditions.into_iter().flatten().find(ended).is_none()
+    };
+    Ok(jobs.iter().find(is_in_the_way).map(ResourceExt::name_any))
+}
+
+/// Makes the Job of a session. Gives why there is none.
+pub(super) async fn make(context: &Context, wanted: &Wanted<'_>) -> Result<Result<(), String>, Trouble> {
+    match job(wanted) {
+        Ok((job, secret)) => begin(context, &job, secret.as_ref()).await,
+        Err(why) => Ok(Err(why)),
+    }
+}
+
+/// What following a Job came to.
+#[derive(Debug)]
+pub(super) enum Follow {
+    /// It is under way.
+    Runs,
+    /// It is to be given up, once it is written down why.
+    GivenUp(Ended),
+    /// It ended.
+    Ended(Box<Ended>),
+}
+
+/// Why a session is given up, as its conditions have it.
+pub(super) fn noted(conditions: &[Condition], disrupted: &str) -> Option<Ended> {
+    let is = |kind: &str| conditions.iter().find(|one| one.r#type == kind && one.status == ConditionStatus::True);
+    let why = is(disrupted)?.message.clone().unwrap_or_default();
+    Some(Ended { late: is(LATE_CONDITION).is_some(), ..Ended::failed(why) })
+}
+
+/// Writes that down.
+pub(super) fn note(conditions: &mut Vec<Condition>, disrupted: &str, ended: &Ended) {
+    let why = ended.error.clone().unwrap_or_default();
+    conditions::set(conditions, disrupted, ConditionStatus::True, "GivenUp", why);
+    if ended.late {
+        conditions::set(conditions, LATE_CONDITION, ConditionStatus::True, LATE_CONDITION, LATE);
+    }
+}
+
+/// Removes a Job that is given up, and the Secret that was made for it.
+pub(super) async fn give_up(context: &Context, place: Place<'_>) -> Result<(), Trouble> {
+    place.remove::<Job>(context).await?;
+    place.remove::<Secret>(context).await
+}
+
+/// Follows a Job. What does not begin, whose node is gone, or what is long past its time, is given up; what was given up before is removed.
+pub(super) async fn follow(
+    context: &Context,
+    place: Place<'_>,
+    time_out: Duration,
+    noted: Option<Ended>,
+) -> Result<Follow, Trouble> {
+    if let Some(noted) = noted {
+        give_up(context, place).await?;
+        return Ok(Follow::Ended(Box::new(noted)));
+    }
+    let ended = match look(context, place).await? {
+        State::Ended(ended) => *ended,
+        State::Gone | State::Foreign => Ended::failed(format!("its Job `{}` was removed before it ended", place.name)),
+        State::Runs { uid, waits, lost } => {
+            let (known, start) = (context.known_for(&uid), context.settings.start_timeout);
+            return Ok(match (waits, lost) {
+                _ if known > time_out.saturating_add(GRACE) => {
+                    Follow::GivenUp(Ended { late: true, ..Ended::failed(LATE) })
+                }
+                (_, Some(why)) => Follow::GivenUp(Ended::failed(why)),
+                (Some((why, since)), None) if since > start => {
+                    let why = format!("its pod did not begin in {}: {why}", span(start.as_secs_f64()));
+                    Follow::GivenUp(Ended::failed(why))
+                }
+                _ => Follow::Runs,
+            });
+        }
+    };
+    // It goes with the session anyhow; its secrets need not stay that long.
+    place.remove::<Secret>(context).await?;
+    Ok(Follow::Ended(Box::new(ended)))
+}
+
+/// How long a session may take that says so, or does not.
+pub(super) fn time_out(context: &Context, said: Option<&str>) -> Duration {
+    let said = said.and_then(|text| super::duration(text).ok());
+    said.unwrap_or(context.settings.session_timeout)
+}
+
+/// When a session that begins now is given up.
+pub(super) fn deadline(time_out: Duration) -> Option<Time> {
+    let time_out = SignedDuration::try_from(time_out).unwrap_or(SignedDuration::MAX);
+    Timestamp::now().checked_add(time_out).ok().map(Time)
+}
+
+/// When it is looked at again, at the latest.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);

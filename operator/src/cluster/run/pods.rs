@@ -1,0 +1,117 @@
+//! What pods say of themselves: why one has not begun, how it ended, and whether anybody can tell.
+//!
+//! Takes pods as the API server has them. Gives words for people. Always holds: a pod counts as lost only where its end is long overdue.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::CONTAINER;
+use crate::cluster::{Context, Trouble, names};
+
+/// How long a pod may be past the end of its grace: its node is gone then, and nobody will say that it has ended.
+const LOST: SignedDuration = SignedDuration::from_secs(180);
+
+/// What else runs of one that asks for sessions.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Nothing.
+    None,
+    /// A pod of which nobody can say whether it still runs.
+    Lost,
+    /// This pod.
+    Run(String),
+}
+
+/// Whether pods of earlier sessions of the same still run: what was deleted or given up takes a while to end.
+pub(crate) async fn others(
+    context: &Context,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+    session: &str,
+) -> Result<Others, Trouble> {
+    let own = names::label(session);
+    let mut found = Others::None;
+    for pod in pods(context, namespace, &names::selector(labels)).await? {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let of = |label: &str| pod.labels().get(label).map(String::as_str).unwrap_or_default();
+        let is_hook = of("batch.kubernetes.io/job-name").starts_with(names::HOOK);
+        if is_hook || of(names::SESSION) == own || matches!(phase, "Succeeded" | "Failed") {
+            continue;
+        }
+        if !is_lost(&pod) {
+            return Ok(Others::Run(pod.name_any()));
+        }
+        found = Others::Lost;
+    }
+    Ok(found)
+}
+
+pub(super) fn is_lost(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    let end = pod.metadata.deletion_timestamp.as_ref();
+    !matches!(phase, "Succeeded" | "Failed") && end.is_some_and(|end| Timestamp::now().duration_since(end.0) > LOST)
+}
+
+pub(super) fn lost(pod: &Pod) -> String {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("?");
+    format!("its pod `{}` is to end and does not: the node `{node}` does not answer", pod.name_any())
+}
+
+/// The pods with these labels.
+pub(super) async fn pods(context: &Context, namespace: &str, labels: &str) -> Result<Vec<Pod>, Trouble> {
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    Ok(api.list(&ListParams::default().labels(labels)).await?.items)
+}
+
+/// What a pod's container said last.
+pub(super) fn last_words(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let ours = statuses.iter().find(|status| status.name == CONTAINER)?;
+    ours.state.as_ref()?.terminated.as_ref()?.message.clone()
+}
+
+/// Why a pod ended that said nothing of its own.
+pub(super) fn end(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    if let Some(reason) = &status.reason {
+        return Some(format!("its pod ended: {reason}: {}", status.message.as_deref().unwrap_or("no more is known")));
+    }
+    let ours = status.container_statuses.iter().flatten().find(|status| status.name == CONTAINER)?;
+    let ended = ours.state.as_ref()?.terminated.as_ref()?;
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    let tail: Vec<&str> = ended.message.as_deref().unwrap_or_default().lines().rev().take(3).collect();
+    let tail: Vec<&str> = tail.into_iter().rev().collect();
+    let said = if tail.is_empty() { String::new() } else { format!(": {}", tail.join(" ")) };
+    Some(match (reason, ended.exit_code) {
+        ("OOMKilled", _) => "its pod was killed because it had no memory left: give it more by `runtimeSettings.container.resources.limits.memory`".to_owned(),
+        (_, 137) => format!("its pod was killed{said}"),
+        (reason, code) => format!("its pod ended with the status {code} ({reason}){said}"),
+    })
+}
+
+/// Why no pod has begun; nothing where one has.
+pub(super) fn waits(pods: &[Pod]) -> Option<String> {
+    let Some(pod) = pods.last() else {
+        return Some("it has no pod yet: the events of its Job say why".to_owned());
+    };
+    let status = pod.status.clone().unwrap_or_default();
+    let ours = status.container_statuses.iter().flatten().find(|status| status.name == CONTAINER);
+    let state = ours.and_then(|ours| ours.state.as_ref());
+    if state.is_some_and(|state| state.running.is_some() || state.terminated.is_some()) {
+        return None;
+    }
+    if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
+        let reason = waiting.reason.as_deref().unwrap_or("Waiting");
+        return Some(match &waiting.message {
+            Some(message) => format!("{reason}: {message}"),
+            None => reason.to_owned(),
+        });
+    }
+    let unscheduled =
+        status.conditions.iter().flatten().find(|one| one.type_ == "PodScheduled" && one.status == "False");
+    Some(unscheduled.and_then(|one| one.message.clone()).unwrap_or_else(|| "its pod has not begun yet".to_owned()))
+}

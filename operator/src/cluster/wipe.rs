@@ -1,0 +1,144 @@
+//! `wipeOut`: what is in a Repository goes with it.
+//!
+//! Takes a Repository that asks for it. Gives a finalizer as long as it does, and, when the Repository is removed, a Job that removes what it
+//! has. Always holds: a deletion never hangs: what cannot be removed in a quarter of an hour stays, and an event says so; nothing is removed without
+//! the repository's password.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::gather::storage;
+use super::job::Wanted;
+use super::run::{Follow, LOOK_AGAIN, Place, State};
+use super::{Context, Trouble, names, run};
+use crate::resources::repository::Repository;
+use crate::session::{self, Setting, Upkeep};
+
+/// What keeps a Repository until it is empty.
+const FINALIZER: &str = "aquifer.dev/wipe-out";
+
+/// How long it is tried.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// How soon it is looked at again.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Brings the finalizer to where the spec says.
+pub(super) async fn keep(context: &Context, one: &Repository) -> Result<(), Trouble> {
+    match (one.spec.wipe_out, has(one)) {
+        (true, false) => set(context, one, true).await,
+        (false, true) => set(context, one, false).await,
+        _ => Ok(()),
+    }
+}
+
+fn has(one: &Repository) -> bool {
+    one.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+async fn set(context: &Context, one: &Repository, wanted: bool) -> Result<(), Trouble> {
+    let mut all: Vec<&str> = one.finalizers().iter().map(String::as_str).filter(|one| *one != FINALIZER).collect();
+    all.extend(wanted.then_some(FINALIZER));
+    let patch = json!({"metadata": {"resourceVersion": one.resource_version(), "finalizers": all}});
+    let api: Api<Repository> = Api::namespaced(context.client.clone(), &one.namespace().unwrap_or_default());
+    match api.patch(&one.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop).map_err(Trouble::from),
+    }
+}
+
+/// What is done with one that is being removed.
+pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action, Trouble> {
+    if !has(one) {
+        return Ok(Action::await_change());
+    }
+    if !one.spec.wipe_out {
+        set(context, one, false).await?;
+        return Ok(Action::await_change());
+    }
+    let (uid, name) = (one.uid().unwrap_or_default(), names::wipe_job(&one.name_any()));
+    let namespace = one.namespace().unwrap_or_default();
+    let place = Place { namespace: &namespace, name: &name, owner: &uid };
+    let ends = context.world.is_ending(&namespace);
+    let tried = match run::look(context, place).await? {
+        // Nothing can be made any more in a namespace that is being removed.
+        State::Gone if ends => Err(format!("the namespace `{namespace}` is being removed")),
+        State::Gone => begin(context, one, place).await?,
+        State::Foreign => Err(format!("there is a Job `{name}` that is not this one's")),
+        State::Runs { .. } | State::Ended(_) => {
+            match run::follow(context, place, context.settings.session_timeout, None).await? {
+                Follow::Runs => return Ok(Action::requeue(SOON)),
+                Follow::GivenUp(ended) => Err(ended.error.unwrap_or_default()),
+                Follow::Ended(ended) => {
+                    if let Some(why) = ended.error {
+                        Err(why)
+                    } else {
+                        return wiped(context, one, &ended.outcome).await;
+                    }
+                }
+            }
+        }
+    };
+    let Err(why) = tried else { return Ok(Action::requeue(SOON)) };
+    tracing::warn!("the content of the Repository `{namespace}/{}` cannot be removed: {why}", one.name_any());
+    if context.known_for(&uid) < PATIENCE && !ends {
+        run::give_up(context, place).await?;
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
+    let said = format!("what is in it stays: {why}");
+    context.tell(one, EventType::Warning, "WipeOutFailed", &said).await;
+    set(context, one, false).await?;
+    context.forget(&uid);
+    Ok(Action::await_change())
+}
+
+/// It is empty.
+async fn wiped(
+    context: &Context,
+    one: &Repository,
+    outcome: &Option<crate::outcome::Outcome>,
+) -> Result<Action, Trouble> {
+    let number = |name: &str| outcome.as_ref().and_then(|outcome| outcome.number("wipe", name)).unwrap_or_default();
+    let said = format!("{} snapshots were removed, {} bytes", number("snapshots"), number("bytes"));
+    context.tell(one, EventType::Normal, "WipedOut", &said).await;
+    set(context, one, false).await?;
+    context.forget(&one.uid().unwrap_or_default());
+    Ok(Action::await_change())
+}
+
+/// Makes the Job. Gives why there is none.
+async fn begin(context: &Context, one: &Repository, place: Place<'_>) -> Result<Result<(), String>, Trouble> {
+    let (manifests, found) = storage(context, one).await?;
+    if let Err(missing) = found {
+        return Ok(Err(missing));
+    }
+    let (folder, name) = (super::files_folder(), one.name_any());
+    let pod = Setting::Pod { folder: &folder, session: &name, retry_left: 0 };
+    let session = match session::upkeep(&manifests, place.namespace, &name, Upkeep::Wipe, pod) {
+        Ok(session) => session,
+        Err(problems) => return Ok(Err(problems.join("; "))),
+    };
+    let wanted = Wanted {
+        name: place.name.to_owned(),
+        namespace: place.namespace.to_owned(),
+        session: &name,
+        uid: place.owner,
+        host: names::host("wipe", place.owner),
+        labels: BTreeMap::new(),
+        // What belongs to what is being removed may be removed first.
+        owner: None,
+        run: &session,
+        image: &context.settings.image,
+        settings: None,
+        temp_dir: None,
+        volume: one.spec.backend.local.as_ref(),
+        deadline: context.settings.session_timeout,
+    };
+    run::make(context, &wanted).await
+}

@@ -1,0 +1,195 @@
+//! What a session's pod says of its end: a few numbers of the engine's report, in what Kubernetes takes as a container's last words.
+//!
+//! Takes a report. Gives JSON of at most [`ROOM`] bytes. Always holds: whether it succeeded and what failed first are in it, however much there
+//! is to say.
+
+use std::collections::BTreeMap;
+
+use aquifer_engine::event::Status;
+use aquifer_engine::report::Report;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+/// How many bytes of a container's last words a node passes on.
+/// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
+pub const ROOM: usize = 4096;
+
+/// The version of this form.
+const VERSION: u32 = 1;
+
+/// How much of an error is kept, in bytes, where not all of it has room.
+const LONGEST_ERROR: usize = 600;
+
+/// How a session's run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The version of this form: 1.
+    pub version: u32,
+    /// Whether all steps did what they were to do.
+    pub succeeded: bool,
+    /// Whether it was told to stop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// What failed first, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<StepError>,
+    /// The steps by name.
+    pub steps: BTreeMap<String, StepOutcome>,
+}
+
+/// A step that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepError {
+    /// Its name.
+    pub step: String,
+    /// The failure's kind, such as `corrupt`, as in reports.
+    pub kind: String,
+    /// Why.
+    pub message: String,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepOutcome {
+    /// How.
+    pub status: Status,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The numbers and texts among its outputs.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub outputs: Map<String, Json>,
+}
+
+impl Outcome {
+    /// That of a report.
+    pub fn of(report: &Report) -> Self {
+        let step = |step: &aquifer_engine::report::StepReport| {
+            let outputs = step.outputs.as_object().into_iter().flatten();
+            let outputs = outputs.flat_map(|(name, value)| plain(name, value)).collect();
+            (step.step.clone(), StepOutcome { status: step.status, seconds: rounded(step.seconds), outputs })
+        };
+        let error = report.first_failure.as_ref();
+        Self {
+            version: VERSION,
+            succeeded: report.status == Status::Succeeded,
+            stopped: report.stopped,
+            seconds: rounded(report.seconds),
+            error: error.map(|it| StepError {
+                step: it.step.clone(),
+                kind: it.failure.kind.to_string(),
+                message: it.failure.to_string(),
+            }),
+            steps: report.steps().map(step).collect(),
+        }
+    }
+
+    /// That of a run that could not begin.
+    pub fn not_begun(message: String) -> Self {
+        let error = Some(StepError { step: String::new(), kind: "config".to_owned(), message });
+        Self { version: VERSION, succeeded: false, stopped: false, seconds: 0.0, error, steps: BTreeMap::new() }
+    }
+
+    /// As JSON that a node passes on whole.
+    pub fn text(mut self) -> String {
+        let said = |outcome: &Self| serde_json::to_string(outcome).unwrap_or_default();
+        let mut text = said(&self);
+        if text.len() > ROOM
+            && let Some(error) = &mut self.error
+        {
+            // JSON may write a character as six.
+            let mut end = LONGEST_ERROR.min(error.message.len());
+            while !error.message.is_char_boundary(end) {
+                end -= 1;
+            }
+            error.message.truncate(end);
+            error.message.push('…');
+            text = said(&self);
+        }
+        if text.len() > ROOM {
+            self.steps.values_mut().for_each(|step| step.outputs.clear());
+            text = said(&self);
+        }
+        if text.len() > ROOM {
+            self.steps.clear();
+            text = said(&self);
+        }
+        text
+    }
+
+    /// What a pod said. Nothing where that is no outcome: other programs say other things, and a newer version may have another form.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().filter(|outcome: &Self| outcome.version == VERSION)
+    }
+
+    /// A number among a step's outputs.
+    pub fn number(&self, step: &str, output: &str) -> Option<i64> {
+        self.steps.get(step)?.outputs.get(output)?.as_i64()
+    }
+
+    /// A text among a step's outputs.
+    pub fn words(&self, step: &str, output: &str) -> Option<&str> {
+        self.steps.get(step)?.outputs.get(output)?.as_str()
+    }
+
+    /// How a step ended; nothing where there is none.
+    pub fn status(&self, step: &str) -> Option<Status> {
+        self.steps.get(step).map(|step| step.status)
+    }
+}
+
+/// Numbers, texts and truths; those of a map by its name and theirs.
+fn plain(name: &str, value: &Json) -> Vec<(String, Json)> {
+    match value {
+        Json::Number(_) | Json::Bool(_) | Json::String(_) => vec![(name.to_owned(), value.clone())],
+        Json::Object(inner) => inner
+            .iter()
+            .filter(|(_, value)| value.is_number())
+            .map(|(inner, value)| (format!("{name}.{inner}"), value.clone()))
+            .collect(),
+        Json::Null | Json::Array(_) => Vec::new(),
+    }
+}
+
+/// To milliseconds.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn outcome(message: &str, outputs: usize) -> Outcome {
+        let outputs = (0..outputs).map(|number| (format!("output{number}"), json!(number))).collect();
+        let step = StepOutcome { status: Status::Succeeded, seconds: 1.5, outputs };
+        Outcome {
+            error: Some(StepError { step: "push".into(), kind: "rejected".into(), message: message.into() }),
+            steps: BTreeMap::from([("push".to_owned(), step)]),
+            ..Outcome::not_begun(String::new())
+        }
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let one = outcome("the disk is full", 3);
+        assert_eq!(Outcome::read(&one.clone().text()), Some(one.clone()));
+        assert_eq!((one.number("push", "output2"), one.number("push", "none")), (Some(2), None));
+        assert_eq!(Outcome::read("panicked at"), None);
+        assert_eq!(Outcome::read(&one.text().replace("\"version\":1", "\"version\":2")), None);
+    }
+
+    #[test]
+    fn however_much_there_is_to_say_it_has_room() {
+        for (message, outputs) in [("\u{1}".repeat(9000), 10), ("é".repeat(3000), 10), ("x".to_owned(), 2000)] {
+            let text = outcome(&message, outputs).text();
+            assert!(text.len() <= ROOM, "{}", text.len());
+            let read = Outcome::read(&text).expect("an outcome");
+            assert_eq!(read.error.expect("an error").step, "push");
+        }
+    }
+}
