@@ -1,10 +1,11 @@
-// The control plane that the tests run against: the API server, the controller manager, etcd and kubectl in one program, which share most of
-// their packages and so are compiled and linked once.
+// The control plane that the tests run against, and a node's kubelet: the API server, the controller manager, etcd, kubectl and the kubelet in one
+// program, which share most of their packages and so are compiled and linked once.
 //
 // Takes the name it is called by. Gives what the program of that name does, unchanged.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	manager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 func main() {
@@ -35,8 +37,10 @@ func main() {
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			util.CheckErr(err)
 		}
+	case "kubelet":
+		os.Exit(cli.Run(kubelet.NewKubeletCommand(context.Background())))
 	default:
-		fmt.Fprintf(os.Stderr, "%s is none of etcd, kube-apiserver, kube-controller-manager and kubectl: call this by one of these names\n", name)
+		fmt.Fprintf(os.Stderr, "%s is none of etcd, kube-apiserver, kube-controller-manager, kubectl and kubelet: call this by one of these names\n", name)
 		os.Exit(2)
 	}
 }

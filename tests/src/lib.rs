@@ -7,6 +7,7 @@ pub mod doubles;
 pub mod faulty;
 pub mod flaky;
 pub mod gate;
+pub mod held;
 pub mod kubernetes;
 pub mod lies;
 pub mod mounted;

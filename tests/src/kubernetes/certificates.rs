@@ -37,22 +37,24 @@ fn sign(folder: &Path, name: &str, subject: &str, more: &str) {
 /// Writes a file for a client that is this user and of this group; gives its path. It holds all that it needs.
 pub(super) fn kubeconfig(folder: &Path, url: &str, user: &str, group: Option<&str>) -> PathBuf {
     let group = group.map(|group| format!("/O={group}")).unwrap_or_default();
+    // A colon parts the files of `KUBECONFIG`.
+    let name = user.replace(':', "-");
     // Without any extension it would be a certificate of the first version, which rustls does not take.
     std::fs::write(folder.join("client.use"), "extendedKeyUsage=clientAuth\n").expect("written");
-    sign(folder, user, &format!("{group}/CN={user}"), "client.use");
-    let data = |name: &str| ByteString(std::fs::read(folder.join(name)).expect("it was made"));
+    sign(folder, &name, &format!("{group}/CN={user}"), "client.use");
+    let data = |file: &str| ByteString(std::fs::read(folder.join(file)).expect("it was made"));
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "tests",
         "clusters": [{"name": "tests", "cluster": {"server": url, "certificate-authority-data": data("ca.crt")}}],
         "users": [{"name": user, "user": {
-            "client-certificate-data": data(&format!("{user}.crt")),
-            "client-key-data": data(&format!("{user}.key")),
+            "client-certificate-data": data(&format!("{name}.crt")),
+            "client-key-data": data(&format!("{name}.key")),
         }}],
         "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user}}],
     });
-    let path = folder.join(format!("{user}.kubeconfig"));
+    let path = folder.join(format!("{name}.kubeconfig"));
     std::fs::write(&path, config.to_string()).expect("written");
     path
 }

@@ -7,10 +7,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, ServiceAccount};
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{from_value, json};
 
 use super::certificates;
@@ -37,7 +39,8 @@ pub struct Cluster {
     kubeconfig: PathBuf,
 }
 
-fn program(name: &str) -> PathBuf {
+/// One of its programs.
+pub(super) fn program(name: &str) -> PathBuf {
     let path = PathBuf::from(installed(&format!("kubernetes/{name}")));
     assert!(path.exists(), "{} is missing: `./test all` builds it", path.display());
     path
@@ -171,6 +174,31 @@ impl Cluster {
         certificates::kubeconfig(self.guard.folder(), &format!("https://127.0.0.1:{}", self.port), user, None)
     }
 
+    /// The same, for one who is of a group.
+    pub(super) fn kubeconfig_in(&self, user: &str, group: &str) -> PathBuf {
+        certificates::kubeconfig(self.guard.folder(), &format!("https://127.0.0.1:{}", self.port), user, Some(group))
+    }
+
+    /// What ends its processes with it.
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Waits until a node of it is ready, and may be given pods.
+    ///
+    /// # Panics
+    /// It never is.
+    pub(super) async fn node_is_ready(&self, name: &str) {
+        let nodes: Api<Node> = Api::all(self.client().await);
+        until(&format!("node {name} is ready"), async || {
+            let node = nodes.get_opt(name).await.ok()??;
+            let untainted = node.spec?.taints.unwrap_or_default().is_empty();
+            let mut conditions = node.status?.conditions?.into_iter();
+            (untainted && conditions.any(|is| is.type_ == "Ready" && is.status == "True")).then_some(())
+        })
+        .await;
+    }
+
     /// A client that is its administrator. It belongs to the runtime that asks: each test has its own.
     pub async fn client(&self) -> Client {
         client(&self.kubeconfig).await
@@ -208,6 +236,44 @@ impl Cluster {
     pub async fn start_server(&self) {
         self.begin_server();
         assert!(self.ready().await, "the API server does not start again: {}", self.guard.said(SERVER));
+    }
+
+    /// Starts a program beside the cluster, which ends with it. It is called by this name.
+    ///
+    /// # Panics
+    /// It cannot be started, or one of this name runs.
+    pub fn run(&self, name: &str, program: &Path, args: &[String], variables: &[(&str, String)]) {
+        self.guard.start_with(name, program, args, variables);
+    }
+
+    /// Kills a program that was started so, as a crash would.
+    pub fn kill(&self, name: &str) {
+        self.guard.kill(name);
+    }
+
+    /// Asks a program that was started so to end, and waits for it; gives whether it succeeded. Nothing where it does not run.
+    ///
+    /// # Panics
+    /// It cannot be asked.
+    pub fn end(&self, name: &str) -> Option<bool> {
+        let process = i32::try_from(self.guard.process(name)?).expect("an id");
+        kill(Pid::from_raw(process), Signal::SIGTERM).expect("it runs");
+        self.guard.wait(name)
+    }
+
+    /// Whether a program that was started so has ended by itself.
+    pub fn ended(&self, name: &str) -> bool {
+        self.guard.ended(name)
+    }
+
+    /// The id of a program's process that was started so.
+    pub fn process(&self, name: &str) -> Option<u32> {
+        self.guard.process(name)
+    }
+
+    /// What a program that was started so has said, its last 4000 bytes.
+    pub fn said(&self, name: &str) -> String {
+        self.guard.said(name)
     }
 
     /// Kills the controller manager: nobody looks after jobs any more.

@@ -1,6 +1,6 @@
-//! Servers and a folder that are gone when the test's process is, however that ends.
+//! Servers, their cgroups and a folder that are gone when the test's process is, however that ends.
 //!
-//! Always holds: a process of it ends by its id; the folder is removed after them. A value that is kept for the whole process is never dropped:
+//! Always holds: a process of it ends by its id; the cgroups and the folder are removed after them. A value that is kept for the whole process is never dropped:
 //! what watches is a shell, whose input ends with the process.
 
 use std::collections::BTreeMap;
@@ -9,11 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Ends what has its id in a file, then removes the folder; what was killed may still write for a moment. What ends the tests from a terminal is
-/// sent to it, too.
+/// Ends what has its id in a file, then removes the cgroups and the folder; what was killed may still write for a moment, and takes one to end. What
+/// ends the tests from a terminal is sent to it, too.
 const WATCH: &str = r#"trap '' HUP INT TERM
 read -r _
 for file in "$1"/ids/*; do [ ! -f "$file" ] || kill -9 "$(cat "$file")" 2>/dev/null; done
+touch "$1/groups"
+tries=100
+while read -r group; do
+  while [ -d "$group" ] && [ $tries -gt 0 ]; do
+    find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null
+    [ ! -d "$group" ] || { sleep 0.1; tries=$((tries - 1)); }
+  done
+done <"$1/groups"
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && exit; sleep 0.2; done"#;
 
 /// Servers by name, and their folder.
@@ -43,6 +51,11 @@ impl Guard {
         &self.folder
     }
 
+    /// The file with the cgroups that go with the servers, a path on each line.
+    pub(super) fn groups(&self) -> PathBuf {
+        self.folder.join("groups")
+    }
+
     fn servers(&self) -> MutexGuard<'_, BTreeMap<String, Child>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,9 +72,14 @@ impl Guard {
 
     /// Starts a server; what it says is added to its log.
     pub(super) fn start(&self, name: &str, program: &Path, args: &[String]) {
+        self.start_with(name, program, args, &[]);
+    }
+
+    /// The same, with variables.
+    pub(super) fn start_with(&self, name: &str, program: &Path, args: &[String], variables: &[(&str, String)]) {
         let log = File::options().create(true).append(true).open(self.log(name)).expect("room");
         let mut command = Command::new(program);
-        command.args(args).current_dir(&self.folder).stdin(Stdio::null());
+        command.args(args).envs(variables.iter().cloned()).current_dir(&self.folder).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a file")).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         std::fs::write(self.folder.join("ids").join(name), child.id().to_string()).expect("room");
@@ -74,6 +92,19 @@ impl Guard {
         self.servers().get_mut(name).is_none_or(|child| child.try_wait().expect("a child").is_some())
     }
 
+    /// The id of a server's process.
+    pub(super) fn process(&self, name: &str) -> Option<u32> {
+        self.servers().get(name).map(Child::id)
+    }
+
+    /// Waits until a server ends by itself; gives whether it succeeded.
+    pub(super) fn wait(&self, name: &str) -> Option<bool> {
+        let mut child = self.servers().remove(name)?;
+        let ended = child.wait().expect("a child");
+        std::fs::remove_file(self.folder.join("ids").join(name)).expect("it was written");
+        Some(ended.success())
+    }
+
     /// Kills a server as a crash would; it has ended when this comes back.
     pub(super) fn kill(&self, name: &str) {
         let Some(mut child) = self.servers().remove(name) else { return };
@@ -81,6 +112,20 @@ impl Guard {
         drop(child.kill());
         drop(child.wait());
         std::fs::remove_file(self.folder.join("ids").join(name)).expect("it was written");
+    }
+}
+
+#[cfg(test)]
+impl Guard {
+    /// Has all end as it does when the process ends; gives the folder.
+    pub(super) fn orphaned(mut self) -> PathBuf {
+        // As the system closes it, however the process ends.
+        drop(self.watcher.stdin.take());
+        assert!(self.watcher.wait().expect("a child").success());
+        for mut server in std::mem::take(&mut *self.servers()).into_values() {
+            assert!(!server.wait().expect("a child").success());
+        }
+        self.folder.clone()
     }
 }
 
@@ -101,20 +146,14 @@ mod tests {
 
     #[test]
     fn what_it_started_is_gone_with_the_process() {
-        let mut guard = Guard::new();
+        let guard = Guard::new();
         for name in ["one", "two"] {
             guard.start(name, Path::new("sleep"), &["1000".to_owned()]);
         }
         guard.kill("one");
         guard.start("one", Path::new("sleep"), &["1000".to_owned()]);
         assert!(!guard.ended("one") && !guard.ended("two"));
-        // As the system closes it when the process ends, however it does.
-        drop(guard.watcher.stdin.take());
-        assert!(guard.watcher.wait().expect("a child").success());
-        for mut server in std::mem::take(&mut *guard.servers()).into_values() {
-            assert!(!server.wait().expect("a child").success());
-        }
-        assert!(!guard.folder.exists());
+        assert!(!guard.orphaned().exists());
     }
 
     #[test]

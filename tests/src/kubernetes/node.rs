@@ -22,14 +22,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use kube::Api;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use self::events::Event;
 use self::shared::{Mode, Shared};
 use super::cluster::Cluster;
-use super::wait::until;
 
 /// What a container's image holds.
 #[derive(Debug, Clone, Default)]
@@ -93,19 +91,8 @@ impl Node {
             runtime.block_on(events::work(working));
         });
         let node = Self { shared, thread: Some(thread) };
-        node.is_ready(&cluster.client().await).await;
+        cluster.node_is_ready(node.name()).await;
         node
-    }
-
-    async fn is_ready(&self, client: &kube::Client) {
-        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-        until("a node that is ready", async || {
-            let node = nodes.get_opt(self.name()).await.ok()??;
-            let untainted = node.spec?.taints.unwrap_or_default().is_empty();
-            let mut conditions = node.status?.conditions?.into_iter();
-            (untainted && conditions.any(|is| is.type_ == "Ready" && is.status == "True")).then_some(())
-        })
-        .await;
     }
 
     /// Its name.
@@ -136,7 +123,8 @@ impl Node {
     /// It does not run.
     pub fn kill(&self, namespace: &str, pod: &str, container: &str) {
         let process = self.process(namespace, pod, container).expect("the container runs");
-        kill(Pid::from_raw(process), Signal::SIGKILL).expect("it was running");
+        // It may have ended this moment.
+        let _gone = kill(Pid::from_raw(process), Signal::SIGKILL);
     }
 
     /// Evicts a pod as a node does that has no memory left: it fails, and its processes have a second to end.

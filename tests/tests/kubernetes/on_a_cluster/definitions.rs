@@ -21,7 +21,7 @@ use super::rig::{Rig, room};
 static DEFINED: OnceCell<()> = OnceCell::const_new();
 
 /// A namespace of a cluster that has the definitions.
-async fn defined(name: &'static str) -> (&'static Rig, kube::Client) {
+pub(super) async fn defined(name: &'static str) -> (&'static Rig, kube::Client) {
     let (rig, client) = room(name).await;
     DEFINED
         .get_or_init(async || {
@@ -49,7 +49,7 @@ fn is_so(definition: &CustomResourceDefinition, what: &str) -> bool {
 }
 
 /// Runs `kubectl` as the administrator; gives whether it succeeded, its stdout and its stderr.
-async fn kubectl(rig: &Rig, args: &[&str], stdin: &str) -> (bool, String, String) {
+pub(super) async fn kubectl(rig: &Rig, args: &[&str], stdin: &str) -> (bool, String, String) {
     let mut command = Command::new(installed("kubernetes/kubectl"));
     command
         .arg("--kubeconfig")

@@ -22,6 +22,17 @@ pub(crate) struct Rig {
 
 static RIG: OnceCell<Rig> = OnceCell::const_new();
 
+/// The image with our program.
+pub(crate) const AQUIFER: &str = "aquifer:test";
+
+/// Our program, which cargo builds beside these tests.
+pub(crate) fn aquifer() -> std::path::PathBuf {
+    let tests = std::env::current_exe().expect("a path");
+    let program = tests.ancestors().nth(2).expect("target/debug/deps/test").join("aquifer");
+    assert!(program.is_file(), "`{}` is missing: run the tests of the whole workspace", program.display());
+    program
+}
+
 /// The image that all have: nothing but this machine's programs.
 pub(crate) fn debian() -> (String, Image) {
     ("debian".to_owned(), Image::default())
@@ -37,7 +48,8 @@ pub(crate) async fn rig() -> &'static Rig {
 }
 
 pub(crate) async fn node(cluster: &Cluster, name: &str, reserved: bool) -> Node {
-    let options = NodeOptions { name: name.to_owned(), images: [debian()].into(), reserved };
+    let images = [debian(), (AQUIFER.to_owned(), Image::of(&aquifer()))].into();
+    let options = NodeOptions { name: name.to_owned(), images, reserved };
     Node::start(cluster, options).await
 }
 

@@ -41,6 +41,13 @@ async fn what_is_wrong_is_refused_in_our_words() {
         (repository("backend: {storageSecretName: k}"), ONE_BACKEND),
         (repository("backend: {gcs: {bucket: b}, b2: {bucket: b}, storageSecretName: k}"), ONE_BACKEND),
         (repository("backend: {local: {mountPath: /a}, swift: {container: c}}"), ONE_BACKEND),
+        (repository("backend: {local: {mountPath: /a}, storageSecretName: k}"), "lies on exactly one volume"),
+        (
+            repository(
+                "backend: {local: {mountPath: /a, emptyDir: {}, nfs: {server: s, path: /}}, storageSecretName: k}",
+            ),
+            "lies on exactly one volume",
+        ),
         (repository("wipeOut: true"), "spec.backend: Required value"),
         (blueprint, ONE_BACKEND),
         (repository("backend: {azure: {container: c}}"), "`storageSecretName` is missing"),

@@ -1,0 +1,5 @@
+//! A real kubelet with containerd and runc, and our own image: what only they show.
+
+mod ends;
+mod rig;
+mod whole;

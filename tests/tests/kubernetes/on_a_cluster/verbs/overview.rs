@@ -1,0 +1,77 @@
+//! `status`: what is well, what is not, and why.
+
+use aquifer_operator::resources::app_binding::AppBinding;
+use aquifer_operator::resources::backup::BackupConfiguration;
+use aquifer_operator::resources::condition::Readiness;
+use aquifer_operator::resources::repository::Repository;
+use k8s_openapi::api::batch::v1::CronJob;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::super::operator::rig::*;
+use super::super::rig::make;
+use super::{furnish, verb};
+
+#[tokio::test]
+async fn what_is_not_well_is_said_with_its_reason() {
+    const ROOM: &str = "overview";
+    let (rig, client, _) = operated(ROOM).await;
+    let _free = rig.whole.read().await;
+    let nothing = verb(rig, ROOM, &["status"]).await;
+    nothing.is(0, "", "no BackupConfiguration, Repository or RestoreSession is in the namespace `overview`");
+    let (server, place) = (server(), folder());
+    let more = json!({"schedule": "0 3 1 1 *"});
+    make::<BackupConfiguration>(&client, ROOM, configuration(more)).await;
+    is(&client, ROOM, Readiness::NotReady).await;
+    let missing = verb(rig, ROOM, &["status"]).await;
+    missing.is(1, "overview/backup", "");
+    missing.is(1, "    BackupTargetFound is False: the AppBinding `overview/db` is not there\n", "");
+
+    furnish(&client, ROOM, &server, place.path()).await;
+    is(&client, ROOM, Readiness::Ready).await;
+    that(&client, ROOM, "repo", "is ready", |one: &Repository| {
+        (one.status.as_ref()?.phase? == Readiness::Ready).then_some(())
+    })
+    .await;
+    verb(rig, ROOM, &["trigger", "backup", "--wait"]).await.is(0, "Succeeded", "");
+    let slot = json!({"status": {"lastScheduleTime": "2025-01-01T03:00:00Z"}});
+    let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), ROOM);
+    let patch = Patch::Merge(slot);
+    cron_jobs.patch_status("stash-trigger-backup", &PatchParams::default(), &patch).await.expect("patched");
+    let well = verb(rig, ROOM, &["status"]).await;
+    well.is(0, "BACKUPCONFIGURATION  PHASE", "");
+    well.is(0, "0 3 1 1 *  Succeeded 2", "");
+    let all = verb(rig, ROOM, &["status", "-o", "json"]).await;
+    all.is(0, "", "");
+    let all: Value = serde_json::from_str(&all.stdout).expect("JSON");
+    let (backup, repository) = (&all[0], &all[1]);
+    assert_eq!((&backup["phase"], &backup["well"]), (&json!("Ready"), &json!(true)), "{all:#}");
+    assert_eq!(backup["lastSession"]["phase"], "Succeeded", "{all:#}");
+    assert_eq!(backup["lastSlot"], "2025-01-01T03:00:00Z", "{all:#}");
+    assert!(backup["lastSuccess"].is_string(), "{all:#}");
+    assert_eq!((&repository["snapshots"], &repository["integrity"]), (&json!(1), &json!(true)), "{all:#}");
+
+    // A backup that failed is not well, whatever its configuration is when somebody looks.
+    let bindings: Api<AppBinding> = Api::namespaced(client.clone(), ROOM);
+    bindings.delete("db", &DeleteParams::default()).await.expect("removed");
+    is(&client, ROOM, Readiness::NotReady).await;
+    verb(rig, ROOM, &["trigger", "backup", "--wait"]).await.is(1, "Failed", "");
+    make::<AppBinding>(&client, ROOM, binding(&server)).await;
+    is(&client, ROOM, Readiness::Ready).await;
+    let failed = verb(rig, ROOM, &["status", "backup"]).await;
+    failed.is(1, "    its last backup failed: the AppBinding `overview/db` is not there\n", "");
+    assert!(!failed.stdout.contains("REPOSITORY"), "{failed:?}");
+    verb(rig, ROOM, &["status", "repo"]).await.is(0, "overview/repo", "");
+
+    // Wrong uses.
+    verb(rig, ROOM, &["status", "none"]).await.is(1, "", "no BackupConfiguration, Repository or RestoreSession `none`");
+    verb(rig, ROOM, &["status", "--all-namespaces"]).await.is(2, "", "cannot be used with");
+    verb(rig, ROOM, &["status", "-o", "yaml"]).await.is(2, "", "possible values: text, json");
+}
+
+async fn is(client: &kube::Client, room: &str, wanted: Readiness) {
+    that(client, room, "backup", &format!("is {wanted:?}"), |one: &BackupConfiguration| {
+        (one.status.as_ref()?.phase? == wanted).then_some(())
+    })
+    .await;
+}
