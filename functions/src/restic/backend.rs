@@ -56,6 +56,11 @@ impl Backend {
         Self { store, runtime, cancel, trouble: Trouble::default(), lost: Arc::default(), keys: Arc::default() }
     }
 
+    /// One for the same place that remembers nothing yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.store.clone(), self.runtime.clone(), self.cancel.clone())
+    }
+
     /// The memory of what went wrong first.
     pub(crate) fn trouble(&self) -> &Trouble {
         &self.trouble

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aquifer_engine::failure::{Failure, FailureKind};
 use aquifer_engine::function::{Call, ParamError};
@@ -131,7 +132,32 @@ pub(crate) struct Repo {
 
 impl Repo {
     fn enter(store: &Store, password: &Password, create: bool, runtime: &Handle, call: &Call) -> Result<Self, Failure> {
-        let backend = Backend::new(store.clone(), runtime.clone(), call.cancellation().child_token());
+        let begun = Instant::now();
+        let mut said = false;
+        loop {
+            let backend = Backend::new(store.clone(), runtime.clone(), call.cancellation().child_token());
+            if let Some(repo) = Self::try_enter(&backend, password, create, call)? {
+                return Ok(repo);
+            }
+            // Two first backups at once are both to be had: the other one's repository is there in a moment, or never.
+            if begun.elapsed() > PATIENCE {
+                return Err(half_made(&backend.store().shown("")));
+            }
+            if !std::mem::replace(&mut said, true) {
+                call.info(format!(
+                    "another program seems to be making a repository at `{}`: waiting for it",
+                    backend.store().shown("")
+                ));
+            }
+            backend.wait(async {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                Ok(())
+            })?;
+        }
+    }
+
+    /// Opens it, or makes it; nothing where another program seems to be making it right now.
+    fn try_enter(backend: &Backend, password: &Password, create: bool, call: &Call) -> Result<Option<Self>, Failure> {
         let shown = backend.store().shown("");
         let failed = |error: Box<RusticError>| {
             backend.trouble().failure(&error, &format!("opening the repository at `{shown}`"))
@@ -141,17 +167,19 @@ impl Repo {
         let missing = repository.config_id().map_err(failed)?.is_none();
         match (missing, create) {
             (false, _) => {
-                let tried = unlock(&backend, password.expose())?;
+                let tried = unlock(backend, password.expose())?;
                 let Tried { key: Some(Unlocked { master, id }), damaged, .. } = tried else {
                     return Err(not_opened(&shown, password, &tried));
                 };
                 damaged.into_iter().for_each(|what| call.warn(what));
                 let opened = repository.open(&Credentials::Masterkey(master)).map_err(failed)?;
-                Self::with(backend, opened, Some(id), false)
+                Self::with(backend.clone(), opened, Some(id), false).map(Some)
             }
             (true, false) => Err(no_repository(shown)),
             (true, true) => {
-                clear_remains(&backend, &shown)?;
+                if !clear_remains(backend, &shown)? {
+                    return Ok(None);
+                }
                 let credentials = Credentials::password(password.expose());
                 let made = repository.init(&credentials, &KeyOptions::default(), &ConfigOptions::default());
                 let made = match made {
@@ -160,20 +188,20 @@ impl Repo {
                         let failure = failed(error);
                         backend.take_keys_back();
                         // Another program came first: then there is a repository now, and it is as good as ours.
-                        return match Self::enter(store, password, false, runtime, call) {
+                        return match Self::try_enter(&backend.anew(), password, false, call) {
                             Ok(theirs) => Ok(theirs),
                             Err(_) => Err(failure),
                         };
                     }
                 };
                 let id = made.key_id().as_ref().map(|id| **id);
-                let repo = Self::with(backend, made, id, true)?;
+                let repo = Self::with(backend.clone(), made, id, true)?;
                 // Where the store does not know "only if there is none", the last one wins.
                 if !repo.has_its_config()? {
                     repo.backend.take_keys_back();
-                    return Self::enter(store, password, false, runtime, call);
+                    return Self::try_enter(&backend.anew(), password, false, call);
                 }
-                Ok(repo)
+                Ok(Some(repo))
             }
         }
     }
@@ -263,9 +291,20 @@ fn not_opened(shown: &str, password: &Password, tried: &Tried) -> Failure {
 /// How old a key without a config is before the program that wrote it has surely ended.
 const HALF_MADE: jiff::SignedDuration = jiff::SignedDuration::from_secs(120);
 
+/// How long it is waited for another program to make it: until what a killed one left is old enough to be cleared away, and as long again for clocks that differ.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// How often it is looked whether it is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+fn half_made(shown: &str) -> Failure {
+    Failure::unavailable(format!("another program seems to be making a repository at `{shown}` right now"))
+        .with_help("where none is, remove the files in its folder `keys`: they are of a repository that never was")
+}
+
 /// A location without config but with data was a repository: a new key would not open what is there. Keys alone are what a program
-/// left that was killed while it made one; left there, the next one would find a key that opens nothing.
-fn clear_remains(backend: &Backend, shown: &str) -> Result<(), Failure> {
+/// left that was killed while it made one; left there, the next one would find a key that opens nothing. Not yet where one seems to be at it.
+fn clear_remains(backend: &Backend, shown: &str) -> Result<bool, Failure> {
     for folder in ["snapshots", "index", "data"] {
         if !backend.wait(backend.list(folder))?.is_empty() {
             return Err(Failure::corrupt(format!("`{shown}` has a folder `{folder}` with files in it and no `config`"))
@@ -275,12 +314,9 @@ fn clear_remains(backend: &Backend, shown: &str) -> Result<(), Failure> {
     for (name, _) in backend.wait(backend.list("keys"))? {
         let name = format!("keys/{name}");
         if backend.wait(backend.age(&name))?.is_none_or(|age| age < HALF_MADE) {
-            return Err(Failure::unavailable(format!(
-                "another program seems to be making a repository at `{shown}` right now"
-            ))
-            .with_help("try again in two minutes; what a killed program left half-made is cleared away then"));
+            return Ok(false);
         }
         backend.wait(backend.delete(&name))?;
     }
-    Ok(())
+    Ok(true)
 }
