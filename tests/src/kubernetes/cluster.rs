@@ -246,6 +246,11 @@ impl Cluster {
         self.guard.start_with(name, program, args, variables);
     }
 
+    /// Starts a program again that was started so and has ended by itself with this exit status. One that was killed stays so.
+    pub fn start_again(&self, name: &str, after: i32) {
+        self.guard.start_again(name, after);
+    }
+
     /// Kills a program that was started so, as a crash would.
     pub fn kill(&self, name: &str) {
         self.guard.kill(name);

@@ -29,7 +29,13 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && exit; sleep 0.2; do
 pub(super) struct Guard {
     folder: PathBuf,
     watcher: Child,
-    servers: Mutex<BTreeMap<String, Child>>,
+    servers: Mutex<BTreeMap<String, Server>>,
+}
+
+#[derive(Debug)]
+struct Server {
+    command: Command,
+    child: Child,
 }
 
 impl Guard {
@@ -56,7 +62,7 @@ impl Guard {
         self.folder.join("groups")
     }
 
-    fn servers(&self) -> MutexGuard<'_, BTreeMap<String, Child>> {
+    fn servers(&self) -> MutexGuard<'_, BTreeMap<String, Server>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -81,36 +87,50 @@ impl Guard {
         let mut command = Command::new(program);
         command.args(args).envs(variables.iter().cloned()).current_dir(&self.folder).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a file")).stderr(log);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        std::fs::write(self.folder.join("ids").join(name), child.id().to_string()).expect("room");
-        let before = self.servers().insert(name.to_owned(), child);
+        let child = self.spawn(name, &mut command);
+        let before = self.servers().insert(name.to_owned(), Server { command, child });
         assert!(before.is_none(), "{name} runs already");
+    }
+
+    fn spawn(&self, name: &str, command: &mut Command) -> Child {
+        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
+        std::fs::write(self.folder.join("ids").join(name), child.id().to_string()).expect("room");
+        child
+    }
+
+    /// Starts a server again that has ended by itself with this exit status; one that was killed, or ended otherwise, stays so.
+    pub(super) fn start_again(&self, name: &str, after: i32) {
+        if let Some(server) = self.servers().get_mut(name)
+            && server.child.try_wait().expect("a child").is_some_and(|ended| ended.code() == Some(after))
+        {
+            server.child = self.spawn(name, &mut server.command);
+        }
     }
 
     /// Whether a server that was started has ended by itself.
     pub(super) fn ended(&self, name: &str) -> bool {
-        self.servers().get_mut(name).is_none_or(|child| child.try_wait().expect("a child").is_some())
+        self.servers().get_mut(name).is_none_or(|server| server.child.try_wait().expect("a child").is_some())
     }
 
     /// The id of a server's process.
     pub(super) fn process(&self, name: &str) -> Option<u32> {
-        self.servers().get(name).map(Child::id)
+        self.servers().get(name).map(|server| server.child.id())
     }
 
     /// Waits until a server ends by itself; gives whether it succeeded.
     pub(super) fn wait(&self, name: &str) -> Option<bool> {
-        let mut child = self.servers().remove(name)?;
-        let ended = child.wait().expect("a child");
+        let mut server = self.servers().remove(name)?;
+        let ended = server.child.wait().expect("a child");
         std::fs::remove_file(self.folder.join("ids").join(name)).expect("it was written");
         Some(ended.success())
     }
 
     /// Kills a server as a crash would; it has ended when this comes back.
     pub(super) fn kill(&self, name: &str) {
-        let Some(mut child) = self.servers().remove(name) else { return };
+        let Some(mut server) = self.servers().remove(name) else { return };
         // It may have ended by itself.
-        drop(child.kill());
-        drop(child.wait());
+        drop(server.child.kill());
+        drop(server.child.wait());
         std::fs::remove_file(self.folder.join("ids").join(name)).expect("it was written");
     }
 }
@@ -123,7 +143,7 @@ impl Guard {
         drop(self.watcher.stdin.take());
         assert!(self.watcher.wait().expect("a child").success());
         for mut server in std::mem::take(&mut *self.servers()).into_values() {
-            assert!(!server.wait().expect("a child").success());
+            assert!(!server.child.wait().expect("a child").success());
         }
         self.folder.clone()
     }
@@ -157,10 +177,35 @@ mod tests {
     }
 
     #[test]
+    fn what_ended_by_itself_is_started_again_and_nothing_else() {
+        let guard = Guard::new();
+        let ends = |name: &str, code: &str| {
+            guard.start(name, Path::new("sh"), &["-c".to_owned(), format!("echo begun; exit {code}")]);
+            while !guard.ended(name) {
+                std::thread::yield_now();
+            }
+        };
+        ends("one", "1");
+        ends("two", "101");
+        guard.start("three", Path::new("sleep"), &["1000".to_owned()]);
+        guard.kill("three");
+        let before = guard.process("one");
+        for name in ["one", "two", "three"] {
+            guard.start_again(name, 1);
+        }
+        assert_ne!(guard.process("one"), before);
+        assert!(guard.ended("two") && guard.process("three").is_none());
+        while !guard.ended("one") {
+            std::thread::yield_now();
+        }
+        assert_eq!((guard.said("one"), guard.said("two")), ("begun\nbegun\n".to_owned(), "begun\n".to_owned()));
+    }
+
+    #[test]
     fn what_it_started_is_gone_with_the_value() {
         let guard = Guard::new();
         guard.start("one", Path::new("sleep"), &["1000".to_owned()]);
-        let process = guard.servers()["one"].id();
+        let process = guard.process("one").expect("it runs");
         let folder = guard.folder().to_owned();
         drop(guard);
         assert!(!Path::new(&format!("/proc/{process}")).exists() && !folder.exists());

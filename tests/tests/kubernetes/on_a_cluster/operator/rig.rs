@@ -47,6 +47,15 @@ pub(in super::super) fn start(rig: &Rig, name: &str, port: u16, gateway: u16) {
     rig.cluster.run(name, &aquifer(), &arguments(port, gateway, name), &variables);
 }
 
+/// Starts the operator again where it has ended by itself, as its Deployment would: it does so where the API server is away for longer than its lease
+/// counts, which a busy machine may take to start one. With another exit status, such as that of a panic, it stays ended, and what waits for it fails.
+fn keep(rig: &Rig) {
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        rig.cluster.start_again("operator", 1);
+    }
+}
+
 /// A namespace of a cluster with an operator.
 pub(in super::super) async fn operated(name: &'static str) -> (&'static Rig, Client, &'static Ports) {
     let (rig, client) = installed(name).await;
@@ -65,6 +74,7 @@ pub(in super::super) async fn operated(name: &'static str) -> (&'static Rig, Cli
                 answer.status().is_success().then_some(())
             })
             .await;
+            std::thread::spawn(move || keep(rig));
             ports
         })
         .await;
