@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use aquifer_engine::event::Status;
+use aquifer_engine::failure::Failure;
 use aquifer_engine::report::Report;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -80,7 +81,7 @@ impl Outcome {
             error: error.map(|it| StepError {
                 step: it.step.clone(),
                 kind: it.failure.kind.to_string(),
-                message: it.failure.to_string(),
+                message: told(&it.failure),
             }),
             steps: report.steps().map(step).collect(),
         }
@@ -140,6 +141,13 @@ impl Outcome {
     }
 }
 
+/// All that a failure says, in a line: people read it where there is no report beside it.
+fn told(failure: &Failure) -> String {
+    let causes = failure.causes.iter().map(|cause| format!(": {cause}"));
+    let help = failure.help.iter().map(|help| format!("; next: {help}"));
+    [failure.message.clone()].into_iter().chain(causes).chain(help).collect()
+}
+
 /// Numbers, texts and truths; those of a map by its name and theirs.
 fn plain(name: &str, value: &Json) -> Vec<(String, Json)> {
     match value {
@@ -172,6 +180,14 @@ mod tests {
             steps: BTreeMap::from([("push".to_owned(), step)]),
             ..Outcome::not_begun(String::new())
         }
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_causes_and_its_next_step() {
+        let mut failure = Failure::not_found("no such key").with_help("correct it");
+        failure.causes = vec!["NOKEY".to_owned()];
+        assert_eq!(told(&failure), "no such key: NOKEY; next: correct it");
+        assert_eq!(told(&Failure::internal("alone")), "alone");
     }
 
     #[test]

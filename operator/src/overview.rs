@@ -13,7 +13,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::names;
+use crate::cluster::{APART, names};
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{BackupPhase, BackupSession};
 use crate::resources::condition::{Condition, ConditionStatus, Readiness};
@@ -213,6 +213,10 @@ fn backup(
     let mut line = line(one, status.phase.map(|phase| format!("{phase:?}")), about);
     line.is_looked_at(status.observed_generation, one.metadata.generation);
     ready(&mut line, status.phase, &status.conditions);
+    let alike = status.conditions.iter().find(|is| is.r#type == APART && is.status == ConditionStatus::False);
+    if let Some(why) = alike.and_then(|is| is.message.clone()) {
+        line.is_not_well(why);
+    }
     if let Some(error) = error {
         line.is_not_well(format!("its last backup failed: {error}"));
     }

@@ -5,6 +5,7 @@
 //! once; no secret is in the document.
 
 mod addon;
+pub(crate) mod apart;
 mod asker;
 mod backup;
 mod database;

@@ -121,6 +121,18 @@ fn every_word_of_a_backup_has_its_place() {
 }
 
 #[test]
+fn snapshots_that_cannot_be_told_apart_are_told_of() {
+    let twin = BACKUP.replace("name: b,", "name: twin,");
+    let notes = |twin: &str| {
+        let all = read(&[SECRETS, REPOSITORY, BINDING, BACKUP, twin]);
+        backup(&all, Some("app/b"), here()).expect("a session").notes.join("\n")
+    };
+    let told = notes(&twin);
+    assert!(told.contains("the BackupConfiguration `app/twin` keeps its snapshots in the same place"), "{told}");
+    assert_eq!(notes(&twin.replace("alias: cart", "alias: other")), "");
+}
+
+#[test]
 fn stashs_own_task_and_functions_are_read_for_what_they_mean() {
     let backup_of = |task: &str| BACKUP.replace("  timeOut", &format!("  task: {task}\n  timeOut"));
     let all = |task: &str| read(&[SECRETS, REPOSITORY, BINDING, ADDON, &backup_of(task)]);

@@ -7,6 +7,7 @@ use std::error::Error as _;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Config, Resource};
@@ -58,6 +59,20 @@ impl Cluster {
                 K::plural(&())
             ))
         })
+    }
+
+    /// Fails where the namespace is not there. Who may not see namespaces is told nothing.
+    pub(crate) async fn is_there(&self) -> Result<(), Problem> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        match namespaces.get_opt(&self.namespace).await {
+            Ok(None) => Err(Problem::Failed(format!(
+                "the namespace `{}` is not there: `kubectl get namespaces` lists those that are, and `-A` looks into all",
+                self.namespace
+            ))),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            Err(error) => Err(failed(&format!("the namespace `{}`", self.namespace), &error)),
+            Ok(Some(_)) => Ok(()),
+        }
     }
 
     /// How one is called in messages.

@@ -10,6 +10,9 @@ use crate::print;
 /// `aquifer kube migrate check`.
 pub(super) async fn run(wanted: &CheckArgs, cluster: &Cluster) -> Result<Exit, Problem> {
     let namespace = (!wanted.all_namespaces).then_some(cluster.namespace.as_str());
+    if namespace.is_some() {
+        cluster.is_there().await?;
+    }
     let found = check(&cluster.client, namespace).await.map_err(|error| failed("what Stash left", &error))?;
     let stops = found.iter().filter(|one| one.stops).count();
     let text: String = found

@@ -14,6 +14,9 @@ pub(super) async fn run(wanted: &StatusArgs, cluster: &Cluster) -> Result<Exit, 
     let place = namespace.map_or_else(|| "any namespace".to_owned(), |name| format!("the namespace `{name}`"));
     let found = overview(&cluster.client, namespace, wanted.name.as_deref()).await;
     let lines = found.map_err(|error| failed(&format!("what is in {place}"), &error))?;
+    if lines.is_empty() && namespace.is_some() {
+        cluster.is_there().await?;
+    }
     if let Some(name) = wanted.name.as_ref().filter(|_| lines.is_empty()) {
         return Err(Problem::Failed(format!(
             "no BackupConfiguration, Repository or RestoreSession `{name}` is in {place}: `aquifer kube status -A` shows all"

@@ -127,6 +127,7 @@ async fn begin(
             labels,
             uid: place.owner,
             owner: one.controller_owner_ref(&()),
+            repository: Some(super::repository::place(&configuration)),
             run: &session,
             image: &context.settings.image,
             settings: spec.runtime_settings.as_ref(),

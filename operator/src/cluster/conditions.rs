@@ -7,6 +7,19 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::resources::condition::{Condition, ConditionStatus};
 
+/// How long a message may be, in bytes: those of a whole history are kept, and watched, together.
+const LONGEST: usize = 2048;
+
+/// A text that is not longer than messages may be.
+pub(super) fn bounded(mut text: String) -> String {
+    const CUT: &str = " …";
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST - CUT.len()));
+        text.push_str(CUT);
+    }
+    text
+}
+
 /// Says that something is so, or is not, and why.
 pub(super) fn set(
     all: &mut Vec<Condition>,
@@ -15,7 +28,8 @@ pub(super) fn set(
     reason: &str,
     message: impl Into<String>,
 ) {
-    let (reason, message) = (Some(reason.to_owned()), Some(message.into()).filter(|text| !text.is_empty()));
+    let message = bounded(message.into());
+    let (reason, message) = (Some(reason.to_owned()), Some(message).filter(|text| !text.is_empty()));
     match all.iter_mut().find(|one| one.r#type == kind) {
         Some(one) => {
             if one.status != status {
@@ -46,6 +60,15 @@ pub(super) fn judge(all: &mut Vec<Condition>, kind: &str, reasons: (&str, &str),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_has_a_bound_and_is_not_cut_in_a_letter() {
+        let mut all = Vec::new();
+        set(&mut all, "Found", ConditionStatus::False, "Missing", format!("x{}", "\u{e9}".repeat(LONGEST)));
+        let said = all[0].message.clone().expect("a message");
+        assert!(said.len() <= LONGEST && said.len() > LONGEST - 8 && said.ends_with("\u{e9} …"), "{said}");
+        assert_eq!(bounded("x".repeat(LONGEST)).len(), LONGEST);
+    }
 
     #[test]
     fn the_time_is_that_of_the_last_change() {

@@ -22,6 +22,7 @@ use super::{Context, Trouble, conditions, patch_status, remove};
 use crate::resources::backup::{BackupConfiguration, BackupConfigurationStatus};
 use crate::resources::backup_session::{BackupSession, BackupSessionSpec, Invoker};
 use crate::resources::condition::{Condition, ConditionStatus, Readiness};
+use crate::session::apart::{are_alike, said};
 use crate::session::{self, Setting};
 
 /// How soon one is looked at again that is not ready: nobody tells of a Secret that comes later.
@@ -35,6 +36,9 @@ const LATEST: i64 = 3600;
 
 /// What `kubectl create job --from=cronjob/…` writes on a job.
 const BY_HAND: &str = "cronjob.kubernetes.io/instantiate";
+
+/// Whether nobody else's snapshots are taken for its own.
+pub(crate) const APART: &str = "SnapshotsToldApart";
 
 /// The kind, as sessions name it.
 pub(super) const KIND: &str = "BackupConfiguration";
@@ -50,6 +54,9 @@ pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Contex
     let found = gather(&context, &namespace, &one.spec.repository, target).await?;
     let mut status = one.status.clone().unwrap_or_default();
     let readiness = judge(&one, &namespace, found, &mut status.conditions);
+    // It is backed up all the same, as Stash did; but what that may cost is said.
+    let apart = apart(&context, &one, &namespace);
+    conditions::judge(&mut status.conditions, APART, ("HostIsItsOwn", "HostShared"), apart);
     let cron_job = if readiness == Readiness::Invalid {
         Err("it is not valid".to_owned())
     } else {
@@ -63,9 +70,11 @@ pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Contex
     };
     let before = one.status.as_ref().and_then(|status| status.phase);
     (status.phase, status.observed_generation) = (Some(phase), one.metadata.generation);
-    if before != Some(phase) {
+    let was_alike = is_alike(one.status.as_ref());
+    if before != Some(phase) || was_alike != is_alike(Some(&status)) {
         let why = reasons(&status);
-        let kind = if phase == Readiness::Ready { EventType::Normal } else { EventType::Warning };
+        let kind =
+            if phase == Readiness::Ready && !is_alike(Some(&status)) { EventType::Normal } else { EventType::Warning };
         context.tell(&*one, kind, &format!("{phase:?}"), &why).await;
     }
     if one.status.as_ref() != Some(&status) {
@@ -100,6 +109,29 @@ fn judge(one: &BackupConfiguration, namespace: &str, found: Found, to: &mut Vec<
     let reasons = ("ResourceValidationPassed", "ResourceValidationFailed");
     conditions::judge(to, "ValidationPassed", reasons, checked);
     if sound { Readiness::Ready } else { Readiness::Invalid }
+}
+
+/// Whether nobody else keeps snapshots that look like its own, in words.
+fn apart(context: &Context, one: &BackupConfiguration, namespace: &str) -> Result<String, String> {
+    let repositories = &context.world.repositories;
+    let backend = |home: &str, name: &str| {
+        repositories.get(&ObjectRef::new(name).within(home)).map(|found| found.spec.backend.clone())
+    };
+    let other = context.world.backups.find(|other| {
+        let home = other.namespace().unwrap_or_default();
+        other.uid() != one.uid()
+            && other.metadata.deletion_timestamp.is_none()
+            && are_alike((namespace, &one.spec), (&home, &other.spec), backend)
+    });
+    match other {
+        Some(other) => Err(said(&one.spec, (&other.namespace().unwrap_or_default(), &other.name_any()))),
+        None => Ok(String::new()),
+    }
+}
+
+fn is_alike(status: Option<&BackupConfigurationStatus>) -> bool {
+    let mut all = status.iter().flat_map(|status| &status.conditions);
+    all.any(|one| one.r#type == APART && one.status == ConditionStatus::False)
 }
 
 /// What no session says.

@@ -85,6 +85,7 @@ pub(super) async fn after(
             host: names::host("hook", frame.uid),
             labels: frame.labels,
             owner: frame.owner,
+            repository: None,
             run: &run,
             image: &context.settings.image,
             settings: frame.settings,

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use serde_json::{Value as Json, json};
 
-use super::names::{MANAGED_BY, OF, SESSION, US, label};
+use super::names::{MANAGED_BY, OF, REPOSITORY, SESSION, US, label};
 use crate::resources::backend::LocalBackend;
 use crate::resources::runtime::{RuntimeSettings, TempDir};
 use crate::session::{Held, Session};
@@ -64,6 +64,8 @@ pub(super) struct Wanted<'w> {
     pub(super) labels: BTreeMap<String, String>,
     /// What it goes with; by itself, some time after its end, where that is nothing.
     pub(super) owner: Option<OwnerReference>,
+    /// The repository that a backup is stored in, as `namespace/name`.
+    pub(super) repository: Option<String>,
     /// What is run.
     pub(super) run: &'w Session,
     /// The image with the engine.
@@ -92,6 +94,7 @@ pub(super) fn job(wanted: &Wanted<'_>) -> Result<(Job, Option<Secret>), String> 
         name: Some(wanted.name.clone()),
         namespace: Some(wanted.namespace.clone()),
         labels: Some(labels.clone()),
+        annotations: wanted.repository.clone().map(|name| BTreeMap::from([(REPOSITORY.to_owned(), name)])),
         owner_references: wanted.owner.clone().map(|owner| vec![owner]),
         ..ObjectMeta::default()
     };
@@ -298,6 +301,7 @@ mod tests {
             labels: BTreeMap::new(),
             uid: "6b1d",
             owner: Some(OwnerReference::default()),
+            repository: Some("store/repo".into()),
             run,
             image: "aquifer:1",
             settings: Some(&settings),

@@ -28,6 +28,9 @@ pub const INVOKER_NAME: &str = "stash.appscode.com/invoker-name";
 /// On what is made for a session or a repository: its uid.
 pub(super) const OF: &str = "aquifer.dev/of";
 
+/// On a session's Job: the repository that it was made for, as `namespace/name`.
+pub(super) const REPOSITORY: &str = "aquifer.dev/repository";
+
 /// On what a blueprint made: the blueprint.
 pub(super) const BLUEPRINT: &str = "aquifer.dev/blueprint";
 

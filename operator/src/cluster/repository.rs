@@ -12,6 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 
+use super::names::is_name;
 use super::run::Ended;
 use super::world::repository_of;
 use super::{Context, Trouble, conditions, names, patch_status, wipe};
@@ -91,15 +92,18 @@ pub(super) async fn after_backup(
     ended: &Ended,
     now: Timestamp,
 ) -> Result<Option<Arc<Repository>>, Trouble> {
-    let this = repository_of(&configuration.spec.repository, configuration);
-    let namespace = this.namespace.clone().unwrap_or_default();
-    let api: Api<Repository> = Api::namespaced(context.client.clone(), &namespace);
+    // The one that its Job was made for: the configuration may have another one by now, of which nothing was found out.
+    let place = ended.repository.clone().unwrap_or_else(|| place(configuration));
+    let Some((namespace, name)) = place.split_once('/').filter(|(home, name)| is_name(home) && is_name(name)) else {
+        return Ok(None);
+    };
+    let api: Api<Repository> = Api::namespaced(context.client.clone(), namespace);
     // The newest one, since what is written must be over what is there.
-    let Some(one) = api.get_opt(&this.name).await? else { return Ok(None) };
+    let Some(one) = api.get_opt(name).await? else { return Ok(None) };
     let from = configuration.namespace().unwrap_or_default();
     let labels = context.world.labels(&from);
     // Who may not use it has found out nothing about it.
-    if may_use(&one, &this.name, &namespace, &from, labels.as_ref()).is_err() {
+    if may_use(&one, name, namespace, &from, labels.as_ref()).is_err() {
         return Ok(None);
     }
     let mut status: RepositoryStatus = one.status.clone().unwrap_or_default();
@@ -127,6 +131,12 @@ pub(super) async fn after_backup(
         patch_status(context, &one, &status).await?;
     }
     Ok(Some(Arc::new(one)))
+}
+
+/// The repository of one, as `namespace/name`.
+pub(super) fn place(configuration: &BackupConfiguration) -> String {
+    let this = repository_of(&configuration.spec.repository, configuration);
+    format!("{}/{}", this.namespace.unwrap_or_default(), this.name)
 }
 
 /// Whether a check found the repository sound; nothing where there was none, or it could not be made.

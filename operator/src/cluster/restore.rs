@@ -14,7 +14,7 @@ use kube::{Resource, ResourceExt};
 use super::gather::gather;
 use super::hook::{Frame, Stage};
 use super::job::Wanted;
-use super::run::{Ended, Follow, LATE, LATE_CONDITION, LOOK_AGAIN, Place, Way};
+use super::run::{Ended, Follow, LATE, LATE_CONDITION, LOOK_AGAIN, Place, Way, short};
 use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, push, run};
 use crate::amounts::span;
 use crate::resources::condition::{Condition, ConditionStatus};
@@ -105,6 +105,7 @@ async fn begin(
             labels: names::invoked(KIND, &one.name_any()),
             uid: place.owner,
             owner: one.controller_owner_ref(&()),
+            repository: None,
             run: &session,
             image: &context.settings.image,
             settings: one.spec.runtime_settings.as_ref(),
@@ -291,7 +292,9 @@ async fn end(
     let (kind, reason, said) = match &ended.error {
         None => {
             let keys = ended.number("restore", "keys").map(|keys| format!(": {keys} keys were written"));
-            (EventType::Normal, "RestoreSucceeded", format!("it took {}{}", span(whole), keys.unwrap_or_default()))
+            let from = ended.words("pull", "snapshot").map(|id| format!(", from the snapshot {}", short(id)));
+            let said = [Some(format!("it took {}", span(whole))), keys, from];
+            (EventType::Normal, "RestoreSucceeded", said.into_iter().flatten().collect())
         }
         Some(error) => (EventType::Warning, "RestoreFailed", error.clone()),
     };

@@ -4,13 +4,13 @@
 //! its pods are gone; what is said to have succeeded is what the Job's controller counted as such; a Job or Secret of that name that is another's is
 //! neither believed nor removed; how long something takes is measured by this process' own steady clock.
 
+mod ended;
 mod pods;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use aquifer_engine::event::Status;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -27,6 +27,7 @@ use crate::amounts::span;
 use crate::outcome::Outcome;
 use crate::resources::condition::{Condition, ConditionStatus};
 
+pub(super) use self::ended::{Ended, short};
 pub(super) use self::pods::{Others, others};
 
 /// How long a Job may be past its time before it is given up here: its own controller ends it first.
@@ -81,56 +82,6 @@ pub(super) enum State {
     Runs { uid: String, waits: Option<(String, Duration)>, lost: Option<String> },
     /// It ended.
     Ended(Box<Ended>),
-}
-
-/// What became of it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ended {
-    /// Whether it did all that it was to do.
-    pub(super) succeeded: bool,
-    /// What its pod said, where it said something that is known here.
-    pub(super) outcome: Option<Outcome>,
-    /// Why it failed; nothing after success.
-    pub(super) error: Option<String>,
-    /// Whether its time was over.
-    pub(super) late: bool,
-}
-
-impl Ended {
-    /// The end of what could not be run.
-    pub(super) fn failed(error: impl Into<String>) -> Self {
-        Self { succeeded: false, outcome: None, error: Some(error.into()), late: false }
-    }
-
-    /// With what became of the hook after it: a session whose hook failed has not done all that it was to do.
-    pub(super) fn with_hook(self, hook: Result<(), String>) -> Self {
-        match hook {
-            Err(why) if self.succeeded => {
-                Self { succeeded: false, error: Some(format!("the hook after it failed: {why}")), ..self }
-            }
-            _ => self,
-        }
-    }
-
-    /// How long the engine ran.
-    pub(super) fn seconds(&self) -> Option<f64> {
-        self.outcome.as_ref().map(|outcome| outcome.seconds)
-    }
-
-    /// How a step ended; nothing where it did not run.
-    pub(super) fn status(&self, step: &str) -> Option<Status> {
-        self.outcome.as_ref()?.status(step)
-    }
-
-    /// A number among a step's outputs.
-    pub(super) fn number(&self, step: &str, output: &str) -> Option<i64> {
-        self.outcome.as_ref()?.number(step, output)
-    }
-
-    /// A text among a step's outputs.
-    pub(super) fn words(&self, step: &str, output: &str) -> Option<&str> {
-        self.outcome.as_ref()?.words(step, output)
-    }
 }
 
 /// Makes the Job, and the Secret that goes with it; what is there already is the same. Gives what the API server has against it.
@@ -217,7 +168,8 @@ pub(super) async fn look(context: &Context, place: Place<'_>) -> Result<State, T
         let of_job = || one.message.clone().unwrap_or_else(|| "its Job failed".to_owned());
         if late { LATE.to_owned() } else { said.or_else(of_pod).unwrap_or_else(of_job) }
     });
-    Ok(State::Ended(Box::new(Ended { succeeded, outcome, error, late })))
+    let repository = job.annotations().get(names::REPOSITORY).cloned();
+    Ok(State::Ended(Box::new(Ended { succeeded, outcome, error, late, repository })))
 }
 
 /// How soon one is looked at again that has something in its way.

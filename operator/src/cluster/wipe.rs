@@ -133,6 +133,7 @@ async fn begin(context: &Context, one: &Repository, place: Place<'_>) -> Result<
         labels: BTreeMap::new(),
         // What belongs to what is being removed may be removed first.
         owner: None,
+        repository: None,
         run: &session,
         image: &context.settings.image,
         settings: None,

@@ -118,7 +118,10 @@ impl World {
             ask(&to.repositories, repository_of(&one.spec.repository, one));
         }));
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all), binding_writer, move |one: &AppBinding| {
+        // Somebody's may be as large as the API server takes: few are read at once, and only what is asked of them stays.
+        let few = all.clone().page_size(20);
+        let small = watched(client, &few).modify(|one: &mut AppBinding| one.spec.keep_what_is_read());
+        tasks.spawn(keep(small, binding_writer, move |one: &AppBinding| {
             ask(&to.bindings, ObjectRef::from_obj(one));
             it.with_target(&to, one);
         }));

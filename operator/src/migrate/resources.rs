@@ -40,8 +40,9 @@ pub(super) async fn look(look: &mut Look) -> Result<(), kube::Error> {
     read::<Repository>(look).await?;
     let backups = read::<BackupConfiguration>(look).await?;
     for one in &backups {
-        let key = (one.namespace().unwrap_or_default(), one.name_any());
-        manifests.backups.insert(key, one.clone());
+        manifests.backups.insert((one.namespace().unwrap_or_default(), one.name_any()), one.clone());
+    }
+    for one in &backups {
         let target = one.spec.target.as_ref().map(|target| &target.r#ref);
         judge(look, &mut manifests, one, &one.spec.repository, target, session::backup).await?;
     }
@@ -151,9 +152,16 @@ where
         return Ok(());
     }
     let pod = Setting::Pod { folder: &files_folder(), session: &name, retry_left: 0 };
-    if let Err(problems) = session(manifests, Some(&name), pod) {
-        for problem in problems {
-            look.stops(format!("{what}: {problem}"), "change this part of its spec, or of what it refers to");
+    match session(manifests, Some(&name), pod) {
+        Ok(session) => {
+            for note in session.notes {
+                look.note(format!("{what}: {note}"), "change it where that matters: nothing stands in the way");
+            }
+        }
+        Err(problems) => {
+            for problem in problems {
+                look.stops(format!("{what}: {problem}"), "change this part of its spec, or of what it refers to");
+            }
         }
     }
     Ok(())

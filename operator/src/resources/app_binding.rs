@@ -3,7 +3,7 @@
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use k8s_openapi::ByteString;
 
@@ -205,6 +205,12 @@ impl AppBindingSpec {
         self.secret.iter().chain(&self.tls_secret).chain(added.map(|from| &from.secret_ref))
     }
 
+    /// Drops what nobody here reads: `parameters` are each database's own, and only Stash's addon is told something by them.
+    pub(crate) fn keep_what_is_read(&mut self) {
+        let addon = self.parameters.take().and_then(|mut all| all.pointer_mut("/stash/addon").map(Json::take));
+        self.parameters = addon.map(|addon| json!({"stash": {"addon": addon}}));
+    }
+
     /// What Stash's addon is told, where anything is.
     ///
     /// # Errors
@@ -216,5 +222,24 @@ impl AppBindingSpec {
                 serde_json::from_value(addon.clone()).map_err(|error| format!("`spec.parameters.stash.addon`: {error}"))
             })
             .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_parameters_only_what_is_read_stays() {
+        let parameters =
+            json!({"large": "x".repeat(1000), "stash": {"addon": {"backupTask": {"name": "t"}}, "more": 1}});
+        let mut spec = AppBindingSpec { parameters: Some(parameters), ..AppBindingSpec::default() };
+        let before = spec.addon();
+        spec.keep_what_is_read();
+        assert_eq!(spec.addon(), before);
+        assert_eq!(spec.parameters, Some(json!({"stash": {"addon": {"backupTask": {"name": "t"}}}})));
+        let mut other = AppBindingSpec { parameters: Some(json!({"large": 1})), ..AppBindingSpec::default() };
+        other.keep_what_is_read();
+        assert_eq!(other.parameters, None);
     }
 }

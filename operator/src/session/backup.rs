@@ -3,6 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::addon::{Operation, arguments};
+use super::apart::{are_alike, said};
 use super::database::{Wishes, server};
 use super::repository::location;
 use super::{Asker, Draft, FILE, Session, Setting, meant, put, put_into, target};
@@ -23,6 +24,7 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     let mut draft = Draft::new(setting);
     refuse(&mut draft, spec);
     settings(&mut draft, spec);
+    draft.notes.extend(alike(manifests, (namespace, name), spec));
     let host = spec.host();
     let database = target(manifests, spec.target.as_ref().map(|target| &target.r#ref), namespace);
     let binding = database.as_ref().ok().map(|(binding, home)| (*binding, home.as_str()));
@@ -73,6 +75,17 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     }
     let session = draft.finish(format!("The BackupConfiguration {namespace}/{name}."), steps)?;
     Ok(Session { asker: Some(asker), ..session })
+}
+
+/// Who else's snapshots look like its own.
+fn alike(manifests: &Manifests, own: (&str, &str), spec: &BackupConfigurationSpec) -> Vec<String> {
+    let backend = |home: &str, name: &str| {
+        let found = manifests.repositories.get(&(home.to_owned(), name.to_owned()));
+        found.map(|repository| repository.spec.backend.clone())
+    };
+    let others = manifests.backups.iter().map(|((home, name), other)| ((home.as_str(), name.as_str()), &other.spec));
+    let others = others.filter(|(key, other)| *key != own && are_alike((own.0, spec), (key.0, other), backend));
+    others.map(|(key, _)| said(spec, key)).collect()
 }
 
 fn retry(config: &crate::resources::backup::RetryConfig) -> Json {

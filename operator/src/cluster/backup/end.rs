@@ -10,7 +10,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
 use crate::amounts::{size, span};
-use crate::cluster::run::{Ended, LATE, LATE_CONDITION};
+use crate::cluster::run::{Ended, LATE, LATE_CONDITION, short};
 use crate::cluster::{self, Context, Trouble, conditions, hook, patch_status, push, repository, run};
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{
@@ -87,15 +87,23 @@ pub(super) async fn end(
         status.next_retry = again.then(|| Time(next_retry(configuration, now)));
     }
     patch_status(context, one, &status).await?;
-    let snapshot = ended.words("push", "snapshot").map(|id| format!(" with the snapshot {}", short(id)));
     let (kind, reason, said) = match &ended.error {
-        None => {
-            (EventType::Normal, "BackupSucceeded", format!("it took {}{}", span(whole), snapshot.unwrap_or_default()))
-        }
+        None => succeeded(ended, whole),
         Some(error) => (EventType::Warning, "BackupFailed", error.clone()),
     };
     context.tell(one, kind, reason, &said).await;
     Ok(Action::await_change())
+}
+
+/// What is told of a success, whose snapshot may be of a server that is not the one that is meant.
+fn succeeded(ended: &Ended, seconds: f64) -> (EventType, &'static str, String) {
+    let snapshot = ended.words("push", "snapshot").map(|id| format!(" with the snapshot {}", short(id)));
+    let said = format!("it took {}{}", span(seconds), snapshot.unwrap_or_default());
+    match ended.number("dump", "keys") {
+        Some(0) => (EventType::Warning, "BackupIsEmpty", format!("{said}: the server had no keys")),
+        Some(keys) => (EventType::Normal, "BackupSucceeded", format!("{said}: {keys} keys")),
+        None => (EventType::Normal, "BackupSucceeded", said),
+    }
 }
 
 fn next_retry(configuration: &BackupConfiguration, now: Timestamp) -> Timestamp {
@@ -125,11 +133,6 @@ pub(super) fn targets(
     }]
 }
 
-/// A snapshot's id as people read it. A pod may say anything.
-fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
-}
-
 /// What became of its only host.
 fn host(configuration: &BackupConfiguration, ended: &Ended) -> HostBackupStats {
     let snapshot = ended.words("push", "snapshot").map(|id| SnapshotStats {
@@ -152,7 +155,7 @@ fn host(configuration: &BackupConfiguration, ended: &Ended) -> HostBackupStats {
         phase: Some(phase),
         snapshots: snapshot.into_iter().collect(),
         duration: ended.seconds().map(span),
-        error: ended.error.clone(),
+        error: ended.error.clone().map(conditions::bounded),
     }
 }
 
@@ -161,10 +164,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_that_is_none_is_not_cut_in_a_letter() {
-        assert_eq!(
-            [short("0123456789"), short("a"), short("a\u{e9}\u{e9}\u{e9}\u{e9}")],
-            ["01234567", "a", "a\u{e9}\u{e9}\u{e9}\u{e9}"]
-        );
+    fn a_backup_of_nothing_is_a_success_that_is_warned_of() {
+        let told = |keys: i64| {
+            let dump = serde_json::json!({"status": "succeeded", "seconds": 1.0, "outputs": {"keys": keys}});
+            let outcome = serde_json::json!({"version": 1, "succeeded": true, "seconds": 1.0, "steps": {"dump": dump}});
+            let outcome = crate::outcome::Outcome::read(&outcome.to_string());
+            assert!(outcome.is_some());
+            succeeded(&Ended { succeeded: true, outcome, error: None, ..Ended::failed("") }, 2.0)
+        };
+        let (kind, reason, said) = told(0);
+        assert!(matches!(kind, EventType::Warning) && said.ends_with("no keys"), "{reason} {said}");
+        let (kind, _, said) = told(3);
+        assert!(matches!(kind, EventType::Normal) && said.ends_with(": 3 keys"), "{said}");
     }
 }

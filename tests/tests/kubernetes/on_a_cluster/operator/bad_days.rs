@@ -9,6 +9,7 @@ use aquifer_operator::resources::restore::{RestorePhase, RestoreSession};
 use aquifer_tests::kubernetes::wait::until;
 use aquifer_tests::redis_server::RedisServer;
 use aquifer_tests::s3_server::S3Server;
+use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams};
@@ -234,9 +235,11 @@ async fn long_names_and_a_long_history() {
     let (rig, client, _) = operated(ROOM).await;
     let _free = rig.whole.read().await;
     let _shop = shop(&client, ROOM, json!({"paused": true, "backupHistoryLimit": 3})).await;
-    for number in 0..60 {
-        make::<BackupSession>(&client, ROOM, session(&format!("s{number:03}"))).await;
-    }
+    futures::stream::iter(0..500)
+        .for_each_concurrent(10, async |number| {
+            make::<BackupSession>(&client, ROOM, session(&format!("s{number:03}"))).await;
+        })
+        .await;
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
     until("only the newest are left", async || {
         let left = sessions.list(&ListParams::default()).await.ok()?.items;

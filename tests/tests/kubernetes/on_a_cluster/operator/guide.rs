@@ -1,5 +1,6 @@
 //! The way that Stash's guide goes: backup, what the columns say, pause, disaster, restore, resume.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aquifer_operator::resources::app_binding::AppBinding;
@@ -9,6 +10,7 @@ use aquifer_operator::resources::condition::Readiness;
 use aquifer_operator::resources::repository::Repository;
 use aquifer_operator::resources::restore::{RestorePhase, RestoreSession};
 use aquifer_tests::kubernetes::wait::until;
+use aquifer_tests::stores::installed;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
@@ -16,7 +18,7 @@ use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use super::super::definitions::kubectl;
-use super::super::rig::make;
+use super::super::rig::{aquifer, make};
 use super::rig::*;
 
 #[tokio::test]
@@ -111,6 +113,57 @@ async fn a_database_is_backed_up_lost_and_brought_back() {
 
     patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": {"paused": false}})).await;
     that(&client, ROOM, "stash-trigger-backup", "goes on", |one: &CronJob| (!one.spec.suspend?).then_some(())).await;
+}
+
+/// The commands of the page as they stand there, on its manifests with the addresses of this server and this store.
+#[tokio::test]
+async fn the_page_of_the_first_backup_leads_to_the_first_restore() {
+    const ROOM: &str = "first-backup";
+    let (rig, _, _) = operated(ROOM).await;
+    let _free = rig.whole.read().await;
+    let (server, place, files) = (server(), folder(), folder());
+    server.cli(&["-a", "open-sesame", "SET", "key", "value"]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("it is there");
+    let mut own = read("examples/kubernetes/redis.yaml");
+    for (old, new) in [
+        ("service: {name: redis, port: 6379, scheme: redis}", format!("url: \"redis://127.0.0.1:{}\"", server.port())),
+        (
+            "s3: {endpoint: s3.amazonaws.com, region: eu-central-1, bucket: example-backups, prefix: shop/redis}",
+            format!("local: {{hostPath: {{path: {}}}, mountPath: /safe}}", place.path().display()),
+        ),
+    ] {
+        assert!(own.contains(old), "{own}");
+        own = own.replace(old, &new);
+    }
+    std::fs::write(files.path().join("redis.yaml"), own).expect("room");
+    std::fs::write(files.path().join("restore.yaml"), read("examples/kubernetes/restore.yaml")).expect("room");
+    let page = read("docs/howto/kubernetes-first-backup.md");
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("its end")).collect();
+    let [apply, look, back_up, restore] = blocks[..] else { panic!("{blocks:#?}") };
+    let run = async |commands: &str| {
+        let commands = commands.replace("-n shop", &format!("-n {ROOM}"));
+        let commands = commands.replace("examples/kubernetes", &files.path().display().to_string());
+        let (ours, theirs) = (aquifer(), PathBuf::from(installed("kubernetes/kubectl")));
+        let [ours, theirs] = [&ours, &theirs].map(|program| program.parent().expect("its folder").display());
+        let mut shell = tokio::process::Command::new("sh");
+        shell.args(["-ec", &format!("PATH={ours}:{theirs}:$PATH\n{commands}")]).kill_on_drop(true);
+        shell.env("KUBECONFIG", rig.cluster.kubeconfig()).env("HOME", files.path());
+        let done = shell.output().await.expect("it ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.success(), format!("{}{}", text(&done.stdout), text(&done.stderr)))
+    };
+    let (done, said) = run(apply).await;
+    assert!(done, "{said}");
+    let (well, said) = run(look).await;
+    assert!(well && said.contains("Ready"), "{said}");
+    let (done, said) = run(back_up).await;
+    assert!(done && said.contains("Succeeded"), "{said}\n{}", rig.cluster.said("operator"));
+    server.cli(&["-a", "open-sesame", "FLUSHALL"]);
+    let (done, said) = run(restore).await;
+    assert!(done, "{said}\n{}", rig.cluster.said("operator"));
+    assert_eq!(server.cli(&["-a", "open-sesame", "GET", "key"]).trim(), "value");
 }
 
 #[tokio::test]

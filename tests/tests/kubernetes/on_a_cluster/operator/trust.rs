@@ -90,6 +90,28 @@ async fn a_session_made_again_under_its_name_is_run_and_not_believed() {
 }
 
 #[tokio::test]
+async fn what_a_backup_found_is_said_of_the_repository_that_it_was_made_for() {
+    const ROOM: &str = "moved";
+    let (rig, client, _) = operated(ROOM).await;
+    let _free = rig.whole.read().await;
+    let shop = shop(&client, ROOM, json!({})).await;
+    let mut other = repository(shop.place.path());
+    (other["metadata"]["name"], other["spec"]["backend"]["local"]["subPath"]) = (json!("other"), json!("other"));
+    make::<Repository>(&client, ROOM, other).await;
+    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
+    make::<BackupSession>(&client, ROOM, session("first")).await;
+    running_of(&client, ROOM, "stash-backup-first").await;
+    patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": {"repository": {"name": "other"}}})).await;
+    let first = over(&client, ROOM, "first").await.status.expect("a status");
+    assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
+    let repositories: Api<Repository> = Api::namespaced(client.clone(), ROOM);
+    let of = async |name: &str| repositories.get(name).await.expect("there").status.unwrap_or_default();
+    let (old, new) = (of("repo").await, of("other").await);
+    assert_eq!((old.snapshot_count, old.integrity), (Some(1), Some(true)), "{old:#?}");
+    assert!(new.integrity.is_none() && new.last_backup_time.is_none(), "{new:#?}");
+}
+
+#[tokio::test]
 async fn a_session_begins_when_the_pod_of_the_one_before_has_ended() {
     const ROOM: &str = "after-another";
     let (rig, client, _) = operated(ROOM).await;

@@ -130,6 +130,7 @@ async fn what_stash_left_is_found() {
         "stops  the ValidatingWebhookConfiguration `admission.stash.appscode.com` is Stash's",
         "stops  the APIService `v1alpha1.admission.stash.appscode.com` is answered by Stash's Service `migrate/stash`",
         "stops  the BackupConfiguration `migrate/hooked`: its hook before: it has an `exec`",
+        "note   the BackupConfiguration `migrate/backup`: the BackupConfiguration `migrate/files` keeps its snapshots in the same place",
         "stops  the BackupConfiguration `migrate/files`: its target is of the kind `Deployment`",
         "stops  the BackupConfiguration `migrate/volume`: its driver is `VolumeSnapshotter`",
         "stops  the BackupConfiguration `migrate/sql`: the task `postgres-backup-14` is not among",

@@ -2,7 +2,7 @@
 
 use aquifer_operator::resources::app_binding::AppBinding;
 use aquifer_operator::resources::backup::BackupConfiguration;
-use aquifer_operator::resources::condition::Readiness;
+use aquifer_operator::resources::condition::{ConditionStatus, Readiness};
 use aquifer_operator::resources::repository::Repository;
 use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -36,8 +36,10 @@ async fn what_is_not_well_is_said_with_its_reason() {
     verb(rig, ROOM, &["trigger", "backup", "--wait"]).await.is(0, "Succeeded", "");
     let slot = json!({"status": {"lastScheduleTime": "2025-01-01T03:00:00Z"}});
     let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), ROOM);
-    let patch = Patch::Merge(slot);
-    cron_jobs.patch_status("stash-trigger-backup", &PatchParams::default(), &patch).await.expect("patched");
+    cron_jobs
+        .patch_status("stash-trigger-backup", &PatchParams::default(), &Patch::Merge(slot))
+        .await
+        .expect("patched");
     let well = verb(rig, ROOM, &["status"]).await;
     well.is(0, "BACKUPCONFIGURATION  PHASE", "");
     well.is(0, "0 3 1 1 *  Succeeded 2", "");
@@ -63,10 +65,38 @@ async fn what_is_not_well_is_said_with_its_reason() {
     assert!(!failed.stdout.contains("REPOSITORY"), "{failed:?}");
     verb(rig, ROOM, &["status", "repo"]).await.is(0, "overview/repo", "");
 
+    // Another one whose snapshots look the same. It is backed up all the same.
+    let mut twin = configuration(json!({}));
+    twin["metadata"]["name"] = json!("twin");
+    make::<BackupConfiguration>(&client, ROOM, twin).await;
+    are_apart(&client, ROOM, ConditionStatus::False).await;
+    for (one, other) in [("backup", "twin"), ("twin", "backup")] {
+        let said = format!("    the BackupConfiguration `overview/{other}` keeps its snapshots in the same place");
+        verb(rig, ROOM, &["status", one]).await.is(1, &said, "");
+    }
+    is(&client, ROOM, Readiness::Ready).await;
+    patch::<BackupConfiguration>(&client, ROOM, "twin", json!({"spec": {"target": {"alias": "twin"}}})).await;
+    are_apart(&client, ROOM, ConditionStatus::True).await;
+
     // Wrong uses.
+    for what in [&["status"][..], &["migrate", "check"]] {
+        verb(rig, "overveiw", what).await.is(1, "", "the namespace `overveiw` is not there");
+    }
     verb(rig, ROOM, &["status", "none"]).await.is(1, "", "no BackupConfiguration, Repository or RestoreSession `none`");
     verb(rig, ROOM, &["status", "--all-namespaces"]).await.is(2, "", "cannot be used with");
     verb(rig, ROOM, &["status", "-o", "yaml"]).await.is(2, "", "possible values: text, json");
+}
+
+/// Waits until both say so.
+async fn are_apart(client: &kube::Client, room: &str, wanted: ConditionStatus) {
+    for name in ["backup", "twin"] {
+        that(client, room, name, &format!("has snapshots of its own: {wanted:?}"), |one: &BackupConfiguration| {
+            let status = one.status.as_ref()?;
+            let is = status.conditions.iter().find(|is| is.r#type == "SnapshotsToldApart")?;
+            (is.status == wanted).then_some(())
+        })
+        .await;
+    }
 }
 
 async fn is(client: &kube::Client, room: &str, wanted: Readiness) {
