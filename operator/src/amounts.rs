@@ -1,5 +1,14 @@
 //! Times and sizes in words, as Stash's statuses have them.
 
+use std::time::Duration;
+
+/// A time as Kubernetes' users write it, such as `1h30m`.
+pub(crate) fn period(text: &str) -> Result<Duration, String> {
+    let period: aquifer_functions::units::Period =
+        serde_json::from_value(text.into()).map_err(|error| error.to_string())?;
+    Ok(period.0)
+}
+
 /// A span of time as Stash writes it: `1m12s`, and `0.4s` below a second.
 pub(crate) fn span(seconds: f64) -> String {
     if seconds < 10.0 {

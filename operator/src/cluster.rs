@@ -1,7 +1,7 @@
 //! The operator: it watches a cluster and brings what it finds to where its specs say.
 //!
 //! In the data's order: `world` (what there is), `gather` (what a session needs of it), `configuration`, `backup`, `restore`, `repository` and
-//! `blueprint` (one for each kind), `wipe` (a repository's end), `job` (a session to a pod), `run` (a pod to what became of it), `hook` (what is done after it), `push` and `serve` (metrics). Always holds: all that
+//! `blueprint` (one for each kind), `wipe` (a repository's end), `job` (a session to a pod), `run` (a pod to what became of it), `hook` (what is done after it), `turn` (what must end before), `push` and `serve` (metrics). Always holds: all that
 //! is known is in the cluster, so an operator that is killed at any moment is followed by one that goes on; of two, one works; what is
 //! reconciled twice is as if once; an error of the API is tried again, later and later, and ends nothing.
 
@@ -22,6 +22,7 @@ mod repository;
 mod restore;
 mod run;
 mod serve;
+mod turn;
 mod wipe;
 mod world;
 
@@ -101,6 +102,18 @@ impl Trouble {
         matches!(self, Self::Api(error) if matches!(&**error, kube::Error::Api(status) if status.code == 409))
     }
 
+    /// Whether it would be so again: what the API server refuses for good, or has in a form that is not known here.
+    fn lasts(&self) -> bool {
+        let Self::Api(error) = self else { return false };
+        match &**error {
+            kube::Error::Api(status) => {
+                (400..500).contains(&status.code) && ![401, 404, 408, 409, 429].contains(&status.code)
+            }
+            kube::Error::SerdeError(_) => true,
+            _ => false,
+        }
+    }
+
     fn other(said: impl Into<String>) -> Self {
         Self::Other(said.into())
     }
@@ -156,17 +169,22 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         let work = CancellationToken::new();
         let controllers = control(context, heard, work.clone());
         let mut controllers = std::pin::pin!(controllers);
+        let mut lost = std::pin::pin!(lease.lost(led));
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
-            () = lease.lost(led), if settings.elect => Err(Trouble::other("the lease is lost: another one leads")),
+            () = &mut lost, if settings.elect => Err(Trouble::other("the lease is lost: another one leads")),
             () = &mut controllers => Err(Trouble::other("the controllers have ended")),
             _ = watches.join_next() => Err(unwatched()),
         };
         counts.leads(false);
         if ended.is_ok() {
-            // What is being done is done to its end.
+            // What is being done is done to its end, as long as nobody else may lead.
             work.cancel();
-            if tokio::time::timeout(Duration::from_secs(20), controllers).await.is_err() {
+            let in_time = tokio::select! {
+                done = tokio::time::timeout(Duration::from_secs(20), controllers) => done.is_ok(),
+                () = &mut lost, if settings.elect => false,
+            };
+            if !in_time {
                 tracing::warn!("something did not end in time; what follows goes on with it");
             }
             if settings.elect {
@@ -280,6 +298,10 @@ async fn control(context: Context, heard: Heard, stop: CancellationToken) {
 /// How many of a kind are looked at at once.
 const AT_ONCE: u16 = 8;
 
+/// How long one may be looked at: an API server that takes a question and never answers must not stop all others. What was begun is gone on with when it
+/// is looked at again.
+const LONGEST: Duration = Duration::from_secs(120);
+
 /// How long changes of what is looked over are gathered: one resource that is made touches several.
 const GATHERS: Duration = Duration::from_millis(300);
 
@@ -300,7 +322,14 @@ async fn controller<K, F>(
     let work = move |one: Arc<K>, context: Arc<Context>| {
         let (key, began) = (key(&one), Instant::now());
         let counted = Arc::clone(&context);
-        reconcile(one, context)
+        tokio::time::timeout(LONGEST, reconcile(one, context))
+            .map(|done| {
+                done.unwrap_or_else(|_| {
+                    Err(Trouble::other(
+                        "it was not done in two minutes: the API server does not answer all that it is asked",
+                    ))
+                })
+            })
             .inspect_ok({
                 let counted = Arc::clone(&counted);
                 let key = key.clone();
@@ -370,11 +399,4 @@ where
 /// The folder of files in a session's pod.
 pub(crate) fn files_folder() -> PathBuf {
     Path::new(FOLDER).join(FILES)
-}
-
-/// A time as Kubernetes' users write it, such as `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let period: aquifer_functions::units::Period =
-        serde_json::from_value(text.into()).map_err(|error| error.to_string())?;
-    Ok(period.0)
 }

@@ -194,14 +194,19 @@ fn backup(
     let slots = names::cron_job(&name);
     let cron_job = cron_jobs.iter().find(|job| job.namespace() == namespace && job.name_any() == slots);
     let last_slot = cron_job.and_then(|job| Some(job.status.as_ref()?.last_schedule_time.as_ref()?.0));
-    let has_failed =
-        last.is_some_and(|last| matches!(phase_of(last), Some(BackupPhase::Failed | BackupPhase::Unknown)));
-    let error = last.filter(|_| has_failed).map(|last| last.why().unwrap_or_else(|| "no reason was given".to_owned()));
+    // One that runs, or was skipped, says nothing of whether backups succeed.
+    let has_ended = |one: &&BackupSession| {
+        matches!(phase_of(one), Some(BackupPhase::Succeeded | BackupPhase::Failed | BackupPhase::Unknown))
+    };
+    let ended =
+        sessions.iter().filter(is_own).filter(has_ended).max_by_key(|session| (made(*session), session.name_any()));
+    let failed = ended.filter(|ended| phase_of(ended) != Some(BackupPhase::Succeeded));
+    let error = failed.map(|last| last.why().unwrap_or_else(|| "no reason was given".to_owned()));
     let last_session = last.map(|last| LastSession {
         name: last.name_any(),
         phase: phase_of(last).map(|phase| format!("{phase:?}")),
         time: made(last),
-        error: error.clone(),
+        error: error.clone().filter(|_| failed.is_some_and(|failed| failed.uid() == last.uid())),
     });
     let about = About::Backup {
         schedule: spec.schedule.clone(),

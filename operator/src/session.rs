@@ -21,6 +21,7 @@ use std::path::Path;
 use aquifer_engine::catalog::{InputValue, Inputs};
 use serde_json::{Map, Value as Json, json};
 
+use crate::amounts::period;
 use crate::manifests::{Key, Manifests};
 use crate::resources::runtime::RuntimeSettings;
 use crate::resources::target::TargetRef;
@@ -141,6 +142,13 @@ impl<'s> Draft<'s> {
     /// Remembers a problem; the value is there where there is none.
     fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
         result.map_err(|problem| self.problems.push(problem)).ok()
+    }
+
+    /// Looks whether a text is a time.
+    fn period(&mut self, name: &str, text: Option<&String>) {
+        if let Some(Err(why)) = text.map(|text| period(text)) {
+            self.problems.push(format!("`{name}`: {why}"));
+        }
     }
 
     /// Says what of its pods' settings is not done; in a pod, where anything of them is.

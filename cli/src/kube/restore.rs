@@ -9,6 +9,7 @@ use aquifer_operator::resources::backup::BackupConfiguration;
 use aquifer_operator::resources::repository::Repository;
 use aquifer_operator::resources::restore::{RestorePhase, RestoreSession};
 use aquifer_operator::resources::target::TargetRef;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -165,8 +166,8 @@ fn session(
     let spec = json!({"repository": of, "target": {"ref": target, "rules": [rule]}});
     let spec = serde_json::from_value(spec).map_err(|error| Problem::Failed(format!("no RestoreSession: {error}")))?;
     let mut session = RestoreSession::new(&wanted.name, spec);
-    // Whoever asks for it now wants it now, whatever an operator's clock says of its age.
-    session.annotations_mut().insert(STILL_WANTED.to_owned(), "yes".to_owned());
+    // Whoever asks for it now wants it now, whatever the API server's clock says of its age.
+    session.annotations_mut().insert(STILL_WANTED.to_owned(), Timestamp::now().to_string());
     Ok(session)
 }
 
@@ -193,7 +194,12 @@ fn tell(one: &RestoreSession, what: &str, namespace: &str) -> Result<Exit, Probl
     }
     let why = one.why().unwrap_or_else(|| "no reason was given".to_owned());
     Err(Problem::Failed(format!(
-        "{what} is {phase:?}: {why}: `kubectl describe restoresession {} -n {namespace}` tells more",
+        "{what} is {phase:?}: {why}: {}`kubectl describe restoresession {} -n {namespace}` tells more",
+        if phase == RestorePhase::Invalid {
+            "it stands, and runs once that is mended within the hour; remove it if it is not to; "
+        } else {
+            ""
+        },
         one.name_any()
     )))
 }

@@ -7,6 +7,7 @@ mod end;
 mod history;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
@@ -19,7 +20,7 @@ use super::gather::{gather, known};
 use super::hook::{Frame, Stage};
 use super::job::Wanted;
 use super::run::{Ended, Follow, LOOK_AGAIN, Others, Place, Way};
-use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, run};
+use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, run, turn};
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{BackupPhase, BackupSession, BackupSessionStatus, TargetPhase};
 use crate::resources::condition::ConditionStatus;
@@ -52,8 +53,7 @@ async fn invoker(
     if invoker.kind != configuration::KIND {
         return Ok(Err(format!("it is asked for by a {}, which is not known here", invoker.kind)));
     }
-    let found = known(context, &context.world.backups, namespace, &invoker.name).await?;
-    Ok(found.ok_or_else(|| format!("the BackupConfiguration `{}` is not there", invoker.name.escape_debug())))
+    known(context, &context.world.backups, namespace, &invoker.name).await
 }
 
 async fn begin(
@@ -89,11 +89,6 @@ async fn begin(
             }
             return skip(context, one, status, &format!("the session `{}` has not ended yet", other.name_any())).await;
         }
-        let labels = names::invoked(configuration::KIND, &configuration.name_any());
-        let others = run::others(context, namespace, &labels, &one.name_any()).await?;
-        if let Others::Run(pod) = others {
-            return wait(context, one, status, format!("the pod `{pod}` of an earlier session still runs")).await;
-        }
         let target = configuration.spec.target.as_ref().map(|target| &target.r#ref);
         let found = gather(context, namespace, &configuration.spec.repository, target).await?;
         if !found.is_all() {
@@ -115,16 +110,12 @@ async fn begin(
             }
         };
         let spec = &configuration.spec;
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             name: name.clone(),
             namespace: namespace.to_owned(),
             session: &one.name_any(),
-            // Whoever has this name takes locks under it for its own: a pod that nobody knows anything of may hold one.
-            host: names::host(
-                "backup",
-                &if others == Others::Lost { uid.clone() } else { configuration.uid().unwrap_or_default() },
-            ),
-            labels,
+            host: names::host("backup", &configuration.uid().unwrap_or_default()),
+            labels: names::invoked(configuration::KIND, &configuration.name_any()),
             uid: place.owner,
             owner: one.controller_owner_ref(&()),
             repository: Some(super::repository::place(&configuration)),
@@ -141,7 +132,21 @@ async fn begin(
         // What is watched is behind, also behind what was made here a moment ago: of two sessions, each would see the other not begin.
         let alone = context.beginning.lock().await;
         if let Some(job) = run::other_job(context, namespace, &wanted.labels, &one.name_any()).await? {
-            return wait(context, one, status, format!("the Job `{job}` of another session has not ended")).await;
+            let why = format!("the Job `{job}` of another session has not ended");
+            return wait(context, one, status, time_out, why).await;
+        }
+        // After the Jobs: one that was removed a moment ago may have made its pod since.
+        match run::others(context, namespace, &wanted.labels, &one.name_any()).await? {
+            Others::None => {}
+            Others::Run(pod) => {
+                let why = format!("the pod `{pod}` of an earlier session still runs");
+                return wait(context, one, status, time_out, why).await;
+            }
+            // Whoever has the configuration's name takes locks under it for its own: a pod that nobody knows anything of may hold one.
+            Others::Lost => wanted.host = names::host("backup", &uid),
+        }
+        if let Some(why) = turn::restore_into(context, target, namespace, None).await? {
+            return wait(context, one, status, time_out, why).await;
         }
         let made = run::make(context, &wanted).await?;
         drop(alone);
@@ -166,13 +171,19 @@ async fn begin(
     Ok(Action::requeue(context.settings.start_timeout.min(LOOK_AGAIN)))
 }
 
-/// It begins when something that is in the way has gone.
+/// It begins when something that is in the way has gone; what stays there for as long as a session may take ends it.
 async fn wait(
     context: &Context,
     one: &BackupSession,
     mut status: BackupSessionStatus,
+    longest: Duration,
     why: String,
 ) -> Result<Action, Trouble> {
+    let key = format!("{} waits", one.uid().unwrap_or_default());
+    if context.known_for(&key) > longest {
+        context.forget(&key);
+        return give_up(context, one, status, &Ended::failed(format!("it could not begin in time: {why}"))).await;
+    }
     status.phase = Some(BackupPhase::Pending);
     let (kind, is) = ("BackupExecutorEnsured", ConditionStatus::False);
     conditions::set(&mut status.conditions, kind, is, "Waiting", why);

@@ -2,7 +2,7 @@
 //!
 //! Takes an AppBinding with `stash.appscode.com/backup-blueprint`, and beside it `stash.appscode.com/schedule` and `params.stash.appscode.com/…`. Always holds: what
 //! was made stays the blueprint's work as long as it stands (a change of one is brought to the other); what a person made under that name is
-//! left alone and said; what is made goes with the AppBinding, and the backups stay.
+//! left alone and said; a configuration in the AppBinding's namespace goes with it, one in another has to be removed, and the backups stay.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -185,10 +185,11 @@ where
     };
     let of: BTreeMap<String, String> = known.labels().clone();
     if of.get(names::BLUEPRINT) != wanted.labels().get(names::BLUEPRINT) {
-        return Ok(Err(format!(
-            "there is a {} `{namespace}/{name}` that no blueprint made: it is left alone",
-            K::kind(&())
-        )));
+        let whose = match of.get(names::BLUEPRINT) {
+            Some(other) => format!("the blueprint `{other}` made: remove it, and this one makes its own"),
+            None => "no blueprint made: it is left alone".to_owned(),
+        };
+        return Ok(Err(format!("there is a {} `{namespace}/{name}` that {whose}", K::kind(&()))));
     }
     let spec = |one: &K| serde_json::to_value(one).map(|value| value["spec"].clone()).unwrap_or_default();
     let (is, mut is_to_be) = (spec(&known), spec(&wanted));

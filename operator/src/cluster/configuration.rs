@@ -10,6 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
@@ -99,12 +100,11 @@ fn judge(one: &BackupConfiguration, namespace: &str, found: Found, to: &mut Vec<
         return Readiness::NotReady;
     }
     manifests.backups.insert((namespace.to_owned(), one.name_any()), one.clone());
-    let checked = check(one).and_then(|()| {
-        let (folder, own) = (super::files_folder(), one.name_any());
+    let (folder, own) = (super::files_folder(), one.name_any());
+    let checked =
         session::backup(&manifests, Some(&name), Setting::Pod { folder: &folder, session: &own, retry_left: 0 })
             .map(|session| [vec!["it can be run".to_owned()], session.notes].concat().join("; "))
-            .map_err(|problems| problems.join("; "))
-    });
+            .map_err(|problems| problems.join("; "));
     let sound = checked.is_ok();
     let reasons = ("ResourceValidationPassed", "ResourceValidationFailed");
     conditions::judge(to, "ValidationPassed", reasons, checked);
@@ -114,14 +114,12 @@ fn judge(one: &BackupConfiguration, namespace: &str, found: Found, to: &mut Vec<
 /// Whether nobody else keeps snapshots that look like its own, in words.
 fn apart(context: &Context, one: &BackupConfiguration, namespace: &str) -> Result<String, String> {
     let repositories = &context.world.repositories;
-    let backend = |home: &str, name: &str| {
-        repositories.get(&ObjectRef::new(name).within(home)).map(|found| found.spec.backend.clone())
-    };
+    let known = |home: &str, name: &str| repositories.get(&ObjectRef::new(name).within(home));
     let other = context.world.backups.find(|other| {
         let home = other.namespace().unwrap_or_default();
         other.uid() != one.uid()
             && other.metadata.deletion_timestamp.is_none()
-            && are_alike((namespace, &one.spec), (&home, &other.spec), backend)
+            && are_alike((namespace, &one.spec), (&home, &other.spec), known)
     });
     match other {
         Some(other) => Err(said(&one.spec, (&other.namespace().unwrap_or_default(), &other.name_any()))),
@@ -132,17 +130,6 @@ fn apart(context: &Context, one: &BackupConfiguration, namespace: &str) -> Resul
 fn is_alike(status: Option<&BackupConfigurationStatus>) -> bool {
     let mut all = status.iter().flat_map(|status| &status.conditions);
     all.any(|one| one.r#type == APART && one.status == ConditionStatus::False)
-}
-
-/// What no session says.
-fn check(one: &BackupConfiguration) -> Result<(), String> {
-    if let Some(text) = &one.spec.time_out {
-        super::duration(text).map_err(|error| format!("`timeOut`: {error}"))?;
-    }
-    if let Some(text) = one.spec.retry_config.as_ref().and_then(|retry| retry.delay.as_ref()) {
-        super::duration(text).map_err(|error| format!("`retryConfig.delay`: {error}"))?;
-    }
-    Ok(())
 }
 
 /// What is not as it should be, in one line.
@@ -270,7 +257,7 @@ fn wanted_cron_job(
 /// Makes a session of each slot.
 async fn slots(context: &Context, one: &BackupConfiguration, namespace: &str) -> Result<(), Trouble> {
     let name = one.name_any();
-    let is_slot = |job: &Job| {
+    let is_slot = |job: &PartialObjectMeta<Job>| {
         job.namespace().as_deref() == Some(namespace)
             && job.metadata.deletion_timestamp.is_none()
             && job.labels().contains_key(SLOT)

@@ -91,12 +91,17 @@ pub(super) async fn gather(
     let may = |found: &Repository| may_use(found, &repository.name, home, namespace, labels.as_ref()).is_ok();
     let found = match there {
         // The session's own look at the policy says so. What else it is made of is none of their business.
-        Some(found) if !may(&found) => {
+        Ok(found) if !may(&found) => {
             storage = Ok("its Secret was not looked at".to_owned());
             manifests.repositories.insert((home.to_owned(), repository.name.clone()), (*found).clone());
             Ok(format!("the Repository `{home}/{}` is there", repository.name))
         }
-        Some(found) => {
+        // Soon it is empty, or nobody looks after it.
+        Ok(found) if found.metadata.deletion_timestamp.is_some() => {
+            storage = Ok("its Secret was not looked at".to_owned());
+            Err(format!("the Repository `{home}/{}` is being removed", repository.name))
+        }
+        Ok(found) => {
             volume = found.spec.backend.local.clone();
             storage = match &found.spec.backend.storage_secret_name {
                 Some(name) => secret(context, &mut manifests, home, name, home).await?,
@@ -105,7 +110,7 @@ pub(super) async fn gather(
             manifests.repositories.insert((home.to_owned(), repository.name.clone()), (*found).clone());
             Ok(format!("the Repository `{home}/{}` is there", repository.name))
         }
-        None => Err(format!("the Repository `{home}/{}` is not there", repository.name)),
+        Err(why) => Err(why),
     };
     let database = match target {
         None => Ok("it has no target".to_owned()),
@@ -113,38 +118,47 @@ pub(super) async fn gather(
         Some(target) => {
             let home = target.namespace.as_deref().unwrap_or(namespace);
             match known(context, &world.bindings, home, &target.name).await? {
-                Some(binding) if !may_reach(context, &binding, home, namespace) => Err(format!(
+                Ok(binding) if !may_reach(context, &binding, home, namespace) => Err(format!(
                     "the AppBinding `{home}/{}` may not be used from the namespace `{namespace}`: annotate it with `{ALLOWED}={namespace}` if it may",
                     target.name
                 )),
-                Some(binding) => {
+                Ok(binding) => {
                     let secrets = secrets_of(context, &mut manifests, &binding, home).await?;
                     manifests.app_bindings.insert((home.to_owned(), target.name.clone()), (*binding).clone());
                     secrets.map(|()| format!("the AppBinding `{home}/{}` is there", target.name))
                 }
-                None => Err(format!("the AppBinding `{home}/{}` is not there", target.name)),
+                Err(why) => Err(why),
             }
         }
     };
     Ok(Found { manifests, repository: found, secret: storage, target: database, volume })
 }
 
-/// What has this name: a watch may be behind, so what it does not show is asked for.
+/// What has this name, or why there is none: a watch may be behind, so what it does not show is asked for.
 pub(super) async fn known<K>(
     context: &Context,
     store: &Store<K>,
     namespace: &str,
     name: &str,
-) -> Result<Option<Arc<K>>, Trouble>
+) -> Result<Result<Arc<K>, String>, Trouble>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let found = store.get(&ObjectRef::new(name).within(namespace));
-    if found.is_some() || !names::is_name(name) || !names::is_name(namespace) {
-        return Ok(found);
+    // One that is being removed may have been made anew by now.
+    if let Some(found) = found.filter(|found| found.meta().deletion_timestamp.is_none()) {
+        return Ok(Ok(found));
+    }
+    let this = format!("the {} `{}`", K::kind(&()), format!("{namespace}/{name}").escape_debug());
+    if !names::is_name(name) || !names::is_name(namespace) {
+        return Ok(Err(format!("{this} is not there")));
     }
     let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
-    Ok(api.get_opt(name).await?.map(Arc::new))
+    match api.get_opt(name).await {
+        Ok(found) => Ok(found.map(Arc::new).ok_or_else(|| format!("{this} is not there"))),
+        Err(kube::Error::SerdeError(error)) => Ok(Err(format!("{this} cannot be read here: {error}"))),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// Whether a database may be backed up and restored from a namespace: its own, one that it allows, or that of the blueprint that it names.
@@ -186,23 +200,30 @@ async fn secret(
         let shown = format!("{namespace}/{name}");
         return Ok(Err(format!("the Secret `{}` has a name that none can have", shown.escape_debug())));
     }
-    if let Entry::Vacant(place) = manifests.secrets.entry((namespace.to_owned(), name.to_owned())) {
-        let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-        let found = match secrets.get_opt(name).await {
-            Ok(Some(found)) if namespace == home || names::allows(found.annotations(), home) => found,
-            // Whether it is there is none of their business either.
-            Ok(_) if namespace != home => {
-                return Ok(Err(format!(
-                    "the Secret `{namespace}/{name}` may not be used from the namespace `{home}`: annotate it with `{ALLOWED}={home}` if it may"
-                )));
-            }
-            Ok(_) => return Ok(Err(format!("the Secret `{namespace}/{name}` is not there"))),
-            Err(kube::Error::Api(status)) if context.is_settled(status.code, &format!("{namespace}/{name}")) => {
-                return Ok(Err(format!("the Secret `{namespace}/{name}` cannot be read: {}", status.message)));
-            }
-            Err(other) => return Err(other.into()),
-        };
-        place.insert(found);
+    let may_not_be_used = || {
+        Ok(Err(format!(
+            "the Secret `{namespace}/{name}` may not be used from the namespace `{home}`: annotate it with `{ALLOWED}={home}` if it may"
+        )))
+    };
+    let may = |found: &Secret| namespace == home || names::allows(found.annotations(), home);
+    match manifests.secrets.entry((namespace.to_owned(), name.to_owned())) {
+        // It was asked for by somebody else, who may have had the right.
+        Entry::Occupied(found) if !may(found.get()) => return may_not_be_used(),
+        Entry::Occupied(_) => {}
+        Entry::Vacant(place) => {
+            let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+            let found = match secrets.get_opt(name).await {
+                Ok(Some(found)) if may(&found) => found,
+                // Whether it is there is none of their business either.
+                Ok(_) if namespace != home => return may_not_be_used(),
+                Ok(_) => return Ok(Err(format!("the Secret `{namespace}/{name}` is not there"))),
+                Err(kube::Error::Api(status)) if context.is_settled(status.code, &format!("{namespace}/{name}")) => {
+                    return Ok(Err(format!("the Secret `{namespace}/{name}` cannot be read: {}", status.message)));
+                }
+                Err(other) => return Err(other.into()),
+            };
+            place.insert(found);
+        }
     }
     Ok(Ok(format!("the Secret `{namespace}/{name}` is there")))
 }

@@ -74,7 +74,7 @@ pub(super) async fn after(
         Some(Err(why)) => return Ok(Stage::Over(Some(Err(why)))),
         Some(Ok(run)) => run,
     };
-    let name = names::hook_job(frame.session);
+    let name = names::hook_job(frame.session, frame.uid);
     let place = Place { namespace: frame.namespace, name: &name, owner: frame.uid };
     if matches!(run::look(context, place).await?, State::Gone | State::Foreign) {
         let wanted = Wanted {

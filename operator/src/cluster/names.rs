@@ -110,9 +110,9 @@ pub(super) fn wipe_job(repository: &str) -> String {
     fit(&format!("stash-wipe-{repository}"), LABEL)
 }
 
-/// The job of the hook after a session.
-pub(super) fn hook_job(session: &str) -> String {
-    fit(&format!("{HOOK}{session}"), LABEL)
+/// The job of the hook after a session; a backup and a restore may have the same name.
+pub(super) fn hook_job(session: &str, uid: &str) -> String {
+    fit(&format!("{HOOK}{session}-{}", digest(uid)), LABEL)
 }
 
 /// The name, cut to so many bytes. Names of resources are ASCII.
@@ -167,7 +167,7 @@ mod tests {
     fn long_names_are_cut_and_stay_apart() {
         assert_eq!(backup_job("sample-1732780800"), "stash-backup-sample-1732780800");
         let (one, two) = ("a".repeat(253), format!("{}b", "a".repeat(252)));
-        for make in [label, cron_job, backup_job, restore_job, hook_job] {
+        for make in [label, cron_job, backup_job, restore_job, |name: &str| hook_job(name, "uid")] {
             let (first, second) = (make(&one), make(&two));
             assert_ne!(first, second);
             assert!(first.len() <= 63 && !first.contains("--"), "{first}");

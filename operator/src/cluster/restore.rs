@@ -15,7 +15,7 @@ use super::gather::gather;
 use super::hook::{Frame, Stage};
 use super::job::Wanted;
 use super::run::{Ended, Follow, LATE, LATE_CONDITION, LOOK_AGAIN, Place, Way, short};
-use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, push, run};
+use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, push, run, turn};
 use crate::amounts::span;
 use crate::resources::condition::{Condition, ConditionStatus};
 use crate::resources::restore::{
@@ -26,13 +26,13 @@ use crate::session::{self, Asker, End, Setting};
 /// The kind, as metrics and labels name it.
 pub(super) const KIND: &str = "RestoreSession";
 
-/// On a session that has stood for long: that it is still to be run.
+/// On a session that has stood for long: when it was asked for again, in the form of RFC 3339.
 pub const STILL_WANTED: &str = "aquifer.dev/run";
 
 /// The condition of one that may be run.
 const ACCEPTED: &str = "RestoreAccepted";
 
-/// How old one may be that was not seen before.
+/// How long one may stand that was made, or asked for again, and has not begun.
 const NEW: SignedDuration = SignedDuration::from_hours(1);
 
 /// The condition of one that was given up.
@@ -55,6 +55,12 @@ pub(super) async fn reconcile(one: Arc<RestoreSession>, context: Arc<Context>) -
     }
 }
 
+/// Whether it has ended.
+pub(super) fn is_over(one: &RestoreSession) -> bool {
+    let phase = one.status.as_ref().and_then(|status| status.phase);
+    matches!(phase, Some(RestorePhase::Succeeded | RestorePhase::Failed | RestorePhase::Unknown))
+}
+
 async fn begin(
     context: &Context,
     one: &RestoreSession,
@@ -72,7 +78,7 @@ async fn begin(
         Way::Free | Way::Made => {}
     }
     if way == Way::Free {
-        if let Err(why) = accept(one, &mut status) {
+        if let Err(why) = accept(one, &mut status, Timestamp::now()) {
             return hold(context, one, status, &why).await;
         }
         let target = one.spec.target.as_ref().map(|target| &target.r#ref);
@@ -116,7 +122,13 @@ async fn begin(
         if !is_newest(context, one).await? {
             return Ok(Action::requeue(run::SOON));
         }
+        // Of two restores into one database, each would find the other not begun.
+        let alone = context.beginning.lock().await;
+        if let Some(why) = turn::restore_into(context, target, namespace, Some(&uid)).await? {
+            return wait(context, one, status, RestorePhase::Pending, why).await;
+        }
         let made = run::make(context, &wanted).await?;
+        drop(alone);
         if let Err(why) = made {
             return give_up(context, one, status, &Ended::failed(why)).await;
         }
@@ -138,19 +150,18 @@ async fn begin(
     Ok(Action::requeue(context.settings.start_timeout.min(LOOK_AGAIN)))
 }
 
-/// Whether it may be run: a restore overwrites what is there, so one that has stood for long, which nobody expects any more, waits for a word.
-fn accept(one: &RestoreSession, status: &mut RestoreSessionStatus) -> Result<(), String> {
-    let is = |one: &Condition| one.r#type == ACCEPTED && one.status == ConditionStatus::True;
-    if status.conditions.iter().any(is) {
-        return Ok(());
-    }
-    let made = one.metadata.creation_timestamp.as_ref().map(|at| at.0);
-    let age = made.map(|at| Timestamp::now().duration_since(at)).unwrap_or_default();
-    let said = one.annotations().get(STILL_WANTED).is_some_and(|word| word == "yes");
-    if age > NEW && !said {
+/// Whether it may be run now: a restore overwrites what is there, so one that nobody expects any more, since it was made or asked for long ago, waits
+/// for a word.
+fn accept(one: &RestoreSession, status: &mut RestoreSessionStatus, now: Timestamp) -> Result<(), String> {
+    let made = one.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0);
+    let asked = one.annotations().get(STILL_WANTED).and_then(|word| word.parse::<Timestamp>().ok());
+    let since = |at: Timestamp| now.duration_since(at);
+    // Clocks differ a little; a word for a year to come would be one for ever.
+    let is_fresh = |at: Timestamp| since(at) <= NEW && since(at) >= -NEW;
+    if !is_fresh(made) && !asked.is_some_and(is_fresh) {
+        let age = span(since(made).as_secs_f64().abs());
         return Err(format!(
-            "it was made {} before this operator saw it, and would overwrite what is in the database now: annotate it with `{STILL_WANTED}=yes` if it is still to be run, or remove it",
-            span(age.as_secs_f64())
+            "it was made {age} ago, has not begun since, and would overwrite what is in the database now: annotate it with `{STILL_WANTED}` and the present time, such as `{STILL_WANTED}={now:.0}`, if it is still to be run, or remove it"
         ));
     }
     conditions::set(&mut status.conditions, ACCEPTED, ConditionStatus::True, "Accepted", "");
@@ -164,8 +175,8 @@ async fn hold(
     mut status: RestoreSessionStatus,
     why: &str,
 ) -> Result<Action, Trouble> {
-    let known = status.conditions.iter().any(|one| one.r#type == ACCEPTED);
-    if !known {
+    let is_held = |one: &Condition| one.r#type == ACCEPTED && one.status == ConditionStatus::False;
+    if !status.conditions.iter().any(is_held) {
         conditions::set(&mut status.conditions, ACCEPTED, ConditionStatus::False, "Old", why);
         (status.phase, status.observed_generation) = (Some(RestorePhase::Pending), one.metadata.generation);
         patch_status(context, one, &status).await?;
@@ -300,4 +311,34 @@ async fn end(
     };
     context.tell(one, kind, reason, &said).await;
     Ok(Action::await_change())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_long_ago_waits_for_a_word() {
+        let now: Timestamp = "2026-03-01T03:00:00Z".parse().expect("a time");
+        let told = |made: &str, word: Option<&str>| {
+            let spec = json!({"repository": {"name": "r"}});
+            let mut one = RestoreSession::new("back", serde_json::from_value(spec).expect("a spec"));
+            one.metadata.creation_timestamp = Some(Time(made.parse().expect("a time")));
+            one.metadata.annotations = word.map(|word| [(STILL_WANTED.to_owned(), word.to_owned())].into());
+            let mut status = RestoreSessionStatus::default();
+            // That it was accepted once counts for nothing.
+            conditions::set(&mut status.conditions, ACCEPTED, ConditionStatus::True, "Accepted", "");
+            accept(&one, &mut status, now)
+        };
+        let (fresh, old) = ("2026-03-01T02:10:00Z", "2026-02-28T03:00:00Z");
+        assert_eq!(told(fresh, None), Ok(()));
+        assert_eq!(told(old, Some(fresh)), Ok(()));
+        for word in [None, Some("yes"), Some(old), Some("2027-01-01T00:00:00Z")] {
+            let why = told(old, word).expect_err("it waits");
+            assert!(why.contains("aquifer.dev/run=2026-03-01T03:00:00Z"), "{word:?}: {why}");
+        }
+    }
 }

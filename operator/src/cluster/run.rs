@@ -23,12 +23,12 @@ use serde::de::DeserializeOwned;
 use self::pods::{end, is_lost, last_words, lost, pods, waits};
 use super::job::{CONTAINER, Wanted, job};
 use super::{Context, Trouble, conditions, names, remove};
-use crate::amounts::span;
+use crate::amounts::{period, span};
 use crate::outcome::Outcome;
 use crate::resources::condition::{Condition, ConditionStatus};
 
 pub(super) use self::ended::{Ended, short};
-pub(super) use self::pods::{Others, others};
+pub(super) use self::pods::{Others, others, unended};
 
 /// How long a Job may be past its time before it is given up here: its own controller ends it first.
 const GRACE: Duration = Duration::from_secs(120);
@@ -312,7 +312,7 @@ pub(super) async fn follow(
 
 /// How long a session may take that says so, or does not.
 pub(super) fn time_out(context: &Context, said: Option<&str>) -> Duration {
-    let said = said.and_then(|text| super::duration(text).ok());
+    let said = said.and_then(|text| period(text).ok());
     said.unwrap_or(context.settings.session_timeout)
 }
 

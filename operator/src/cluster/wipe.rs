@@ -18,6 +18,7 @@ use super::job::Wanted;
 use super::run::{Follow, LOOK_AGAIN, Place, State};
 use super::{Context, Trouble, names, run};
 use crate::resources::repository::Repository;
+use crate::session::apart::is_same;
 use crate::session::{self, Setting, Upkeep};
 
 /// What keeps a Repository until it is empty.
@@ -66,10 +67,14 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
     let namespace = one.namespace().unwrap_or_default();
     let place = Place { namespace: &namespace, name: &name, owner: &uid };
     let ends = context.world.is_ending(&namespace);
+    let other = elsewhere(context, one, &namespace);
     let tried = match run::look(context, place).await? {
         // Nothing can be made any more in a namespace that is being removed.
         State::Gone if ends => Err(format!("the namespace `{namespace}` is being removed")),
-        State::Gone => begin(context, one, place).await?,
+        State::Gone => match &other {
+            Some(why) => Err(why.clone()),
+            None => begin(context, one, place).await?,
+        },
         State::Foreign => Err(format!("there is a Job `{name}` that is not this one's")),
         State::Runs { .. } | State::Ended(_) => {
             match run::follow(context, place, context.settings.session_timeout, None).await? {
@@ -87,7 +92,7 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
     };
     let Err(why) = tried else { return Ok(Action::requeue(SOON)) };
     tracing::warn!("the content of the Repository `{namespace}/{}` cannot be removed: {why}", one.name_any());
-    if context.known_for(&uid) < PATIENCE && !ends {
+    if context.known_for(&uid) < PATIENCE && !ends && other.is_none() {
         run::give_up(context, place).await?;
         return Ok(Action::requeue(LOOK_AGAIN));
     }
@@ -96,6 +101,25 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
     set(context, one, false).await?;
     context.forget(&uid);
     Ok(Action::await_change())
+}
+
+/// Whether another Repository that stays lies at the same place, in words: what is there is its, too.
+fn elsewhere(context: &Context, one: &Repository, namespace: &str) -> Option<String> {
+    let other = context.world.repositories.find(|other| {
+        let is_near = other.namespace().as_deref() == Some(namespace);
+        other.uid() != one.uid()
+            && other.metadata.deletion_timestamp.is_none()
+            // A claim of another namespace is another volume.
+            && (is_near || one.spec.backend.local.is_none())
+            && is_same(&other.spec.backend, &one.spec.backend)
+    })?;
+    // What others have is none of their business.
+    Some(match other.namespace() {
+        Some(home) if home == namespace => {
+            format!("the Repository `{home}/{}` lies in the same place", other.name_any())
+        }
+        _ => "a Repository of another namespace lies in the same place".to_owned(),
+    })
 }
 
 /// It is empty.

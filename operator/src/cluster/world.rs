@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedSender;
 use futures::{Stream, StreamExt};
@@ -43,7 +44,7 @@ pub(super) struct World {
     pub(super) functions: Store<Function>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) cron_jobs: Store<CronJob>,
-    pub(super) jobs: Store<Job>,
+    pub(super) jobs: Store<PartialObjectMeta<Job>>,
 }
 
 /// Where it is said what is to be looked at.
@@ -92,60 +93,62 @@ impl World {
             cron_jobs,
             jobs,
         };
-        let all = watcher::Config::default();
+        // Of what others write, one may be as large as the API server takes: few are read at once.
+        let all = watcher::Config::default().page_size(50);
         let ours = all.clone().labels(&format!("{MANAGED_BY}={US}"));
         let seen = || (world.clone(), queues.clone());
 
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all), repository_writer, move |one: &Repository| {
+        tasks.spawn(keep(watched(client, &all, &world.repositories), repository_writer, move |one: &Repository| {
             ask(&to.repositories, ObjectRef::from_obj(one));
             it.users_of(&to, one);
             owners(one, "AppBinding", |owner| ask(&to.bindings, owner));
         }));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &all), backup_writer, move |one: &BackupConfiguration| {
+        tasks.spawn(keep(watched(client, &all, &world.backups), backup_writer, move |one: &BackupConfiguration| {
             ask(&to.backups, ObjectRef::from_obj(one));
             ask(&to.repositories, repository_of(&one.spec.repository, one));
             owners(one, "AppBinding", |owner| ask(&to.bindings, owner));
         }));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &all), session_writer, move |one: &BackupSession| {
+        tasks.spawn(keep(watched(client, &all, &world.sessions), session_writer, move |one: &BackupSession| {
             ask(&to.sessions, ObjectRef::from_obj(one));
         }));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &all), restore_writer, move |one: &RestoreSession| {
+        tasks.spawn(keep(watched(client, &all, &world.restores), restore_writer, move |one: &RestoreSession| {
             ask(&to.restores, ObjectRef::from_obj(one));
             ask(&to.repositories, repository_of(&one.spec.repository, one));
         }));
         let (it, to) = seen();
-        // Somebody's may be as large as the API server takes: few are read at once, and only what is asked of them stays.
-        let few = all.clone().page_size(20);
-        let small = watched(client, &few).modify(|one: &mut AppBinding| one.spec.keep_what_is_read());
+        // Only what is asked of them stays.
+        let small = watched(client, &all, &world.bindings).modify(|one: &mut AppBinding| one.spec.keep_what_is_read());
         tasks.spawn(keep(small, binding_writer, move |one: &AppBinding| {
             ask(&to.bindings, ObjectRef::from_obj(one));
             it.with_target(&to, one);
         }));
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all), blueprint_writer, move |_: &BackupBlueprint| {
+        tasks.spawn(keep(watched(client, &all, &world.blueprints), blueprint_writer, move |_: &BackupBlueprint| {
             it.bindings.state().iter().for_each(|one| ask(&to.bindings, ObjectRef::from_obj(&**one)));
         }));
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all), task_writer, move |_: &Task| {
+        tasks.spawn(keep(watched(client, &all, &world.tasks), task_writer, move |_: &Task| {
             it.backups.state().iter().for_each(|one| ask(&to.backups, ObjectRef::from_obj(&**one)));
         }));
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all), function_writer, move |_: &Function| {
+        tasks.spawn(keep(watched(client, &all, &world.functions), function_writer, move |_: &Function| {
             it.backups.state().iter().for_each(|one| ask(&to.backups, ObjectRef::from_obj(&**one)));
         }));
         // Whose labels change is looked at again in time.
         let metadata: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
         tasks.spawn(keep(watcher(metadata, all), namespace_writer, |_| {}));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &ours), cron_writer, move |one: &CronJob| {
+        tasks.spawn(keep(watched(client, &ours, &world.cron_jobs), cron_writer, move |one: &CronJob| {
             owners(one, "BackupConfiguration", |owner| ask(&to.backups, owner));
         }));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &ours), job_writer, move |one: &Job| {
+        // Of jobs only whose they are: each has its session's whole task in it.
+        let jobs: Api<PartialObjectMeta<Job>> = Api::all(client.clone());
+        tasks.spawn(keep(watcher(jobs, ours), job_writer, move |one: &PartialObjectMeta<Job>| {
             owners(one, "BackupSession", |owner| ask(&to.sessions, owner));
             owners(one, "RestoreSession", |owner| ask(&to.restores, owner));
             owners(one, "Repository", |owner| ask(&to.repositories, owner));
@@ -250,14 +253,19 @@ where
 fn watched<K>(
     client: &Client,
     config: &watcher::Config,
+    known: &Store<K>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
-    watcher(api, config.clone()).filter_map(async |event| match event {
-        Ok(event) => readable(event).map(Ok),
-        Err(error) => Some(Err(error)),
+    let known = known.clone();
+    watcher(api, config.clone()).filter_map(move |event| {
+        let event = match event {
+            Ok(event) => readable(event, &known).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(event)
     })
 }
 
@@ -277,28 +285,28 @@ where
     }
 }
 
-/// An event of what can be read.
-fn readable<K: Resource<DynamicType = ()>>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
+/// An event of what can be read. What was known of one that cannot be read any more is no longer so: it is as if it had gone.
+fn readable<K>(event: Event<DeserializeGuard<K>>, known: &Store<K>) -> Option<Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
     let read = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(one) => Some(one),
+        Ok(one) => Ok(one),
         Err(wrong) => {
             let (namespace, name) = (wrong.metadata.namespace, wrong.metadata.name);
-            let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
-            tracing::warn!(
-                "the {} `{namespace}/{name}` cannot be read here, and is left alone: {}",
-                K::kind(&()),
-                wrong.error
-            );
-            None
+            let mut this = ObjectRef::new(&name.unwrap_or_default());
+            this.namespace = namespace;
+            tracing::warn!("{this} cannot be read here, and is left alone: {}", wrong.error);
+            Err(known.get(&this).map(Arc::unwrap_or_clone))
         }
     };
-    Some(match event {
-        Event::Apply(one) => Event::Apply(read(one)?),
-        Event::Delete(one) => Event::Delete(read(one)?),
-        Event::InitApply(one) => Event::InitApply(read(one)?),
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
-    })
+    match event {
+        Event::Apply(one) => read(one).map_or_else(|known| known.map(Event::Delete), |one| Some(Event::Apply(one))),
+        Event::Delete(one) => read(one).map_or_else(|known| known, Some).map(Event::Delete),
+        Event::InitApply(one) => read(one).ok().map(Event::InitApply),
+        Event::Init => Some(Event::Init),
+        Event::InitDone => Some(Event::InitDone),
+    }
 }
 
 /// Takes away what is said twice: who wrote which field, and the whole manifest as `kubectl apply` keeps it.

@@ -98,8 +98,9 @@ pub struct HttpPost {
     /// Headers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http_headers: Vec<HTTPHeader>,
-    /// The body.
+    /// The body, of at most 64 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
     pub body: Option<String>,
     /// A form, in the place of a body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

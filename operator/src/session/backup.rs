@@ -24,6 +24,8 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     let mut draft = Draft::new(setting);
     refuse(&mut draft, spec);
     settings(&mut draft, spec);
+    draft.period("timeOut", spec.time_out.as_ref());
+    draft.period("retryConfig.delay", spec.retry_config.as_ref().and_then(|retry| retry.delay.as_ref()));
     draft.notes.extend(alike(manifests, (namespace, name), spec));
     let host = spec.host();
     let database = target(manifests, spec.target.as_ref().map(|target| &target.r#ref), namespace);
@@ -79,12 +81,9 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
 
 /// Who else's snapshots look like its own.
 fn alike(manifests: &Manifests, own: (&str, &str), spec: &BackupConfigurationSpec) -> Vec<String> {
-    let backend = |home: &str, name: &str| {
-        let found = manifests.repositories.get(&(home.to_owned(), name.to_owned()));
-        found.map(|repository| repository.spec.backend.clone())
-    };
+    let known = |home: &str, name: &str| manifests.repositories.get(&(home.to_owned(), name.to_owned()));
     let others = manifests.backups.iter().map(|((home, name), other)| ((home.as_str(), name.as_str()), &other.spec));
-    let others = others.filter(|(key, other)| *key != own && are_alike((own.0, spec), (key.0, other), backend));
+    let others = others.filter(|(key, other)| *key != own && are_alike((own.0, spec), (key.0, other), known));
     others.map(|(key, _)| said(spec, key)).collect()
 }
 

@@ -32,6 +32,7 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
         draft.problems.push("its driver is `VolumeSnapshotter`, which copies volumes and not databases".to_owned());
     }
     draft.leave_out(spec.runtime_settings.as_ref());
+    draft.period("timeOut", spec.time_out.as_ref());
     let host = spec.host();
     let chosen = draft.take(snapshot(spec, &host));
     let database = target(manifests, spec.target.as_ref().map(|target| &target.r#ref), namespace);

@@ -9,9 +9,9 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
-use crate::amounts::{size, span};
+use crate::amounts::{period, size, span};
 use crate::cluster::run::{Ended, LATE, LATE_CONDITION, short};
-use crate::cluster::{self, Context, Trouble, conditions, hook, patch_status, push, repository, run};
+use crate::cluster::{Context, Trouble, conditions, hook, patch_status, push, repository, run};
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{
     BackupPhase, BackupSession, BackupSessionStatus, BackupTargetStatus, FileStats, HostBackupPhase, HostBackupStats,
@@ -74,7 +74,14 @@ pub(super) async fn end(
     if let Some(configuration) = configuration {
         let target = if ended.succeeded { TargetPhase::Succeeded } else { TargetPhase::Failed };
         status.targets = targets(configuration, &namespace, target, vec![host(configuration, ended)]);
-        let repository = repository::after_backup(context, configuration, ended, now).await?;
+        let repository = match repository::after_backup(context, configuration, ended, now).await {
+            // A session ends, whatever its repository's status does not take.
+            Err(trouble) if trouble.lasts() => {
+                tracing::warn!("the status of the repository of `{namespace}/{}`: {trouble}", one.name_any());
+                None
+            }
+            other => other?,
+        };
         if let Some(pushed) = push::backup(context, configuration, ended, whole, repository.as_deref()).await {
             conditions::judge(
                 &mut status.conditions,
@@ -108,7 +115,7 @@ fn succeeded(ended: &Ended, seconds: f64) -> (EventType, &'static str, String) {
 
 fn next_retry(configuration: &BackupConfiguration, now: Timestamp) -> Timestamp {
     let delay = configuration.spec.retry_config.as_ref().and_then(|retry| retry.delay.as_deref());
-    let delay = delay.and_then(|text| cluster::duration(text).ok()).unwrap_or_default();
+    let delay = delay.and_then(|text| period(text).ok()).unwrap_or_default();
     SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok()).unwrap_or(now)
 }
 

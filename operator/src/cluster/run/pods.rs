@@ -35,11 +35,8 @@ pub(crate) async fn others(
 ) -> Result<Others, Trouble> {
     let own = names::label(session);
     let mut found = Others::None;
-    for pod in pods(context, namespace, &names::selector(labels)).await? {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-        let of = |label: &str| pod.labels().get(label).map(String::as_str).unwrap_or_default();
-        let is_hook = of("batch.kubernetes.io/job-name").starts_with(names::HOOK);
-        if is_hook || of(names::SESSION) == own || matches!(phase, "Succeeded" | "Failed") {
+    for pod in all_unended(context, namespace, labels).await? {
+        if pod.labels().get(names::SESSION) == Some(&own) {
             continue;
         }
         if !is_lost(&pod) {
@@ -48,6 +45,31 @@ pub(crate) async fn others(
         found = Others::Lost;
     }
     Ok(found)
+}
+
+/// The pods of sessions with these labels that have not ended, as far as anybody can tell.
+pub(crate) async fn unended(
+    context: &Context,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<Vec<Pod>, Trouble> {
+    let mut all = all_unended(context, namespace, labels).await?;
+    all.retain(|pod| !is_lost(pod));
+    Ok(all)
+}
+
+async fn all_unended(
+    context: &Context,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<Vec<Pod>, Trouble> {
+    let mut all = pods(context, namespace, &names::selector(labels)).await?;
+    all.retain(|pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let job = pod.labels().get("batch.kubernetes.io/job-name").map(String::as_str).unwrap_or_default();
+        !job.starts_with(names::HOOK) && !matches!(phase, "Succeeded" | "Failed")
+    });
+    Ok(all)
 }
 
 pub(super) fn is_lost(pod: &Pod) -> bool {

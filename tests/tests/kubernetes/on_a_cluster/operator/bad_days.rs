@@ -102,6 +102,15 @@ async fn what_is_in_a_repository_goes_with_it_where_that_is_asked_for() {
     that(&client, ROOM, "repo", "is kept", |one: &Repository| keeps(one).then_some(())).await;
     patch::<Repository>(&client, ROOM, "repo", json!({"spec": {"wipeOut": false}})).await;
     that(&client, ROOM, "repo", "is not kept", |one: &Repository| (!keeps(one)).then_some(())).await;
+    // What another one keeps, too, stays with it.
+    let repositories: Api<Repository> = Api::namespaced(client.clone(), ROOM);
+    let mut copy = repository(shop.place.path());
+    (copy["metadata"]["name"], copy["spec"]["wipeOut"]) = (json!("copy"), json!(true));
+    make::<Repository>(&client, ROOM, copy).await;
+    that(&client, ROOM, "copy", "is kept", |one: &Repository| keeps(one).then_some(())).await;
+    repositories.delete("copy", &DeleteParams::default()).await.expect("deleted");
+    until("the copy is gone", async || repositories.get_opt("copy").await.ok()?.is_none().then_some(())).await;
+    assert!(restic(shop.place.path(), &["snapshots"]).contains("1 snapshots"), "it is the other one's");
     patch::<Repository>(&client, ROOM, "repo", json!({"spec": {"wipeOut": true}})).await;
     // As the guide has it.
     let page = include_str!("../../../../../docs/howto/kubernetes.md");
@@ -112,7 +121,6 @@ async fn what_is_in_a_repository_goes_with_it_where_that_is_asked_for() {
     let one = Api::<Repository>::namespaced(client.clone(), ROOM).get("repo").await.expect("there");
     assert!(done && keeps(&one), "{said}");
     assert!(restic(shop.place.path(), &["snapshots"]).contains("1 snapshots"), "nothing is removed before");
-    let repositories: Api<Repository> = Api::namespaced(client.clone(), ROOM);
     repositories.delete("repo", &DeleteParams::default()).await.expect("deleted");
     until("it is gone", async || repositories.get_opt("repo").await.ok()?.is_none().then_some(())).await;
     for gone in ["config", "keys", "snapshots", "index", "data", "locks"] {

@@ -48,7 +48,9 @@ async fn ten_a_hundred_and_a_thousand_configurations() {
                     value
                 };
                 make::<AppBinding>(&client, ROOM, named(binding(&server))).await;
-                make::<Repository>(&client, ROOM, named(repository(place.path()))).await;
+                let mut repository = named(repository(place.path()));
+                repository["spec"]["backend"]["local"]["subPath"] = json!(format!("n{number}"));
+                make::<Repository>(&client, ROOM, repository).await;
                 let mut one = named(configuration(json!({"schedule": "0 3 * * *"})));
                 one["spec"]["repository"]["name"] = json!(format!("n{number}"));
                 one["spec"]["target"]["ref"]["name"] = json!(format!("n{number}"));

@@ -57,6 +57,24 @@ async fn what_lies_in_another_namespace_is_used_only_where_it_says_so() {
     assert!(why.contains("the Secret `theirs/auth` may not be used from the namespace `theirs-not`"), "{why}");
     patch::<Secret>(&client, ROOM, "auth", allowed).await;
     said(&client, OWN, "backup", Readiness::Ready).await;
+
+    // Nor is the one of a repository that may be used, whose other keys are none of theirs.
+    patch::<Repository>(
+        &client,
+        ROOM,
+        "repo",
+        json!({"spec": {"usagePolicy": {"allowedNamespaces": {"from": "All"}}}}),
+    )
+    .await;
+    patch::<AppBinding>(&client, OWN, "db", json!({"spec": {"secret": {"name": "storage", "namespace": ROOM}}})).await;
+    let its = json!({"spec": {"repository": {"name": "repo", "namespace": ROOM}}});
+    patch::<BackupConfiguration>(&client, OWN, "backup", its).await;
+    let why = that(&client, OWN, "backup", "is refused", |one: &BackupConfiguration| {
+        let why = serde_json::to_string(&one.status).ok()?;
+        (one.status.as_ref()?.phase? == Readiness::NotReady && why.contains("`theirs/storage`")).then_some(why)
+    })
+    .await;
+    assert!(why.contains("the Secret `theirs/storage` may not be used from the namespace `theirs-not`"), "{why}");
 }
 
 #[tokio::test]
@@ -87,6 +105,70 @@ async fn a_session_made_again_under_its_name_is_run_and_not_believed() {
     let again = over(&client, ROOM, "first").await;
     assert_eq!(again.status.as_ref().expect("a status").phase, Some(BackupPhase::Succeeded), "{:#?}", again.status);
     assert_ne!(of(&again), first);
+}
+
+#[tokio::test]
+async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
+    const ROOM: &str = "turns";
+    let (rig, client, _) = operated(ROOM).await;
+    let _free = rig.whole.read().await;
+    let shop = shop(&client, ROOM, json!({})).await;
+    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "200000", "key", "100"]);
+    make::<BackupSession>(&client, ROOM, session("first")).await;
+    let first = over(&client, ROOM, "first").await.status.expect("a status");
+    assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
+    let restore =
+        |name: &str| json!({"metadata": {"name": name}, "spec": {"repository": {"name": "repo"}, "target": target()}});
+    make::<RestoreSession>(&client, ROOM, restore("one")).await;
+    let pod = running_of(&client, ROOM, "stash-restore-one").await;
+    let process = rig.node.process(ROOM, &pod, "aquifer").expect("it runs");
+    let signal = |name: &str| {
+        let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
+        assert!(done.success());
+    };
+    signal("-STOP");
+    make::<RestoreSession>(&client, ROOM, restore("two")).await;
+    make::<BackupSession>(&client, ROOM, session("second")).await;
+    let why = "the RestoreSession `turns/one` writes to the same database";
+    that(&client, ROOM, "two", "waits", |one: &RestoreSession| one.why().filter(|said| said.contains(why))).await;
+    that(&client, ROOM, "second", "waits", |one: &BackupSession| {
+        let status = one.status.as_ref().filter(|status| status.phase == Some(BackupPhase::Pending))?;
+        status.conditions.iter().any(|one| one.message.as_deref() == Some(why)).then_some(())
+    })
+    .await;
+    // Also for one that was removed, and whose pod has not ended.
+    let restores: Api<RestoreSession> = Api::namespaced(client.clone(), ROOM);
+    restores.delete("one", &DeleteParams::default()).await.expect("deleted");
+    that(&client, ROOM, "two", "waits for a pod", |one: &RestoreSession| one.why().filter(|said| said.contains(&pod)))
+        .await;
+    signal("-CONT");
+    let two = restored(&client, ROOM, "two").await.status.expect("a status");
+    assert_eq!(two.phase, Some(RestorePhase::Succeeded), "{two:#?}");
+    let second = over(&client, ROOM, "second").await.status.expect("a status");
+    assert_eq!(second.phase, Some(BackupPhase::Succeeded), "{second:#?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_any_more_is_not_run_as_it_was() {
+    const ROOM: &str = "unreadable";
+    let (rig, client, _) = operated(ROOM).await;
+    let _free = rig.whole.read().await;
+    let _shop = shop(&client, ROOM, json!({})).await;
+    said(&client, ROOM, "backup", Readiness::Ready).await;
+    let odd = json!({"spec": {"hooks": {"preBackup": {"tcpSocket": {"port": 99_999_999_999_i64}}}}}).to_string();
+    let patch = ["patch", "-n", ROOM, "backupconfiguration", "backup", "--type=merge", "-p", &odd];
+    let (done, _, told) = kubectl(rig, &patch, "").await;
+    assert!(done, "{told}");
+    make::<BackupSession>(&client, ROOM, session("first")).await;
+    let first = over(&client, ROOM, "first").await.status.expect("a status");
+    let why = serde_json::to_string(&first.conditions).expect("JSON");
+    assert!(first.phase == Some(BackupPhase::Failed) && why.contains("cannot be read here"), "{first:#?}");
+    let mended = json!([{"op": "remove", "path": "/spec/hooks"}]).to_string();
+    let patch = ["patch", "-n", ROOM, "backupconfiguration", "backup", "--type=json", "-p", &mended];
+    let (done, _, told) = kubectl(rig, &patch, "").await;
+    assert!(done, "{told}");
+    make::<BackupSession>(&client, ROOM, session("second")).await;
+    assert_eq!(over(&client, ROOM, "second").await.status.expect("a status").phase, Some(BackupPhase::Succeeded));
 }
 
 #[tokio::test]
@@ -339,9 +421,11 @@ async fn a_clock_that_jumps_ends_nothing_and_an_old_restore_waits_for_a_word() {
     })
     .await;
     let why = serde_json::to_string(&held.status).expect("JSON");
-    assert!(why.contains("aquifer.dev/run=yes"), "{why}");
-    let word = json!({"metadata": {"annotations": {"aquifer.dev/run": "yes"}}});
-    patch::<RestoreSession>(&client, ROOM, "back", word).await;
+    // A word without a time would be one for ever.
+    let word = |word: &str| json!({"metadata": {"annotations": {"aquifer.dev/run": word}}});
+    patch::<RestoreSession>(&client, ROOM, "back", word("yes")).await;
+    let time = why.split("aquifer.dev/run=").nth(1).and_then(|rest| rest.split('`').next()).expect("what to write");
+    patch::<RestoreSession>(&client, ROOM, "back", word(time)).await;
     let back = restored(&client, ROOM, "back").await.status.expect("a status");
     assert_eq!(back.phase, Some(RestorePhase::Succeeded), "{back:#?}");
     rig.cluster.kill("operator");

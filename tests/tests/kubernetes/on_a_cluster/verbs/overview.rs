@@ -2,6 +2,7 @@
 
 use aquifer_operator::resources::app_binding::AppBinding;
 use aquifer_operator::resources::backup::BackupConfiguration;
+use aquifer_operator::resources::backup_session::{BackupPhase, BackupSession};
 use aquifer_operator::resources::condition::{ConditionStatus, Readiness};
 use aquifer_operator::resources::repository::Repository;
 use k8s_openapi::api::batch::v1::CronJob;
@@ -63,6 +64,13 @@ async fn what_is_not_well_is_said_with_its_reason() {
     let failed = verb(rig, ROOM, &["status", "backup"]).await;
     failed.is(1, "    its last backup failed: the AppBinding `overview/db` is not there\n", "");
     assert!(!failed.stdout.contains("REPOSITORY"), "{failed:?}");
+    // One that was skipped since says nothing of that.
+    patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": {"paused": true}})).await;
+    make::<BackupSession>(&client, ROOM, session("skipped")).await;
+    assert_eq!(over(&client, ROOM, "skipped").await.status.expect("a status").phase, Some(BackupPhase::Skipped));
+    let skipped = verb(rig, ROOM, &["status", "backup"]).await;
+    skipped.is(1, "    its last backup failed: the AppBinding `overview/db` is not there\n", "");
+    skipped.is(1, "Skipped 2", "");
     verb(rig, ROOM, &["status", "repo"]).await.is(0, "overview/repo", "");
 
     // Another one whose snapshots look the same. It is backed up all the same.
