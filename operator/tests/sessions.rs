@@ -122,7 +122,7 @@ fn every_word_of_a_backup_has_its_place() {
 
 #[test]
 fn a_time_that_is_none_is_said_before() {
-    let odd = BACKUP.replace("timeOut: 30m", "timeOut: 2 hours").replace("delay: 5m", "delay: soon");
+    let odd = BACKUP.replace("timeOut: 30m", "timeOut: whenever").replace("delay: 5m", "delay: soon");
     let told = refused(&[SECRETS, REPOSITORY, BINDING, &odd]);
     assert!(told.contains("`timeOut`: ") && told.contains("`retryConfig.delay`: "), "{told}");
     let odd = "
@@ -132,7 +132,7 @@ metadata: {name: back, namespace: app}
 spec:
   repository: {name: r, namespace: store}
   target: {ref: {apiVersion: appcatalog.appscode.com/v1alpha1, kind: AppBinding, name: db}}
-  timeOut: 2 hours
+  timeOut: whenever
 ";
     let told = restore(&read(&[SECRETS, REPOSITORY, BINDING, odd]), None, here()).expect_err("refused").join("\n");
     assert!(told.contains("`timeOut`: "), "{told}");
