@@ -76,14 +76,24 @@ fn open(text: &[u8], password: &str) -> Result<Option<MasterKey>, String> {
     let file: KeyFile =
         serde_json::from_slice(text).map_err(|error| format!("it is not of the form that keys have: {error}"))?;
     check(&file)?;
-    let derived = file.kdf_key(&password).map_err(|error| error.display_log())?;
-    let (encrypt, k, r) = derived.to_keys();
-    let cipher = Cipher::of_parts([&encrypt, &k, &r]).map_err(|failure| failure.message)?;
+    let cipher = derive(&file, password)?;
     let Ok(plain) = cipher.decrypt(&file.data) else { return Ok(None) };
     let master: MasterKey =
         serde_json::from_slice(&plain).map_err(|error| format!("what it encrypts is no master key: {error}"))?;
     Cipher::new(&master).map_err(|failure| failure.message)?;
     Ok(Some(master))
+}
+
+/// The cipher of a key file, by a password. What it asks for was checked.
+fn derive(file: &KeyFile, password: &str) -> Result<Cipher, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("its scrypt parameters make no sense: {error}");
+    let mut key = [0; 64];
+    let log_n = u8::try_from(file.n.trailing_zeros()).map_err(|error| wrong(&error))?;
+    let params = scrypt::Params::new(log_n, file.r, file.p, key.len()).map_err(|error| wrong(&error))?;
+    scrypt::scrypt(password.as_bytes(), &file.salt, &params, &mut key).map_err(|error| wrong(&error))?;
+    let (encrypt, mac) = key.split_at(32);
+    let (k, r) = mac.split_at(16);
+    Cipher::of_parts([encrypt, k, r]).map_err(|failure| failure.message)
 }
 
 /// Whether what it asks for is sound, and no more than this machine should do for it.
