@@ -115,14 +115,15 @@ fn judge(one: &BackupConfiguration, namespace: &str, found: Found, to: &mut Vec<
 fn apart(context: &Context, one: &BackupConfiguration, namespace: &str) -> Result<String, String> {
     let repositories = &context.world.repositories;
     let known = |home: &str, name: &str| repositories.get(&ObjectRef::new(name).within(home));
-    let other = context.world.backups.find(|other| {
+    let others = context.world.backups.state_filter(|other| {
         let home = other.namespace().unwrap_or_default();
         other.uid() != one.uid()
             && other.metadata.deletion_timestamp.is_none()
             && are_alike((namespace, &one.spec), (&home, &other.spec), known)
     });
-    match other {
-        Some(other) => Err(said(&one.spec, (&other.namespace().unwrap_or_default(), &other.name_any()))),
+    // Of several always the same: another one each time would be a change each time.
+    match others.iter().map(|other| (other.namespace().unwrap_or_default(), other.name_any())).min() {
+        Some((home, name)) => Err(said(&one.spec, (&home, &name))),
         None => Ok(String::new()),
     }
 }

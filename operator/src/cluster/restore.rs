@@ -101,8 +101,6 @@ async fn begin(
             Ok(session) => session,
             Err(problems) => return wait(context, one, status, RestorePhase::Invalid, problems.join("; ")).await,
         };
-        let reasons = ("ResourceValidationPassed", "ResourceValidationFailed");
-        conditions::set(&mut status.conditions, "ValidationPassed", ConditionStatus::True, reasons.0, "it can be run");
         let wanted = Wanted {
             name: name.clone(),
             namespace: namespace.to_owned(),
@@ -127,6 +125,8 @@ async fn begin(
         if let Some(why) = turn::restore_into(context, target, namespace, Some(&uid)).await? {
             return wait(context, one, status, RestorePhase::Pending, why).await;
         }
+        let (passed, to) = ("ResourceValidationPassed", &mut status.conditions);
+        conditions::set(to, "ValidationPassed", ConditionStatus::True, passed, "it can be run");
         let made = run::make(context, &wanted).await?;
         drop(alone);
         if let Err(why) = made {
