@@ -122,9 +122,17 @@ async fn a_key_that_is_never_quiet_is_read_as_it_comes_and_told() {
                     ),
                 );
             });
-            let outcome = run_alone(RedisDump, by_scan(&server.socket_url(), json!({})), Input::None).await;
+            // One during which the writer had no turn, as on a busy machine, says nothing.
+            let mut unsteady = None;
+            for _ in 0..20 {
+                let outcome = run_alone(RedisDump, by_scan(&server.socket_url(), json!({})), Input::None).await;
+                if outcome.result.as_ref().expect("a dump")["unsteady"] == 1 {
+                    unsteady = Some(outcome);
+                    break;
+                }
+            }
             stop();
-            assert_eq!(outcome.result.expect("a dump")["unsteady"], 1, "{name}");
+            let outcome = unsteady.unwrap_or_else(|| panic!("{name}: never told"));
             let told = |text: &str| text.contains("several moments") && text.contains("`big`");
             assert!(outcome.messages.iter().any(|(_, text)| told(text)), "{:?}", outcome.messages);
             // What was there all the time is there, and what was read in vain is no more than two readings.

@@ -113,10 +113,11 @@ async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
     let (rig, client, _) = operated(ROOM).await;
     let _free = rig.whole.read().await;
     let shop = shop(&client, ROOM, json!({})).await;
-    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "200000", "key", "100"]);
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let first = over(&client, ROOM, "first").await.status.expect("a status");
     assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
+    // It writes nothing until it has been stopped.
+    shop.server.cli(&["-a", "open-sesame", "CLIENT", "PAUSE", "60000", "WRITE"]);
     let restore =
         |name: &str| json!({"metadata": {"name": name}, "spec": {"repository": {"name": "repo"}, "target": target()}});
     make::<RestoreSession>(&client, ROOM, restore("one")).await;
@@ -127,6 +128,7 @@ async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
         assert!(done.success());
     };
     signal("-STOP");
+    shop.server.cli(&["-a", "open-sesame", "CLIENT", "UNPAUSE"]);
     make::<RestoreSession>(&client, ROOM, restore("two")).await;
     make::<BackupSession>(&client, ROOM, session("second")).await;
     let why = "the RestoreSession `turns/one` writes to the same database";
