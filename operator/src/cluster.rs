@@ -22,6 +22,7 @@ mod repository;
 mod restore;
 mod run;
 mod serve;
+mod trouble;
 mod turn;
 mod wipe;
 mod world;
@@ -55,6 +56,7 @@ pub use configuration::new_session;
 pub use job::{FILES, FOLDER, PARAMS, TASK_FILE};
 pub use names::{INVOKER_KIND, INVOKER_NAME};
 pub use restore::STILL_WANTED;
+pub use trouble::Trouble;
 
 /// How the operator works.
 #[derive(Debug, Clone)]
@@ -75,54 +77,6 @@ pub struct Settings {
     pub session_timeout: Duration,
     /// How long its pod may take to begin.
     pub start_timeout: Duration,
-}
-
-/// Why something could not be done now. It is tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// The API server refused, or did not answer.
-    #[error("the cluster's API: {}", said(.0))]
-    Api(Box<kube::Error>),
-    /// Anything else.
-    #[error("{0}")]
-    Other(String),
-}
-
-/// What an error of the API says. Its own words have the whole answer in them.
-fn said(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
-        other => other.to_string(),
-    }
-}
-
-impl Trouble {
-    /// Whether something was written over a version that is not the newest any more: the watch is behind, and it is soon looked at again.
-    fn is_behind(&self) -> bool {
-        matches!(self, Self::Api(error) if matches!(&**error, kube::Error::Api(status) if status.code == 409))
-    }
-
-    /// Whether it would be so again: what the API server refuses for good, or has in a form that is not known here.
-    fn lasts(&self) -> bool {
-        let Self::Api(error) = self else { return false };
-        match &**error {
-            kube::Error::Api(status) => {
-                (400..500).contains(&status.code) && ![401, 404, 408, 409, 429].contains(&status.code)
-            }
-            kube::Error::SerdeError(_) => true,
-            _ => false,
-        }
-    }
-
-    fn other(said: impl Into<String>) -> Self {
-        Self::Other(said.into())
-    }
-}
-
-impl From<kube::Error> for Trouble {
-    fn from(error: kube::Error) -> Self {
-        Self::Api(Box::new(error))
-    }
 }
 
 /// Runs until it is to stop, or no longer leads.
@@ -298,10 +252,6 @@ async fn control(context: Context, heard: Heard, stop: CancellationToken) {
 /// How many of a kind are looked at at once.
 const AT_ONCE: u16 = 8;
 
-/// How long one may be looked at: an API server that takes a question and never answers must not stop all others. What was begun is gone on with when it
-/// is looked at again.
-const LONGEST: Duration = Duration::from_secs(120);
-
 /// How long changes of what is looked over are gathered: one resource that is made touches several.
 const GATHERS: Duration = Duration::from_millis(300);
 
@@ -322,14 +272,7 @@ async fn controller<K, F>(
     let work = move |one: Arc<K>, context: Arc<Context>| {
         let (key, began) = (key(&one), Instant::now());
         let counted = Arc::clone(&context);
-        tokio::time::timeout(LONGEST, reconcile(one, context))
-            .map(|done| {
-                done.unwrap_or_else(|_| {
-                    Err(Trouble::other(
-                        "it was not done in two minutes: the API server does not answer all that it is asked",
-                    ))
-                })
-            })
+        trouble::in_time(reconcile(one, context))
             .inspect_ok({
                 let counted = Arc::clone(&counted);
                 let key = key.clone();
