@@ -88,6 +88,8 @@ pub(super) async fn write(
         taken = cut(&mut input, parts, &orders) => taken,
         // The server's side ended first; what it says comes below.
         () = orders.closed() => Err(Failure::internal("the parts have no taker")),
+        // Also while a part waits for a server that takes no more: nothing is read then that could say so.
+        () = call.cancelled() => Err(Failure::cancelled("stopped")),
     };
     let gone = orders.is_closed();
     if taken.is_err() {

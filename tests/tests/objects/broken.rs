@@ -1,5 +1,7 @@
 //! Promise 1 on a real folder and a real server: whatever ends a stream but its own end leaves nothing behind.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aquifer_engine::alone::{Input, run_alone, run_alone_until};
@@ -44,11 +46,11 @@ async fn a_stream_that_breaks_after_fifty_megabytes_leaves_nothing() {
     }
 }
 
-/// A source that goes on for ever, so that whatever stops it stops it in the middle.
+/// A source that goes on for ever, so that whatever stops it stops it in the middle; with how many bytes of it were taken.
 fn endless(
     params: serde_json::Value,
     cancel: &CancellationToken,
-) -> (tokio::task::JoinHandle<Result<serde_json::Value, Failure>>, tokio::task::JoinHandle<()>) {
+) -> (tokio::task::JoinHandle<Result<serde_json::Value, Failure>>, tokio::task::JoinHandle<()>, Arc<AtomicUsize>) {
     use aquifer_engine::pipe::pipe;
     use aquifer_engine::ports::OpenEnds;
     use aquifer_engine::stream::StreamType;
@@ -62,14 +64,21 @@ fn endless(
     let ends = OpenEnds { stdin: Some(reader), stdout: None };
     let running = tokio::spawn(prepared.run(ends, call));
     let cancel = cancel.clone();
+    let fed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fed);
     let feeding = tokio::spawn(async move {
         let piece = bytes::Bytes::from(sample(1 << 20));
+        let feed = async {
+            while writer.write(piece.clone()).await.is_ok() {
+                count.fetch_add(piece.len(), Ordering::Relaxed);
+            }
+        };
         tokio::select! {
             () = cancel.cancelled() => control.break_off(Failure::cancelled("stopped")),
-            () = async { while writer.write(piece.clone()).await.is_ok() {} } => {}
+            () = feed => {}
         }
     });
-    (running, feeding)
+    (running, feeding, fed)
 }
 
 async fn has_begun(place: &Place) -> bool {
@@ -88,7 +97,7 @@ async fn has_begun(place: &Place) -> bool {
 async fn a_step_that_is_stopped_in_the_middle_leaves_nothing() {
     for place in Place::both().await {
         let cancel = CancellationToken::new();
-        let (running, feeding) = endless(place.params("n", json!({})), &cancel);
+        let (running, feeding, _) = endless(place.params("n", json!({})), &cancel);
         wait_for("bytes to be sent", async || has_begun(&place).await).await;
         let stopped = Instant::now();
         cancel.cancel();
@@ -100,9 +109,16 @@ async fn a_step_that_is_stopped_in_the_middle_leaves_nothing() {
     }
 }
 
-/// A server that has hung must not hold up what stops: the parts in flight are given up at once.
+/// A server that has hung must not hold up what stops: the parts in flight are given up at once, and so is what waits for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_is_stopped_while_the_server_hangs_leaves_nothing() {
+    stopped_while_the_server_hangs(0).await;
+    // All parts that are sent at once hang, as many wait for them as are held, and the pipe is full.
+    stopped_while_the_server_hangs(80 << 20).await;
+}
+
+/// Stops an upload once it has begun and taken so many bytes.
+async fn stopped_while_the_server_hangs(taken: usize) {
     let server = S3Server::start().await;
     let hangs = |_: &str, target: &str| if target.contains("partNumber=") { Fate::Hangs } else { Fate::Passes };
     let port = proxy(server.port(), hangs);
@@ -110,8 +126,9 @@ async fn a_step_that_is_stopped_while_the_server_hangs_leaves_nothing() {
     location["s3"]["endpoint"] = json!(format!("http://127.0.0.1:{port}"));
     let place = Place::Bucket(Box::new(server));
     let cancel = CancellationToken::new();
-    let (running, feeding) = endless(json!({"location": location, "name": "n"}), &cancel);
+    let (running, feeding, fed) = endless(json!({"location": location, "name": "n"}), &cancel);
     wait_for("the upload to begin", async || has_begun(&place).await).await;
+    wait_for("all room to be full", async || fed.load(Ordering::Relaxed) >= taken).await;
     let stopped = Instant::now();
     cancel.cancel();
     refused(&running.await.expect("no panic"), FailureKind::Cancelled, "stopped");
@@ -125,7 +142,7 @@ async fn a_step_that_is_stopped_while_the_server_hangs_leaves_nothing() {
 async fn a_step_that_is_dropped_in_the_middle_leaves_nothing() {
     for place in Place::both().await {
         let cancel = CancellationToken::new();
-        let (running, feeding) = endless(place.params("n", json!({})), &cancel);
+        let (running, feeding, _) = endless(place.params("n", json!({})), &cancel);
         wait_for("bytes to be sent", async || has_begun(&place).await).await;
         running.abort();
         assert!(running.await.expect_err("aborted").is_cancelled());
