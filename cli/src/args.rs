@@ -158,6 +158,10 @@ pub(crate) struct OperatorArgs {
     /// How long a session's pod may take to begin: to be scheduled, to get its image and its Secrets.
     #[arg(long, default_value = "10m", value_name = "TIME")]
     pub(crate) start_timeout: humantime::Duration,
+    /// Let hooks with `exec` run commands in pods of their own namespace: whoever may make a BackupConfiguration or a RestoreSession there can then run
+    /// commands in all of its pods. It needs the right to; `hooks.exec` of the chart gives both.
+    #[arg(long)]
+    pub(crate) exec_hooks: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -20,6 +20,7 @@ pub(crate) fn run(wanted: &OperatorArgs) -> Exit {
         elect: !wanted.no_leader_election,
         session_timeout: wanted.session_timeout.into(),
         start_timeout: wanted.start_timeout.into(),
+        exec_hooks: wanted.exec_hooks,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

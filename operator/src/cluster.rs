@@ -1,7 +1,7 @@
 //! The operator: it watches a cluster and brings what it finds to where its specs say.
 //!
 //! In the data's order: `world` (what there is), `gather` (what a session needs of it), `configuration`, `backup`, `restore`, `repository` and
-//! `blueprint` (one for each kind), `wipe` (a repository's end), `job` (a session to a pod), `run` (a pod to what became of it), `hook` (what is done after it), `turn` (what must end before), `push` and `serve` (metrics). Always holds: all that
+//! `blueprint` (one for each kind), `wipe` (a repository's end), `job` (a session to a pod), `run` (a pod to what became of it), `hook` (what is done after it) and `exec` (commands in pods), `turn` (what must end before), `push` and `serve` (metrics). Always holds: all that
 //! is known is in the cluster, so an operator that is killed at any moment is followed by one that goes on; of two, one works; what is
 //! reconciled twice is as if once; an error of the API is tried again, later and later, and ends nothing.
 
@@ -11,6 +11,7 @@ mod conditions;
 mod configuration;
 mod context;
 mod counts;
+mod exec;
 mod exposition;
 mod gather;
 mod hook;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub session_timeout: Duration,
     /// How long its pod may take to begin.
     pub start_timeout: Duration,
+    /// Whether hooks may run commands in pods.
+    pub exec_hooks: bool,
 }
 
 /// Runs until it is to stop, or no longer leads.
@@ -118,6 +121,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
             counts: Arc::clone(&counts),
             failures: Arc::default(),
             seen: Arc::default(),
+            commands: exec::Commands::default(),
             beginning: Arc::default(),
         };
         let work = CancellationToken::new();

@@ -1,6 +1,6 @@
 //! Hooks: what is done before and after a session.
 //!
-//! Takes a hook and what is known of the session. Gives a step of the engine's own language. Always holds: a hook that cannot be done is found when its
+//! Takes a hook and what is known of the session. Gives a step of the engine's own language, or the command that is to be run in a pod. Always holds: a hook that cannot be done is found when its
 //! session is looked over, and not when a backup has already been made; a text that templates make is whole or an error.
 
 mod functions;
@@ -19,16 +19,59 @@ use crate::session::texts;
 /// The name of a hook's step.
 pub const STEP: &str = "hook";
 
-/// The step that does what a hook says; `host` is the target's, for a hook that names none.
+/// What a hook is for: where that can be found, and why not.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    /// Its host, for a hook that names none.
+    pub(crate) host: Result<String, String>,
+    /// The Service that its pods are behind.
+    pub(crate) service: Result<String, String>,
+}
+
+/// What a hook does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// A step of the engine's.
+    Step(Json),
+    /// A command in a pod.
+    Command(Command),
+}
+
+/// A command in a pod of a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments.
+    pub words: Vec<String>,
+    /// The container; the pod's own choice unless said.
+    pub container: Option<String>,
+    /// The Service whose pods it may be run in.
+    pub service: String,
+}
+
+/// What a hook does, filled in with what is known of the session.
 ///
 /// # Errors
 /// It does nothing, several things, or what cannot be done here. Said for people.
-pub(crate) fn step(handler: &Handler, host: &Result<String, String>, summary: &Summary) -> Result<Json, String> {
-    let Handler { exec, http_get, http_post, tcp_socket, container_name: _ } = handler;
-    let mut all = Vec::new();
-    if exec.is_some() {
-        return Err("it has an `exec`, which runs a command in another pod: that is not done yet".to_owned());
+pub(crate) fn action(handler: &Handler, database: &Database, summary: &Summary) -> Result<Action, String> {
+    let Handler { exec, http_get, http_post, tcp_socket, container_name } = handler;
+    let Some(exec) = exec else { return step(handler, &database.host, summary).map(Action::Step) };
+    if http_get.is_some() || http_post.is_some() || tcp_socket.is_some() {
+        return Err(SEVERAL.to_owned());
     }
+    let words = exec.command.iter().flatten().map(|word| render(word, summary)).collect::<Result<Vec<_>, _>>()?;
+    if words.first().is_none_or(String::is_empty) {
+        return Err("its `exec` has no `command`".to_owned());
+    }
+    Ok(Action::Command(Command { words, container: container_name.clone(), service: database.service.clone()? }))
+}
+
+/// What is said of a hook that does more than one thing.
+const SEVERAL: &str = "it says several things that are to be done: one is possible";
+
+/// The step that does what a hook says which is no command; `host` is the target's, for a hook that names none.
+fn step(handler: &Handler, host: &Result<String, String>, summary: &Summary) -> Result<Json, String> {
+    let Handler { exec: _, http_get, http_post, tcp_socket, container_name: _ } = handler;
+    let mut all = Vec::new();
     if let Some(get) = http_get {
         let url = url(get.scheme.as_deref(), get.host.as_deref(), host, &get.port, get.path.as_deref())?;
         all.push(request("GET", url, get.http_headers.as_deref().unwrap_or_default(), Map::new()));
@@ -53,7 +96,7 @@ pub(crate) fn step(handler: &Handler, host: &Result<String, String>, summary: &S
     let mut step = match (all.pop(), all.is_empty()) {
         (Some(step), true) => step,
         (None, _) => return Err("it says nothing that is to be done".to_owned()),
-        (Some(_), false) => return Err("it says several things that are to be done: one is possible".to_owned()),
+        (Some(_), false) => return Err(SEVERAL.to_owned()),
     };
     step["name"] = json!(STEP);
     // The engine would fill it in from what else the session knows, its passwords too.
@@ -114,9 +157,17 @@ fn number(port: &IntOrString) -> Result<u16, String> {
 mod tests {
     use super::*;
 
-    fn made(handler: Json) -> Result<Json, String> {
+    fn action_of(handler: Json) -> Result<Action, String> {
         let handler: Handler = serde_json::from_value(handler).expect("a handler");
-        step(&handler, &Ok("db.shop.svc".to_owned()), &template::tests::summary("Failed", "disk \"full\""))
+        let database = Database { host: Ok("db.shop.svc".to_owned()), service: Ok("db".to_owned()) };
+        action(&handler, &database, &template::tests::summary("Failed", "disk \"full\""))
+    }
+
+    fn made(handler: Json) -> Result<Json, String> {
+        match action_of(handler)? {
+            Action::Step(step) => Ok(step),
+            Action::Command(command) => panic!("{command:?}"),
+        }
     }
 
     #[test]
@@ -136,13 +187,22 @@ mod tests {
         let socket = json!({"tcpSocket": {"port": 6379}});
         let params = json!({"host": "db.shop.svc", "port": 6379});
         assert_eq!(made(socket).expect("a step")["params"], params);
+        let words = ["redis-cli", "SET", "{{ .Status.Phase | lower }}", "{{ params.redisPassword"];
+        let why = action_of(json!({"exec": {"command": words}})).expect_err("no template");
+        assert!(why.contains("template"), "{why}");
+        let command = json!({"exec": {"command": &words[..3]}, "containerName": "redis"});
+        let words = ["redis-cli", "SET", "failed"].map(str::to_owned).to_vec();
+        let wanted = Command { words, container: Some("redis".to_owned()), service: "db".to_owned() };
+        assert_eq!(action_of(command), Ok(Action::Command(wanted)));
     }
 
     #[test]
     fn what_cannot_be_done_is_said() {
         for (hook, word) in [
             (json!({}), "nothing"),
-            (json!({"exec": {"command": ["true"]}}), "exec"),
+            (json!({"exec": {"command": []}}), "no `command`"),
+            (json!({"exec": {}}), "no `command`"),
+            (json!({"exec": {"command": ["true"]}, "tcpSocket": {"port": 1}}), "several"),
             (json!({"httpGet": {"port": 1}, "tcpSocket": {"port": 1}}), "several"),
             (json!({"tcpSocket": {"port": "redis"}}), "name"),
             (json!({"tcpSocket": {"port": 0}}), "number"),

@@ -26,7 +26,7 @@ use crate::manifests::{Key, Manifests};
 use crate::resources::runtime::RuntimeSettings;
 use crate::resources::target::TargetRef;
 
-pub use asker::{Asker, End};
+pub use asker::{After, Asker, End};
 pub use backup::backup;
 pub(crate) use repository::may_use;
 pub use restore::restore;
@@ -52,6 +52,8 @@ pub enum Setting<'p> {
         session: &'p str,
         /// How often it is tried again.
         retry_left: i32,
+        /// Whether commands may be run in other pods.
+        exec: bool,
     },
 }
 
@@ -64,6 +66,15 @@ impl<'p> Setting<'p> {
 
     fn is_pod(self) -> bool {
         matches!(self, Self::Pod { .. })
+    }
+
+    /// Whether commands may be run in other pods.
+    fn may_exec(self) -> Result<(), String> {
+        match self {
+            Self::Pod { exec: true, .. } => Ok(()),
+            Self::Pod { .. } => Err("it has an `exec`, and the operator runs commands in pods only where it is told that it may: by `hooks.exec` of its chart, which is `--exec-hooks` and the right to".to_owned()),
+            Self::Machine(_) => Err("it has an `exec`, which is run in a pod of the database: only the operator does that, in a cluster".to_owned()),
+        }
     }
 
     /// The session's name, and how often it is tried again; on a machine, what asks for it is all there is of it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aquifer_engine::catalog::InputValue;
 use aquifer_operator::manifests::{self, Manifests};
-use aquifer_operator::session::{End, Session, Setting, backup, restore};
+use aquifer_operator::session::{After, End, Session, Setting, backup, restore};
 use serde_json::{Value as Json, json};
 
 const SECRETS: &str = "
@@ -217,7 +217,7 @@ spec:
 
 #[test]
 fn in_a_pod_the_repository_is_looked_over_and_nothing_is_tried_again() {
-    let pod = Setting::Pod { folder: Path::new("/in/the/pod"), session: "nightly-1", retry_left: 0 };
+    let pod = Setting::Pod { folder: Path::new("/in/the/pod"), session: "nightly-1", retry_left: 0, exec: false };
     let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, BACKUP]), None, pod).expect("a session");
     let steps = session.document["spec"]["steps"].as_array().expect("steps").clone();
     let names: Vec<&str> = steps.iter().filter_map(|step| step["name"].as_str()).collect();
@@ -234,7 +234,7 @@ fn in_a_pod_the_repository_is_looked_over_and_nothing_is_tried_again() {
 #[test]
 fn the_hook_before_is_the_first_step_and_what_cannot_be_done_is_refused() {
     let hooked = |hooks: &str| format!("{BACKUP}  hooks: {{{hooks}}}\n");
-    for setting in [here(), Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0 }] {
+    for setting in [here(), Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0, exec: false }] {
         let with = |hooks: &str| backup(&read(&[SECRETS, REPOSITORY, BINDING, &hooked(hooks)]), None, setting);
         let session = with("preBackup: {tcpSocket: {port: 1}}").expect("a session");
         let steps = &session.document["spec"]["steps"];
@@ -248,9 +248,38 @@ fn the_hook_before_is_the_first_step_and_what_cannot_be_done_is_refused() {
     }
 }
 
+/// A command is the operator's to run, and in its own namespace alone.
+#[test]
+fn a_command_is_no_step_and_where_it_may_not_be_run_it_is_refused() {
+    let with = |exec: bool, binding: &str, hook: &str| {
+        let pod = Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0, exec };
+        let hooked = format!("{BACKUP}  hooks: {{{hook}: {{exec: {{command: [sync, '{{{{ .Namespace }}}}']}}}}}}\n");
+        backup(&read(&[SECRETS, REPOSITORY, binding, &hooked]), None, pod)
+    };
+    for hook in ["preBackup", "postBackup"] {
+        let session = with(true, BINDING, hook).expect("a session");
+        assert_eq!(session.document["spec"]["steps"][0]["name"], "dump");
+        assert!(session.notes.iter().any(|note| note.contains("in a pod of the Service `db`")), "{:?}", session.notes);
+        for (exec, from, to, word) in [
+            (false, "", "", "hooks.exec"),
+            (true, "service: {", "service: {namespace: other, ", "is in `other`"),
+            (
+                true,
+                "service: {name: db, port: 6380, scheme: rediss}",
+                "url: 'rediss://db:6380'",
+                "names no `clientConfig.service`",
+            ),
+        ] {
+            let binding = BINDING.replace(from, to);
+            let told = with(exec, &binding, hook).expect_err(word).join("\n");
+            assert!(told.contains("its hook ") && told.contains(word), "{told}");
+        }
+    }
+}
+
 #[test]
 fn a_repository_in_a_pod_lies_on_one_volume_and_where_it_says() {
-    let pod = Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0 };
+    let pod = Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0, exec: false };
     let told = |backend: &str| {
         let spec = REPOSITORY.split("spec:").next().expect("a head");
         let repository = format!(
@@ -273,15 +302,20 @@ fn a_repository_in_a_pod_lies_on_one_volume_and_where_it_says() {
 #[test]
 fn the_hooks_on_the_page_can_be_done() {
     let page = include_str!("../../docs/howto/kubernetes.md");
-    let block = page
+    let blocks: Vec<String> = page
         .split("```yaml manifest\nspec:\n")
-        .find(|part| part.starts_with("  hooks:"))
-        .and_then(|rest| rest.split("```").next());
-    let hooked = format!("{BACKUP}{}", block.expect("an example"));
-    let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, &hooked]), None, here()).expect("a session");
+        .filter(|part| part.starts_with("  hooks:"))
+        .map(|rest| format!("{BACKUP}{}", rest.split("```").next().unwrap_or_default()))
+        .collect();
+    let [hooked, commanded] = &blocks[..] else { panic!("{blocks:?}") };
+    let pod = Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0, exec: true };
+    let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, commanded]), None, pod).expect("a session");
+    assert!(session.notes[0].contains("runs a command"), "{:?}", session.notes);
+    let session = backup(&read(&[SECRETS, REPOSITORY, BINDING, hooked]), None, here()).expect("a session");
     assert_eq!(session.document["spec"]["steps"][0]["params"]["url"], "http://app.shop.svc:8080/freeze");
     let end = End { error: Some("the disk is \"full\""), is_final: true, seconds: 3.0 };
-    let after = session.asker.expect("who asks").after(end).expect("due").expect("a session");
+    let after = session.asker.expect("who asks").after(end).expect("due");
+    let Ok(After::Run(after)) = after else { panic!("{after:?}") };
     let step = &after.document["spec"]["steps"][0]["params"];
     let body: Json = serde_json::from_str(step["body"].as_str().expect("text")).expect("whole JSON");
     assert_eq!(body["text"], "app/db: the disk is \"full\"");

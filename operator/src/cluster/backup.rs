@@ -17,7 +17,7 @@ use self::end::{end, targets};
 use self::history::afterwards;
 use super::configuration;
 use super::gather::{gather, known};
-use super::hook::{Frame, Stage};
+use super::hook::{Frame, HOOK_RUNS, Stage};
 use super::job::Wanted;
 use super::run::{Ended, Follow, LOOK_AGAIN, Others, Place, Way};
 use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, run, turn};
@@ -28,6 +28,9 @@ use crate::session::{self, Asker, End, Setting};
 
 /// The condition of one that was given up.
 const DISRUPTED: &str = "BackupDisrupted";
+
+/// The condition of what is done before it.
+const PRE_HOOK: &str = "PreBackupHookExecutionSucceeded";
 
 /// Brings one to its end.
 pub(super) async fn reconcile(one: Arc<BackupSession>, context: Arc<Context>) -> Result<Action, Trouble> {
@@ -101,7 +104,7 @@ async fn begin(
         let whole = format!("{namespace}/{}", configuration.name_any());
         let (folder, own_name) = (super::files_folder(), one.name_any());
         let retry_left = one.spec.retry_left.unwrap_or(0);
-        let pod = Setting::Pod { folder: &folder, session: &own_name, retry_left };
+        let pod = Setting::Pod { folder: &folder, session: &own_name, retry_left, exec: context.settings.exec_hooks };
         let session = match session::backup(&manifests, Some(&whole), pod) {
             Ok(session) => session,
             Err(problems) => {
@@ -147,6 +150,30 @@ async fn begin(
         }
         if let Some(why) = turn::restore_into(context, target, namespace, None).await? {
             return wait(context, one, status, time_out, why).await;
+        }
+        match hook::command_before(context, (namespace, &uid), session.asker.as_ref(), (&status.conditions, PRE_HOOK)) {
+            None | Some(Stage::Over(None)) => {}
+            Some(Stage::Runs(_)) => return wait(context, one, status, time_out, HOOK_RUNS.to_owned()).await,
+            Some(Stage::Over(Some(Err(why)))) => {
+                conditions::set(&mut status.conditions, PRE_HOOK, ConditionStatus::False, "Failed", why.clone());
+                let ended = Ended::failed(format!("the hook before it failed: {why}"));
+                let (kind, is) = ("BackupExecutorEnsured", ConditionStatus::False);
+                conditions::set(
+                    &mut status.conditions,
+                    kind,
+                    is,
+                    "BackupExecutorNotCreated",
+                    "the hook before it failed",
+                );
+                return end(context, one, status, Some(&configuration), &ended, None).await;
+            }
+            // The change that this is brings it here again, and says so to whoever comes after this operator.
+            Some(Stage::Over(Some(Ok(())))) => {
+                conditions::set(&mut status.conditions, PRE_HOOK, ConditionStatus::True, "Succeeded", "");
+                status.phase = Some(BackupPhase::Pending);
+                patch_status(context, one, &status).await?;
+                return Ok(Action::await_change());
+            }
         }
         let made = run::make(context, &wanted).await?;
         drop(alone);
@@ -258,7 +285,7 @@ async fn go_on(
         None => Stage::Over(None),
     };
     match hook {
-        Stage::Runs => again,
+        Stage::Runs(again) => Ok(Action::requeue(again)),
         Stage::Over(hook) => end(context, one, status, configuration.as_deref(), &ended, hook).await,
     }
 }

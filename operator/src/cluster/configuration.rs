@@ -54,7 +54,7 @@ pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Contex
     let target = one.spec.target.as_ref().map(|target| &target.r#ref);
     let found = gather(&context, &namespace, &one.spec.repository, target).await?;
     let mut status = one.status.clone().unwrap_or_default();
-    let readiness = judge(&one, &namespace, found, &mut status.conditions);
+    let readiness = judge(&one, &namespace, context.settings.exec_hooks, found, &mut status.conditions);
     // It is backed up all the same, as Stash did; but what that may cost is said.
     let apart = apart(&context, &one, &namespace);
     conditions::judge(&mut status.conditions, APART, ("HostIsItsOwn", "HostShared"), apart);
@@ -85,7 +85,7 @@ pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Contex
 }
 
 /// Whether it can be used, and the conditions that say why.
-fn judge(one: &BackupConfiguration, namespace: &str, found: Found, to: &mut Vec<Condition>) -> Readiness {
+fn judge(one: &BackupConfiguration, namespace: &str, exec: bool, found: Found, to: &mut Vec<Condition>) -> Readiness {
     let all = found.is_all();
     let name = format!("{namespace}/{}", one.name_any());
     let mut manifests = found.manifests;
@@ -102,7 +102,7 @@ fn judge(one: &BackupConfiguration, namespace: &str, found: Found, to: &mut Vec<
     manifests.backups.insert((namespace.to_owned(), one.name_any()), one.clone());
     let (folder, own) = (super::files_folder(), one.name_any());
     let checked =
-        session::backup(&manifests, Some(&name), Setting::Pod { folder: &folder, session: &own, retry_left: 0 })
+        session::backup(&manifests, Some(&name), Setting::Pod { folder: &folder, session: &own, retry_left: 0, exec })
             .map(|session| [vec!["it can be run".to_owned()], session.notes].concat().join("; "))
             .map_err(|problems| problems.join("; "));
     let sound = checked.is_ok();

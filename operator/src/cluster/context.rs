@@ -12,6 +12,7 @@ use kube::{Client, Resource};
 
 use super::Settings;
 use super::counts::Counts;
+use super::exec::Commands;
 use super::world::World;
 
 /// What all that works on a cluster has.
@@ -24,6 +25,8 @@ pub(super) struct Context {
     pub(super) counts: Arc<Counts>,
     pub(super) failures: Arc<Mutex<HashMap<String, u32>>>,
     pub(super) seen: Arc<Mutex<HashMap<String, Instant>>>,
+    /// The commands of hooks that were begun here.
+    pub(super) commands: Commands,
     /// Held by who looks what else runs, and then makes a Job.
     pub(super) beginning: Arc<tokio::sync::Mutex<()>>,
 }

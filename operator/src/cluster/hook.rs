@@ -1,7 +1,9 @@
-//! The hook after a session, which runs in a Job of its own: also where the session's pod was killed, or never began.
+//! The hook after a session, which runs in a Job of its own: also where the session's pod was killed, or never began. And commands in pods, before and
+//! after.
 //!
 //! Takes who asks for the session, and how it ended. Gives what became of the hook. Always holds: it has one Job, which is made again only where one
-//! that never began was removed and the operator died before it could write that down; after a hook before that failed, none is run.
+//! that never began was removed and the operator died before it could write that down; a command is run again only where the operator died before
+//! it could; after a hook before that failed, none is run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,12 +20,16 @@ use super::world::binding_of;
 use super::{Context, Trouble, names, run};
 use crate::hooks::STEP;
 use crate::resources::app_binding::AppBinding;
+use crate::resources::condition::{Condition, ConditionStatus};
 use crate::resources::runtime::RuntimeSettings;
 use crate::resources::target::TargetRef;
-use crate::session::{Asker, End};
+use crate::session::{After, Asker, End};
 
 /// How long a hook may take.
-const LONGEST: Duration = Duration::from_secs(600);
+pub(super) const LONGEST: Duration = Duration::from_secs(600);
+
+/// What one waits for whose hook before it is a command that runs.
+pub(super) const HOOK_RUNS: &str = "the hook before it runs";
 
 /// What a hook is run for.
 pub(super) struct Frame<'f> {
@@ -43,8 +49,8 @@ pub(super) struct Frame<'f> {
 
 /// How far a hook is.
 pub(super) enum Stage {
-    /// It is under way.
-    Runs,
+    /// It is under way, and is looked at again after so long, if nothing tells of its end before.
+    Runs(Duration),
     /// It ended, or none was due.
     Over(Option<Result<(), String>>),
 }
@@ -56,6 +62,24 @@ pub(super) fn before(ended: &Ended) -> Option<Result<String, String>> {
         Status::Failed => Some(Err(ended.error.clone().unwrap_or_default())),
         _ => None,
     }
+}
+
+/// Whether the hook before a session is a command that has not been run, and how far it is; `condition` says what became of it.
+pub(super) fn command_before(
+    context: &Context,
+    (namespace, uid): (&str, &str),
+    asker: Option<&Asker>,
+    (conditions, condition): (&[Condition], &str),
+) -> Option<Stage> {
+    let command = asker?.command_before()?;
+    let is_done = |one: &Condition| one.r#type == condition && one.status == ConditionStatus::True;
+    if conditions.iter().any(is_done) {
+        return None;
+    }
+    Some(match context.commands.run(&context.client, namespace, format!("{uid} before"), &command) {
+        None => Stage::Runs(run::SOON),
+        Some(done) => Stage::Over(Some(done)),
+    })
 }
 
 /// Runs the hook after a session, or looks how far it is.
@@ -72,7 +96,14 @@ pub(super) async fn after(
     let run = match asker.after(end) {
         None => return Ok(Stage::Over(None)),
         Some(Err(why)) => return Ok(Stage::Over(Some(Err(why)))),
-        Some(Ok(run)) => run,
+        Some(Ok(After::Run(run))) => run,
+        // What is said of a session that could not be run is that.
+        Some(Ok(After::Command(_))) if !context.settings.exec_hooks => return Ok(Stage::Over(None)),
+        Some(Ok(After::Command(command))) => {
+            let key = format!("{} after", frame.uid);
+            let done = context.commands.run(&context.client, frame.namespace, key, &command);
+            return Ok(done.map_or(Stage::Runs(run::SOON), |done| Stage::Over(Some(done))));
+        }
     };
     let name = names::hook_job(frame.session, frame.uid);
     let place = Place { namespace: frame.namespace, name: &name, owner: frame.uid };
@@ -94,10 +125,10 @@ pub(super) async fn after(
             deadline: LONGEST,
         };
         let made = run::make(context, &wanted).await?;
-        return Ok(made.map_or_else(|why| Stage::Over(Some(Err(why))), |()| Stage::Runs));
+        return Ok(made.map_or_else(|why| Stage::Over(Some(Err(why))), |()| Stage::Runs(run::LOOK_AGAIN)));
     }
     let ended = match run::follow(context, place, LONGEST, None).await? {
-        Follow::Runs => return Ok(Stage::Runs),
+        Follow::Runs => return Ok(Stage::Runs(run::LOOK_AGAIN)),
         Follow::GivenUp(ended) => {
             run::give_up(context, place).await?;
             ended

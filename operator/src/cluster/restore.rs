@@ -12,7 +12,7 @@ use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
 
 use super::gather::gather;
-use super::hook::{Frame, Stage};
+use super::hook::{Frame, HOOK_RUNS, Stage};
 use super::job::Wanted;
 use super::run::{Ended, Follow, LATE, LATE_CONDITION, LOOK_AGAIN, Place, Way, short};
 use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, push, run, turn};
@@ -37,6 +37,9 @@ const NEW: SignedDuration = SignedDuration::from_hours(1);
 
 /// The condition of one that was given up.
 const DISRUPTED: &str = "RestoreDisrupted";
+
+/// The condition of what is done before it.
+const PRE_HOOK: &str = "PreRestoreHookExecutionSucceeded";
 
 /// How soon one is looked at again that waits.
 const SOON: Duration = Duration::from_secs(10);
@@ -96,7 +99,8 @@ async fn begin(
         manifests.restores.insert((namespace.to_owned(), one.name_any()), one.clone());
         let whole = format!("{namespace}/{}", one.name_any());
         let (folder, own_name) = (super::files_folder(), one.name_any());
-        let pod = Setting::Pod { folder: &folder, session: &own_name, retry_left: 0 };
+        let pod =
+            Setting::Pod { folder: &folder, session: &own_name, retry_left: 0, exec: context.settings.exec_hooks };
         let session = match session::restore(&manifests, Some(&whole), pod) {
             Ok(session) => session,
             Err(problems) => return wait(context, one, status, RestorePhase::Invalid, problems.join("; ")).await,
@@ -124,6 +128,25 @@ async fn begin(
         let alone = context.beginning.lock().await;
         if let Some(why) = turn::restore_into(context, target, namespace, Some(&uid)).await? {
             return wait(context, one, status, RestorePhase::Pending, why).await;
+        }
+        match hook::command_before(context, (namespace, &uid), session.asker.as_ref(), (&status.conditions, PRE_HOOK)) {
+            None | Some(Stage::Over(None)) => {}
+            Some(Stage::Runs(again)) => {
+                let waits = wait(context, one, status, RestorePhase::Pending, HOOK_RUNS.to_owned()).await;
+                return waits.map(|_| Action::requeue(again));
+            }
+            Some(Stage::Over(Some(Err(why)))) => {
+                conditions::set(&mut status.conditions, PRE_HOOK, ConditionStatus::False, "Failed", why.clone());
+                let ended = Ended::failed(format!("the hook before it failed: {why}"));
+                return end(context, one, status, ended, None).await;
+            }
+            // The change that this is brings it here again, and says so to whoever comes after this operator.
+            Some(Stage::Over(Some(Ok(())))) => {
+                conditions::set(&mut status.conditions, PRE_HOOK, ConditionStatus::True, "Succeeded", "");
+                status.phase = Some(RestorePhase::Pending);
+                patch_status(context, one, &status).await?;
+                return Ok(Action::await_change());
+            }
         }
         let (passed, to) = ("ResourceValidationPassed", &mut status.conditions);
         conditions::set(to, "ValidationPassed", ConditionStatus::True, passed, "it can be run");
@@ -224,7 +247,7 @@ async fn go_on(
         Follow::Ended(ended) => *ended,
     };
     match hook(context, one, namespace, &ended).await? {
-        Stage::Runs => again,
+        Stage::Runs(again) => Ok(Action::requeue(again)),
         Stage::Over(hook) => end(context, one, status, ended, hook).await,
     }
 }
@@ -272,7 +295,7 @@ async fn end(
     let whole = run::seconds(one);
     let all = &mut status.conditions;
     if let Some(before) = hook::before(&ended) {
-        conditions::judge(all, "PreRestoreHookExecutionSucceeded", ("Succeeded", "Failed"), before);
+        conditions::judge(all, PRE_HOOK, ("Succeeded", "Failed"), before);
     }
     let mut ended = ended;
     if let Some(hook) = hook {

@@ -143,7 +143,7 @@ async fn begin(context: &Context, one: &Repository, place: Place<'_>) -> Result<
         return Ok(Err(missing));
     }
     let (folder, name) = (super::files_folder(), one.name_any());
-    let pod = Setting::Pod { folder: &folder, session: &name, retry_left: 0 };
+    let pod = Setting::Pod { folder: &folder, session: &name, retry_left: 0, exec: false };
     let session = match session::upkeep(&manifests, place.namespace, &name, Upkeep::Wipe, pod) {
         Ok(session) => session,
         Err(problems) => return Ok(Err(problems.join("; "))),

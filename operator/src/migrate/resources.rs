@@ -151,7 +151,7 @@ where
     if !complete {
         return Ok(());
     }
-    let pod = Setting::Pod { folder: &files_folder(), session: &name, retry_left: 0 };
+    let pod = Setting::Pod { folder: &files_folder(), session: &name, retry_left: 0, exec: true };
     match session(manifests, Some(&name), pod) {
         Ok(session) => {
             for note in session.notes {

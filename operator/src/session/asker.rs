@@ -1,14 +1,14 @@
 //! Who asks for a session, and what is to be done before and after it.
 //!
-//! Takes a `BackupConfiguration` or a `RestoreSession` with its database. Gives the steps of its hooks. Always holds: a hook that cannot be done, whatever
-//! the session's end will be, is known before it begins.
+//! Takes a `BackupConfiguration` or a `RestoreSession` with its database. Gives the steps and the commands of its hooks. Always holds: a hook that cannot
+//! be done, whatever the session's end will be, is known before it begins.
 
 use serde_json::Value as Json;
 
-use super::database::host;
+use super::database::{host, service};
 use super::{Draft, Session, Setting};
 use crate::amounts::span;
-use crate::hooks::{self, Summary};
+use crate::hooks::{self, Action, Command, Database, Summary};
 use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfigurationSpec;
 use crate::resources::hooks::{Handler, PostHandler};
@@ -19,10 +19,18 @@ use crate::resources::target::TargetRef;
 #[derive(Debug)]
 pub struct Asker {
     summary: Summary,
-    /// The host of the database; hooks that name none are for it.
-    host: Result<String, String>,
+    database: Database,
     before: Option<Handler>,
     after: Option<PostHandler>,
+}
+
+/// What is to be done after a session.
+#[derive(Debug)]
+pub enum After {
+    /// This is to be run as sessions are.
+    Run(Box<Session>),
+    /// A command in a pod of the database.
+    Command(Command),
 }
 
 /// How a session ended.
@@ -48,7 +56,7 @@ impl Asker {
         let hooks = spec.hooks.clone().unwrap_or_default();
         Self {
             summary: summary(namespace, ("BackupConfiguration", name), target, (session, retry_left)),
-            host: database(binding),
+            database: database(binding, namespace),
             before: hooks.pre_backup,
             after: hooks.post_backup,
         }
@@ -64,24 +72,35 @@ impl Asker {
         let hooks = spec.hooks.clone().unwrap_or_default();
         Self {
             summary: summary(namespace, ("RestoreSession", name), target, (name, 0)),
-            host: database(binding),
+            database: database(binding, namespace),
             before: hooks.pre_restore,
             after: hooks.post_restore,
         }
     }
 
-    /// The step before all others, where there is a hook.
+    /// The step before all others, where there is a hook that is one.
     pub(super) fn before(&self, draft: &mut Draft<'_>) -> Option<Json> {
-        let made = hooks::step(self.before.as_ref()?, &self.host, &self.summary);
-        draft.take(made.map_err(|why| format!("its hook before: {why}")))
+        let made = hooks::action(self.before.as_ref()?, &self.database, &self.summary);
+        match look(draft, "its hook before", made)? {
+            Action::Step(step) => Some(step),
+            Action::Command(_) => None,
+        }
+    }
+
+    /// The command before all that a session does, where its hook is one. It was looked over when the session was made.
+    pub(crate) fn command_before(&self) -> Option<Command> {
+        match hooks::action(self.before.as_ref()?, &self.database, &self.summary) {
+            Ok(Action::Command(command)) => Some(command),
+            _ => None,
+        }
     }
 
     /// Finds out whether the hook after it could be done, however it ends.
     pub(super) fn check(&self, draft: &mut Draft<'_>) {
         let Some(hook) = &self.after else { return };
         for error in [None, Some("an error")] {
-            let made = hooks::step(&hook.handler, &self.host, &self.ended(error, 1.0));
-            if draft.take(made.map_err(|why| format!("its hook after: {why}"))).is_none() {
+            let made = hooks::action(&hook.handler, &self.database, &self.ended(error, 1.0));
+            if !matches!(look(draft, "its hook after", made), Some(Action::Step(_))) {
                 return;
             }
         }
@@ -91,14 +110,19 @@ impl Asker {
     ///
     /// # Errors
     /// The hook cannot be done.
-    pub fn after(&self, end: End<'_>) -> Option<Result<Session, String>> {
+    pub fn after(&self, end: End<'_>) -> Option<Result<After, String>> {
         let hook = self.after.as_ref().filter(|hook| hooks::is_due(hook, end.error.is_none(), end.is_final))?;
-        let made = hooks::step(&hook.handler, &self.host, &self.ended(end.error, end.seconds)).and_then(|step| {
+        let made = hooks::action(&hook.handler, &self.database, &self.ended(end.error, end.seconds));
+        Some(made.and_then(|action| {
+            let step = match action {
+                Action::Command(command) => return Ok(After::Command(command)),
+                Action::Step(step) => step,
+            };
             let draft = Draft::new(Setting::Machine(std::path::Path::new("")));
             let said = format!("The hook after the session {}/{}.", self.summary.namespace, self.summary.name);
-            draft.finish(said, vec![step]).map_err(|problems| problems.join("; "))
-        });
-        Some(made)
+            let made = draft.finish(said, vec![step]).map_err(|problems| problems.join("; "))?;
+            Ok(After::Run(Box::new(made)))
+        }))
     }
 
     fn ended(&self, error: Option<&str>, seconds: f64) -> Summary {
@@ -111,9 +135,29 @@ impl Asker {
     }
 }
 
-fn database(binding: Option<(&AppBinding, &str)>) -> Result<String, String> {
-    let missing = || "it names no host, and the AppBinding, whose host it is for, is not there".to_owned();
-    binding.ok_or_else(missing).and_then(|(binding, namespace)| host(binding, namespace))
+/// Looks over what a hook does; there where it can be done.
+fn look(draft: &mut Draft<'_>, which: &str, made: Result<Action, String>) -> Option<Action> {
+    let is_command = matches!(made, Ok(Action::Command(_)));
+    let may = made.and_then(|action| if is_command { draft.setting.may_exec().map(|()| action) } else { Ok(action) });
+    let action = draft.take(may.map_err(|why| format!("{which}: {why}")))?;
+    if let Action::Command(command) = &action {
+        draft.notes.push(format!(
+            "{which} runs a command in a pod of the Service `{}`, which the operator does with `hooks.exec` of its chart",
+            command.service
+        ));
+    }
+    Some(action)
+}
+
+/// What is known of the database, for who asks from a namespace.
+fn database(binding: Option<(&AppBinding, &str)>, namespace: &str) -> Database {
+    match binding {
+        Some((binding, home)) => Database { host: host(binding, home), service: service(binding, home, namespace) },
+        None => Database {
+            host: Err("it names no host, and the AppBinding, whose host it is for, is not there".to_owned()),
+            service: Err("it has an `exec`, and the AppBinding, whose pods it is for, is not there".to_owned()),
+        },
+    }
 }
 
 fn summary(

@@ -112,6 +112,24 @@ pub(super) fn host(binding: &AppBinding, namespace: &str) -> Result<String, Stri
     Ok(named.to_owned())
 }
 
+/// The Service whose pods a command may be run in: one of the namespace of who asks for it, since who may write there has a say over its pods anyhow.
+pub(super) fn service(binding: &AppBinding, home: &str, namespace: &str) -> Result<String, String> {
+    let Some(service) = &binding.spec.client_config.service else {
+        return Err(
+            "it has an `exec`, and the AppBinding names no `clientConfig.service` whose pods that could be run in"
+                .to_owned(),
+        );
+    };
+    let there = service.namespace.as_deref().unwrap_or(home);
+    if there != namespace {
+        return Err(format!(
+            "it has an `exec`, which is run in pods of its own namespace `{namespace}` alone, and the Service `{}` is in `{there}`",
+            service.name
+        ));
+    }
+    Ok(service.name.clone())
+}
+
 /// A Secret's values after the AppBinding's transforms, in their order.
 fn transformed(
     manifests: &Manifests,

@@ -15,7 +15,8 @@ fn openssl(folder: &Path, args: &[&str]) {
 
 const KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
 
-/// Makes the authority (`ca.crt`), the server's certificate (`server.crt`, `server.key`) and the key that tokens of service accounts are signed
+/// Makes the authority (`ca.crt`), the server's certificate (`server.crt`, `server.key`), the one that it shows to kubelets (`to-kubelets.crt`,
+/// `to-kubelets.key`) and the key that tokens of service accounts are signed
 /// with (`accounts.key`, `accounts.pub`).
 pub(super) fn make(folder: &Path) {
     let names = "subjectAltName=DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1\n";
@@ -23,6 +24,7 @@ pub(super) fn make(folder: &Path) {
     let own = ["-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=authority of the tests", "-days", "2"];
     openssl(folder, &[&["req", "-x509"], &KEY[..], &own].concat());
     sign(folder, "server", "/CN=kube-apiserver", "server.names");
+    client(folder, "to-kubelets", "/CN=kube-apiserver-kubelet-client");
     openssl(folder, &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "accounts.key"]);
     openssl(folder, &["pkey", "-in", "accounts.key", "-pubout", "-out", "accounts.pub"]);
 }
@@ -34,14 +36,18 @@ fn sign(folder: &Path, name: &str, subject: &str, more: &str) {
     openssl(folder, &[&authority[..], &["-days", "2", "-out", &certificate, "-extfile", more]].concat());
 }
 
+fn client(folder: &Path, name: &str, subject: &str) {
+    // Without any extension it would be a certificate of the first version, which rustls does not take.
+    std::fs::write(folder.join("client.use"), "extendedKeyUsage=clientAuth\n").expect("written");
+    sign(folder, name, subject, "client.use");
+}
+
 /// Writes a file for a client that is this user and of this group; gives its path. It holds all that it needs.
 pub(super) fn kubeconfig(folder: &Path, url: &str, user: &str, group: Option<&str>) -> PathBuf {
     let group = group.map(|group| format!("/O={group}")).unwrap_or_default();
     // A colon parts the files of `KUBECONFIG`.
     let name = user.replace(':', "-");
-    // Without any extension it would be a certificate of the first version, which rustls does not take.
-    std::fs::write(folder.join("client.use"), "extendedKeyUsage=clientAuth\n").expect("written");
-    sign(folder, &name, &format!("{group}/CN={user}"), "client.use");
+    client(folder, &name, &format!("{group}/CN={user}"));
     let data = |file: &str| ByteString(std::fs::read(folder.join(file)).expect("it was made"));
     let config = json!({
         "apiVersion": "v1",

@@ -115,6 +115,10 @@ impl Cluster {
             format!("--client-ca-file={}", self.file("ca.crt")),
             format!("--tls-cert-file={}", self.file("server.crt")),
             format!("--tls-private-key-file={}", self.file("server.key")),
+            format!("--kubelet-client-certificate={}", self.file("to-kubelets.crt")),
+            format!("--kubelet-client-key={}", self.file("to-kubelets.key")),
+            // A node's address is one of its own network, to which only its name leads here.
+            "--kubelet-preferred-address-types=Hostname".to_owned(),
         ];
         self.guard.start(SERVER, &program(SERVER), &args);
     }

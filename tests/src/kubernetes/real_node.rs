@@ -1,10 +1,10 @@
 //! A real node: a kubelet of the cluster's version, with Debian's containerd and runc, on a machine of its own on this one.
 //!
-//! Takes a cluster. Gives a node that is ready. Nobody gives it pods but who names it: there is no scheduler, and a pod's `nodeName` says it. Its pods
+//! Takes a cluster. Gives a node that is ready, of which a cluster has one. Nobody gives it pods but who names it: there is no scheduler, and a pod's `nodeName` says it. Its pods
 //! are on a network of their own, where they reach what [`RealNode::reach`] led them to, and nothing else. Always holds: it is gone with the
 //! cluster, however that ends, with its processes, mounts, cgroups and networks; nothing of this machine is another for it.
 //!
-//! It is a whole kubelet in all but this: nobody reaches it from outside (`kubectl logs` and `kubectl exec`), it evicts nobody for want of room on
+//! It is a whole kubelet in all but this: it evicts nobody for want of room on
 //! the disk, for that is this machine's, and the settings of the kernel that it makes are copies.
 
 mod machine;
@@ -17,17 +17,21 @@ use serde_json::json;
 
 use self::machine::{ADDRESS, Machine};
 use super::cluster::Cluster;
+use crate::stores::free_port;
 
 /// A running node.
 #[derive(Debug)]
 pub struct RealNode {
     machine: Machine,
-    name: String,
 }
 
-fn configuration(cluster: &Cluster) -> String {
+/// What the machine is called, and its log.
+const MACHINE: &str = "real";
+
+fn configuration(cluster: &Cluster, port: u16) -> String {
     let none = "0%";
     json!({
+        "port": port,
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
@@ -54,13 +58,17 @@ fn configuration(cluster: &Cluster) -> String {
 }
 
 impl RealNode {
+    /// Its name: the API server reaches its kubelet by it.
+    pub const NAME: &str = "localhost";
+
     /// Starts one; it is ready when this comes back. The cluster has it until its end.
     ///
     /// # Panics
     /// This is not root, a program is missing, cgroups are not of the first version, or it does not start.
-    pub async fn start(cluster: &Cluster, name: &str) -> Self {
-        let config = cluster.folder().join(format!("{name}.kubelet"));
-        std::fs::write(&config, configuration(cluster)).expect("room");
+    pub async fn start(cluster: &Cluster) -> Self {
+        let (name, port) = (Self::NAME, free_port());
+        let config = cluster.folder().join(format!("{MACHINE}.kubelet"));
+        std::fs::write(&config, configuration(cluster, port)).expect("room");
         let kubeconfig = cluster.kubeconfig_in(&format!("system:node:{name}"), "system:nodes");
         let program = [
             super::cluster::program("kubelet").display().to_string(),
@@ -69,26 +77,22 @@ impl RealNode {
             format!("--hostname-override={name}"),
             format!("--node-ip={ADDRESS}"),
         ];
-        let machine = Machine::start(cluster.guard(), name, &program).await;
+        let machine = Machine::start(cluster.guard(), MACHINE, &program).await;
         // At the address that its file says, which is there the machine's own.
         road::open(&machine, "127.0.0.1", cluster.port());
-        let node = Self { machine, name: name.to_owned() };
+        road::back(&machine, ADDRESS, port);
+        let node = Self { machine };
         tokio::select! {
             () = cluster.node_is_ready(name) => node,
-            () = node.end(cluster) => panic!("the node does not start: {}", cluster.said(name)),
+            () = node.end(cluster) => panic!("the node does not start: {}", cluster.said(MACHINE)),
         }
     }
 
     /// Waits until it has ended by itself.
     async fn end(&self, cluster: &Cluster) {
-        while !cluster.ended(&self.name) {
+        while !cluster.ended(MACHINE) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Gives it an image, an archive of OCI's form, by the name that stands in it.
@@ -97,6 +101,14 @@ impl RealNode {
     /// It is none.
     pub fn import(&self, archive: &Path) {
         self.machine.import(archive);
+    }
+
+    /// Gives it an image of this name, whose only file is a program of this source in C: `/program`.
+    ///
+    /// # Panics
+    /// It is none.
+    pub fn program(&self, tag: &str, source: &str) {
+        self.machine.import(&self.machine.program(tag, source));
     }
 
     /// Leads its pods to a server on a port of 127.0.0.1: gives the address at which they find it, on the same port.

@@ -64,6 +64,20 @@ fn nothing_that_is_optional_is_there_unasked() {
     assert!(of_kind(&rendered(&["replicas=1"]), "PodDisruptionBudget").is_empty());
 }
 
+/// Whoever may make a hook could run commands in all pods: only who asks for it has that.
+#[test]
+fn commands_in_pods_are_a_right_that_is_asked_for() {
+    let (few, more) = (rendered(&[]), rendered(&["hooks.exec=true"]));
+    let rules = |all: &[Value]| of_kind(all, "ClusterRole")[0]["rules"].as_array().expect("rules").clone();
+    let mut wanted = rules(&few);
+    wanted.push(serde_json::json!({"apiGroups": [""], "resources": ["services"], "verbs": ["get"]}));
+    wanted.push(serde_json::json!({"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}));
+    assert_eq!(rules(&more), wanted);
+    let args =
+        |all: &[Value]| of_kind(all, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
+    assert!(!args(&few).contains("exec") && args(&more).contains("--exec-hooks"), "{}", args(&more));
+}
+
 #[test]
 fn values_that_are_wrong_are_refused() {
     let (is_sound, told) = helm(&["lint", "--strict"], ALL);
@@ -77,6 +91,7 @@ fn values_that_are_wrong_are_refused() {
         "operator.pushgateway=gateway:9091",
         "prometheusRule.backupConfigurations[0].name=weekly",
         "networkPolicy.apiServerPorts[0]=0",
+        "hooks.exec=maybe",
     ] {
         let (is_sound, told) = helm(&["template", "aquifer"], &[wrong]);
         assert!(!is_sound && told.contains("values don't meet the specifications of the schema"), "{wrong}: {told}");

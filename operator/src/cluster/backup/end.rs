@@ -33,7 +33,7 @@ pub(super) async fn end(
     let (now, all) = (Timestamp::now(), &mut status.conditions);
     let mut ended = ended.clone();
     if let Some(before) = hook::before(&ended) {
-        conditions::judge(all, "PreBackupHookExecutionSucceeded", ("Succeeded", "Failed"), before);
+        conditions::judge(all, super::PRE_HOOK, ("Succeeded", "Failed"), before);
     }
     if let Some(hook) = hook {
         let done = hook.clone().map(|()| String::new());

@@ -98,7 +98,7 @@ impl Machine {
             machine.ctr(&["version"]).output().ok()?.status.success().then_some(())
         })
         .await;
-        machine.import(&machine.pause());
+        machine.import(&machine.program(PAUSE, PAUSES));
         machine
     }
 
@@ -137,12 +137,12 @@ conf_dir = "{}"
         done(self.ctr(&["images", "import"]).arg(archive));
     }
 
-    /// Makes the image of what holds a pod's namespaces open.
-    fn pause(&self) -> PathBuf {
-        let folder = self.folder.join("pause");
+    /// Makes an image whose only file is a program, of its source in C: `/program`. Its pods run it, and may be told to run it again with words.
+    pub(super) fn program(&self, tag: &str, source: &str) -> PathBuf {
+        let folder = self.folder.join("images").join(tag.replace(['/', ':'], "-"));
         std::fs::create_dir_all(&folder).expect("room");
         let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("room");
-        write("pause.c", PAUSES);
+        write("program.c", source);
         let tar = |archive: &str, files: &[&str]| {
             done(
                 Command::new("tar")
@@ -151,25 +151,25 @@ conf_dir = "{}"
                     .current_dir(&folder),
             )
         };
-        done(Command::new("cc").args(["-static", "-Os", "-s", "-o", "pause", "pause.c"]).current_dir(&folder));
-        tar("layer.tar", &["pause"]);
+        done(Command::new("cc").args(["-static", "-Os", "-s", "-o", "program", "program.c"]).current_dir(&folder));
+        tar("layer.tar", &["program"]);
         let sum = done(Command::new("sha256sum").arg(folder.join("layer.tar")));
         let sum = sum.split(' ').next().expect("a sum");
         let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
         write(
             "config.json",
             &serde_json::json!({
-                "architecture": machine, "os": "linux", "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
+                "architecture": machine, "os": "linux", "config": {"Entrypoint": ["/program"], "User": "65535:65535"},
                 "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{sum}")]},
             })
             .to_string(),
         );
         write(
             "manifest.json",
-            &serde_json::json!([{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}]).to_string(),
+            &serde_json::json!([{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]).to_string(),
         );
-        tar("pause.tar", &["config.json", "layer.tar", "manifest.json"]);
-        folder.join("pause.tar")
+        tar("image.tar", &["config.json", "layer.tar", "manifest.json"]);
+        folder.join("image.tar")
     }
 
     /// The network of it, to go to.

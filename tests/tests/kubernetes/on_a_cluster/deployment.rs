@@ -58,9 +58,9 @@ const RIGHTS: [(&str, &str, &[&str]); 18] = [
 ];
 
 /// A right: namespace, group, resource with what is below it, name, verb.
-type Right = (String, String, String, String, String);
+pub(super) type Right = (String, String, String, String, String);
 
-fn right(namespace: &str, group: &str, resource: &str, name: &str, verb: &str) -> Right {
+pub(super) fn right(namespace: &str, group: &str, resource: &str, name: &str, verb: &str) -> Right {
     let [namespace, group, resource, name, verb] = [namespace, group, resource, name, verb].map(str::to_owned);
     (namespace, group, resource, name, verb)
 }
@@ -83,7 +83,7 @@ pub(super) async fn installed(name: &'static str) -> (&'static Rig, Client) {
     (rig, client)
 }
 
-async fn may(client: &Client, user: &str, right: &Right) -> bool {
+pub(super) async fn may(client: &Client, user: &str, right: &Right) -> bool {
     let (namespace, group, resource, name, verb) = right;
     let (resource, below) = resource.split_once('/').unwrap_or((resource, ""));
     let review = from_value(json!({"metadata": {}, "spec": {

@@ -36,6 +36,7 @@ pub(in super::super) fn arguments(port: u16, gateway: u16, name: &str) -> Vec<St
         format!("--namespace={SYSTEM}"),
         format!("--identity={name}"),
         "--start-timeout=15s".to_owned(),
+        "--exec-hooks".to_owned(),
     ];
     args.into()
 }
@@ -79,6 +80,11 @@ pub(in super::super) async fn operated(name: &'static str) -> (&'static Rig, Cli
         })
         .await;
     (rig, client, ports)
+}
+
+/// Where they answer, once there is an operator.
+pub(in super::super) fn ports() -> &'static Ports {
+    PORTS.get().expect("an operator was started")
 }
 
 /// What a page of an operator or of the gateway says.

@@ -28,7 +28,7 @@ pub(super) async fn real(name: &'static str) -> (&'static Rig, Client, &'static 
         .get_or_init(async || {
             let free = rig.whole.read().await;
             let settings = settings();
-            let node = RealNode::start(&rig.cluster, "real").await;
+            let node = RealNode::start(&rig.cluster).await;
             assert_eq!(self::settings(), settings, "a kubelet of the tests changed this machine's own settings");
             drop(free);
             let folder = tempfile::tempdir().expect("a folder");
@@ -66,7 +66,7 @@ fn image(folder: &Path) -> std::path::PathBuf {
 
 /// How pods run that are on the node.
 pub(super) fn on_it(memory: &str) -> Value {
-    json!({"pod": {"nodeName": "real"}, "container": {"resources": {"limits": {"memory": memory}}}})
+    json!({"pod": {"nodeName": RealNode::NAME}, "container": {"resources": {"limits": {"memory": memory}}}})
 }
 
 /// A database with its manifests. Pods reach it by a way that can be held up.
