@@ -6,7 +6,7 @@ use aquifer_engine::event::Status;
 use aquifer_operator::hooks::STEP;
 use aquifer_operator::manifests::{self, Manifests};
 use aquifer_operator::outcome::Outcome;
-use aquifer_operator::session::{self, After, End, Session, Setting, TASK};
+use aquifer_operator::session::{self, Apart, End, Session, Setting, TASK};
 
 use crate::args::{Args, Progress, SessionArgs, ShowArgs};
 use crate::exit::Exit;
@@ -68,9 +68,9 @@ fn after(session: &Session, outcome: Option<Outcome>, wanted: &SessionArgs, args
     let end = End { error: (!outcome.succeeded).then_some(&said), is_final: true, seconds: outcome.seconds };
     let hook = match asker.after(end) {
         None => return Exit::Success,
-        Some(Ok(After::Run(hook))) => hook,
+        Some(Ok(Apart::Run(hook))) => hook,
         // It was looked over before the session began, and refused.
-        Some(Ok(After::Command(_))) => {
+        Some(Ok(Apart::Command(_))) => {
             print::error("the hook after it: it has an `exec`, which only the operator does, in a cluster");
             return Exit::Failed;
         }

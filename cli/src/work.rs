@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use aquifer_engine::catalog::{InputValue, Inputs};
-use aquifer_operator::cluster::{PARAMS, TASK_FILE};
+use aquifer_operator::cluster::{INDEX, PARAMS, TASK_FILE};
 use aquifer_operator::outcome::Outcome;
-use aquifer_operator::session::{TASK, trimmed};
+use aquifer_operator::session::{SHARD, TASK, trimmed};
 
 use crate::args::{Args, Progress, ShowArgs};
 use crate::exit::Exit;
@@ -17,7 +17,12 @@ use crate::{inputs, print, run};
 
 /// `aquifer kube work`.
 pub(crate) fn run(wanted: &WorkArgs, args: &Args, screen: &Screen) -> Exit {
-    let planned = read(&wanted.folder).and_then(|(text, inputs)| {
+    let planned = read(&wanted.folder).and_then(|(text, inputs, index)| {
+        // The operator names its pods by what asks for them, and runs one of each name at a time.
+        if let Some(host) = &wanted.host {
+            let number = index.map(|index| format!("-{index}")).unwrap_or_default();
+            aquifer_functions::host_is_ours_alone(format!("{host}{number}"));
+        }
         let mut catalog = inputs::builtin_catalog();
         catalog.add_text("the session", &text);
         catalog.plan(TASK, &inputs).map_err(|problems| {
@@ -27,8 +32,6 @@ pub(crate) fn run(wanted: &WorkArgs, args: &Args, screen: &Screen) -> Exit {
     });
     match planned {
         Ok(plan) => {
-            // The operator names its pods by what asks for them, and runs one of them at a time.
-            aquifer_functions::host_is_ours_alone();
             let show = ShowArgs { report: None, progress: Progress::Plain };
             run::execute_and(plan, &show, args, screen, |report| leave(&wanted.last_words, Outcome::of(report)))
         }
@@ -40,8 +43,8 @@ pub(crate) fn run(wanted: &WorkArgs, args: &Args, screen: &Screen) -> Exit {
     }
 }
 
-/// The task, and its params.
-fn read(folder: &Path) -> Result<(String, Inputs), String> {
+/// The task, its params, and the pod's number where there are several.
+fn read(folder: &Path) -> Result<(String, Inputs, Option<u32>), String> {
     let failed = |path: &Path, error: std::io::Error| format!("`{}`: {error}", path.display());
     let task = folder.join(TASK_FILE);
     let text = std::fs::read_to_string(&task).map_err(|error| failed(&task, error))?;
@@ -57,7 +60,19 @@ fn read(folder: &Path) -> Result<(String, Inputs), String> {
         let value = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
         inputs.params.insert(name.to_owned(), InputValue::Text(trimmed(&value).to_owned()));
     }
-    Ok((text, inputs))
+    let path = folder.join(INDEX);
+    let index = match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let number = text.trim().parse::<u32>();
+            Some(number.map_err(|error| format!("`{}`: `{}`: {error}", path.display(), text.trim()))?)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(&path, error)),
+    };
+    // Shards are counted from 1.
+    let shard = index.map(|index| InputValue::Text((u64::from(index) + 1).to_string()));
+    inputs.params.extend(shard.map(|shard| (SHARD.to_owned(), shard)));
+    Ok((text, inputs, index))
 }
 
 /// Leaves the last words. That they cannot be left is said in the log, and changes nothing about the run.

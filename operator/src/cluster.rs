@@ -54,7 +54,7 @@ use self::world::{Queues, World};
 pub(crate) use blueprint::BLUEPRINT;
 pub(crate) use configuration::APART;
 pub use configuration::new_session;
-pub use job::{FILES, FOLDER, PARAMS, TASK_FILE};
+pub use job::{FILES, FOLDER, INDEX, PARAMS, TASK_FILE};
 pub use names::{INVOKER_KIND, INVOKER_NAME};
 pub use restore::STILL_WANTED;
 pub use trouble::Trouble;

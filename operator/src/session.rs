@@ -26,8 +26,8 @@ use crate::manifests::{Key, Manifests};
 use crate::resources::runtime::RuntimeSettings;
 use crate::resources::target::TargetRef;
 
-pub use asker::{After, Asker, End};
-pub use backup::backup;
+pub use asker::{Apart, Asker, End};
+pub use backup::{backup, join};
 pub(crate) use repository::may_use;
 pub use restore::restore;
 pub use secrets::{Held, SecretKey, trimmed};
@@ -99,7 +99,12 @@ pub struct Session {
     pub notes: Vec<String>,
     /// Who asks for it, where that is one whose hooks are run.
     pub asker: Option<Asker>,
+    /// How many pods run it, of which each is given its number, from 1 on, as the param [`SHARD`]; nothing where it is one that is given none.
+    pub shards: Option<u32>,
 }
+
+/// The param of a session's document that says which shard of a cluster is read.
+pub const SHARD: &str = "shard";
 
 impl Session {
     /// The values of its secret params, for the engine.
@@ -130,12 +135,13 @@ struct Draft<'s> {
     files: BTreeMap<String, Held>,
     notes: Vec<String>,
     problems: Vec<String>,
+    shards: Option<u32>,
 }
 
 impl<'s> Draft<'s> {
     fn new(setting: Setting<'s>) -> Self {
         let (secrets, files) = (BTreeMap::new(), BTreeMap::new());
-        Self { setting, secrets, files, notes: Vec::new(), problems: Vec::new() }
+        Self { setting, secrets, files, notes: Vec::new(), problems: Vec::new(), shards: None }
     }
 
     /// A secret's value becomes a param of the task; gives what stands in its place.
@@ -184,14 +190,17 @@ impl<'s> Draft<'s> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let params = |name: &String| json!({"name": name, "secret": true, "required": true});
+        let secret = |name: &String| json!({"name": name, "secret": true, "required": true});
+        let shard = self.shards.map(|_| json!({"name": SHARD, "type": "integer", "required": true}));
+        let params: Vec<Json> = self.secrets.keys().map(secret).chain(shard).collect();
         let document = json!({
             "apiVersion": "aquifer.dev/v1alpha1",
             "kind": "Task",
             "metadata": {"name": TASK},
-            "spec": {"summary": summary, "params": self.secrets.keys().map(params).collect::<Vec<_>>(), "steps": steps},
+            "spec": {"summary": summary, "params": params, "steps": steps},
         });
-        Ok(Session { document, secrets: self.secrets, files: self.files, notes: self.notes, asker: None })
+        let Self { secrets, files, notes, shards, .. } = self;
+        Ok(Session { document, secrets, files, notes, asker: None, shards })
     }
 }
 

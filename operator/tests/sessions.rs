@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aquifer_engine::catalog::InputValue;
 use aquifer_operator::manifests::{self, Manifests};
-use aquifer_operator::session::{After, End, Session, Setting, backup, restore};
+use aquifer_operator::session::{Apart, End, Session, Setting, backup, join, restore};
 use serde_json::{Value as Json, json};
 
 const SECRETS: &str = "
@@ -248,6 +248,46 @@ fn the_hook_before_is_the_first_step_and_what_cannot_be_done_is_refused() {
     }
 }
 
+#[test]
+fn a_shard_s_dump_is_a_part_until_all_are_joined() {
+    let said = BACKUP.replace("  timeOut", "  task: {params: [{name: shards, value: '3'}]}\n  timeOut");
+    let manifests = read(&[SECRETS, REPOSITORY, BINDING, &said]);
+    let pod = Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0, exec: false };
+    let part = backup(&manifests, None, pod).expect("a session");
+    assert_eq!((part.shards, part.document["spec"]["steps"].as_array().map(Vec::len)), (Some(3), Some(2)));
+    let (dump, push) = (params(&part, 0), params(&part, 1));
+    assert_eq!(
+        (&dump["shard"], &dump["shards"], &dump["joined"]),
+        (&json!("{{ params.shard }}"), &json!(3), &json!(true))
+    );
+    assert_eq!(push["filename"], "dumpfile.resp.part");
+    let declared = part.document["spec"]["params"].as_array().expect("params").last().cloned();
+    assert_eq!(declared, Some(json!({"name": "shard", "type": "integer", "required": true})));
+
+    let whole = join(&manifests, "app/b", pod, &["aaaa", "bbbb", "cccc"]).expect("a session");
+    let steps = whole.document["spec"]["steps"].as_array().expect("steps").clone();
+    let names: Vec<&str> = steps.iter().filter_map(|step| step["name"].as_str()).collect();
+    assert_eq!((whole.shards, &names[..]), (None, &["push", "forget", "check", "stats"][..]));
+    let joined = params(&whole, 0);
+    assert_eq!(
+        (&joined["snapshots"], &joined["filename"]),
+        (&json!(["aaaa", "bbbb", "cccc"]), &json!("dumpfile.resp"))
+    );
+    assert_eq!((&joined["partTag"], &joined["host"]), (&push["tags"][0], &push["host"]));
+    assert!(whole.secrets.keys().all(|name| name.starts_with("repository")), "{:?}", whole.secrets.keys());
+
+    // One process reads them all.
+    let here = backup(&manifests, None, here()).expect("a session");
+    let dump = params(&here, 0);
+    assert_eq!(
+        (here.shards, &dump["shards"], &dump["shard"], &dump["joined"]),
+        (None, &json!(3), &Json::Null, &Json::Null)
+    );
+    let wrong = said.replace("'3'", "three");
+    let told = backup(&read(&[SECRETS, REPOSITORY, BINDING, &wrong]), None, pod).expect_err("refused").join(" ");
+    assert!(told.contains("`shards` is `three`"), "{told}");
+}
+
 /// A command is the operator's to run, and in its own namespace alone.
 #[test]
 fn a_command_is_no_step_and_where_it_may_not_be_run_it_is_refused() {
@@ -315,7 +355,7 @@ fn the_hooks_on_the_page_can_be_done() {
     assert_eq!(session.document["spec"]["steps"][0]["params"]["url"], "http://app.shop.svc:8080/freeze");
     let end = End { error: Some("the disk is \"full\""), is_final: true, seconds: 3.0 };
     let after = session.asker.expect("who asks").after(end).expect("due");
-    let Ok(After::Run(after)) = after else { panic!("{after:?}") };
+    let Ok(Apart::Run(after)) = after else { panic!("{after:?}") };
     let step = &after.document["spec"]["steps"][0]["params"];
     let body: Json = serde_json::from_str(step["body"].as_str().expect("text")).expect("whole JSON");
     assert_eq!(body["text"], "app/db: the disk is \"full\"");

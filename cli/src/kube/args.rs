@@ -52,6 +52,9 @@ pub(crate) enum Kube {
 pub(crate) struct WorkArgs {
     /// The folder with the session's task and secrets.
     pub(crate) folder: PathBuf,
+    /// What this is called in repositories' locks, with its number where several pods run the session; no other program takes locks under this name at the same time.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
     /// Where the container's last words go.
     #[arg(long, default_value = "/dev/termination-log")]
     pub(crate) last_words: PathBuf,

@@ -23,20 +23,20 @@ pub(super) struct Own {
     pub(super) left: BTreeSet<Id>,
     /// All that it ever wrote.
     pub(super) written: BTreeSet<Id>,
-    /// Whether this host's name belongs to it alone.
-    is_alone: bool,
+    /// The name that belongs to it alone, in the place of this machine's.
+    alone: Option<String>,
 }
 
-static OWN: Mutex<Own> = Mutex::new(Own { left: BTreeSet::new(), written: BTreeSet::new(), is_alone: false });
+static OWN: Mutex<Own> = Mutex::new(Own { left: BTreeSet::new(), written: BTreeSet::new(), alone: None });
 
 pub(super) fn own() -> MutexGuard<'static, Own> {
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says that no process but this one holds locks under this host's name, as whoever names containers knows: what an earlier one left under it is
-/// nobody's. A fact about where the program runs, and not about what it does.
-pub fn host_is_ours_alone() {
-    own().is_alone = true;
+/// Says under which name this process takes locks, in the place of this machine's, and that no other does at the same time, as whoever starts it knows:
+/// what an earlier one left under it is nobody's. A fact about where the program runs, and not about what it does.
+pub fn host_is_ours_alone(name: String) {
+    own().alone = Some(name);
 }
 
 /// What a lock excludes.
@@ -87,7 +87,7 @@ impl Content {
         let here = self.hostname == hostname() && self.pid > 0;
         if here && self.pid == i64::from(std::process::id()) {
             let own = own();
-            return own.left.contains(id) || (own.is_alone && !own.written.contains(id));
+            return own.left.contains(id) || (own.alone.is_some() && !own.written.contains(id));
         }
         here && i32::try_from(self.pid).is_ok_and(|pid| {
             // Without a signal, `kill` only asks whether there is such a process.
@@ -101,8 +101,11 @@ impl Content {
     }
 }
 
-/// This machine's name.
+/// This machine's name, or the one that stands in its place.
 pub(crate) fn hostname() -> String {
+    if let Some(name) = own().alone.clone() {
+        return name;
+    }
     nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 

@@ -5,6 +5,7 @@
 
 mod end;
 mod history;
+mod join;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,7 +152,8 @@ async fn begin(
         if let Some(why) = turn::restore_into(context, target, namespace, None).await? {
             return wait(context, one, status, time_out, why).await;
         }
-        match hook::command_before(context, (namespace, &uid), session.asker.as_ref(), (&status.conditions, PRE_HOOK)) {
+        let frame = frame(one, &configuration, (namespace, &own_name, &uid));
+        match hook::apart(context, frame, &session, (&status.conditions, PRE_HOOK)).await? {
             None | Some(Stage::Over(None)) => {}
             Some(Stage::Runs(_)) => return wait(context, one, status, time_out, HOOK_RUNS.to_owned()).await,
             Some(Stage::Over(Some(Err(why)))) => {
@@ -275,7 +277,14 @@ async fn go_on(
     let uid = one.uid().unwrap_or_default();
     let place = Place { namespace, name: &name, owner: &uid };
     let time_out = configuration.as_ref().and_then(|configuration| configuration.spec.time_out.as_deref());
-    let ended = match run::follow(context, place, run::time_out(context, time_out), noted).await? {
+    let time_out = run::time_out(context, time_out);
+    let followed = match run::follow(context, place, time_out, noted).await? {
+        Follow::Ended(ended) => {
+            join::after(context, one, configuration.as_deref(), namespace, time_out, *ended).await?
+        }
+        other => other,
+    };
+    let ended = match followed {
         Follow::Runs => return again,
         Follow::GivenUp(ended) => return give_up(context, one, status, &ended).await,
         Follow::Ended(ended) => *ended,
@@ -304,6 +313,17 @@ async fn give_up(
     Ok(Action::await_change())
 }
 
+/// What hooks are run for.
+fn frame<'f>(
+    one: &BackupSession,
+    configuration: &'f BackupConfiguration,
+    (namespace, session, uid): (&'f str, &'f str, &'f str),
+) -> Frame<'f> {
+    let labels = names::invoked(configuration::KIND, &configuration.name_any());
+    let (owner, settings) = (one.controller_owner_ref(&()), configuration.spec.runtime_settings.as_ref());
+    Frame { namespace, session, uid, labels, owner, settings }
+}
+
 /// What is done after it.
 async fn hook(
     context: &Context,
@@ -318,14 +338,8 @@ async fn hook(
     let binding = hook::binding(context, target, namespace);
     let binding = binding.as_ref().map(|(binding, home)| (binding, home.as_str()));
     let asker = Asker::of_backup((namespace, &asker), spec, binding, (&name, retry_left));
-    let frame = Frame {
-        namespace,
-        session: &name,
-        uid: &one.uid().unwrap_or_default(),
-        labels: names::invoked(configuration::KIND, &configuration.name_any()),
-        owner: one.controller_owner_ref(&()),
-        settings: spec.runtime_settings.as_ref(),
-    };
+    let uid = one.uid().unwrap_or_default();
+    let frame = frame(one, configuration, (namespace, &name, &uid));
     let end = End { error: ended.error.as_deref(), is_final: retry_left <= 0, seconds: run::seconds(one) };
     hook::after(context, frame, &asker, ended, end).await
 }

@@ -23,7 +23,7 @@ use crate::resources::app_binding::AppBinding;
 use crate::resources::condition::{Condition, ConditionStatus};
 use crate::resources::runtime::RuntimeSettings;
 use crate::resources::target::TargetRef;
-use crate::session::{After, Asker, End};
+use crate::session::{Apart, Asker, End, Session};
 
 /// How long a hook may take.
 pub(super) const LONGEST: Duration = Duration::from_secs(600);
@@ -64,22 +64,24 @@ pub(super) fn before(ended: &Ended) -> Option<Result<String, String>> {
     }
 }
 
-/// Whether the hook before a session is a command that has not been run, and how far it is; `condition` says what became of it.
-pub(super) fn command_before(
+/// Runs the hook before a session that is no step of it, or looks how far it is; nothing where there is none, or it was done. `condition` says what
+/// became of it.
+pub(super) async fn apart(
     context: &Context,
-    (namespace, uid): (&str, &str),
-    asker: Option<&Asker>,
+    frame: Frame<'_>,
+    session: &Session,
     (conditions, condition): (&[Condition], &str),
-) -> Option<Stage> {
-    let command = asker?.command_before()?;
+) -> Result<Option<Stage>, Trouble> {
+    let Some(made) = session.asker.as_ref().and_then(|asker| asker.apart(session)) else { return Ok(None) };
     let is_done = |one: &Condition| one.r#type == condition && one.status == ConditionStatus::True;
     if conditions.iter().any(is_done) {
-        return None;
+        return Ok(None);
     }
-    Some(match context.commands.run(&context.client, namespace, format!("{uid} before"), &command) {
-        None => Stage::Runs(run::SOON),
-        Some(done) => Stage::Over(Some(done)),
-    })
+    let carried = match made {
+        Ok(what) => carry_out(context, frame, "before", what).await?,
+        Err(why) => Stage::Over(Some(Err(why))),
+    };
+    Ok(Some(carried))
 }
 
 /// Runs the hook after a session, or looks how far it is.
@@ -93,19 +95,26 @@ pub(super) async fn after(
     if matches!(before(ended), Some(Err(_))) {
         return Ok(Stage::Over(None));
     }
-    let run = match asker.after(end) {
-        None => return Ok(Stage::Over(None)),
-        Some(Err(why)) => return Ok(Stage::Over(Some(Err(why)))),
-        Some(Ok(After::Run(run))) => run,
+    match asker.after(end) {
+        None => Ok(Stage::Over(None)),
+        Some(Err(why)) => Ok(Stage::Over(Some(Err(why)))),
         // What is said of a session that could not be run is that.
-        Some(Ok(After::Command(_))) if !context.settings.exec_hooks => return Ok(Stage::Over(None)),
-        Some(Ok(After::Command(command))) => {
-            let key = format!("{} after", frame.uid);
+        Some(Ok(Apart::Command(_))) if !context.settings.exec_hooks => Ok(Stage::Over(None)),
+        Some(Ok(what)) => carry_out(context, frame, "after", what).await,
+    }
+}
+
+/// Does what a hook says, or looks how far that is.
+async fn carry_out(context: &Context, frame: Frame<'_>, when: &str, what: Apart) -> Result<Stage, Trouble> {
+    let run = match what {
+        Apart::Run(run) => run,
+        Apart::Command(command) => {
+            let key = format!("{} {when}", frame.uid);
             let done = context.commands.run(&context.client, frame.namespace, key, &command);
             return Ok(done.map_or(Stage::Runs(run::SOON), |done| Stage::Over(Some(done))));
         }
     };
-    let name = names::hook_job(frame.session, frame.uid);
+    let name = names::hook_job(frame.session, &format!("{when} {}", frame.uid));
     let place = Place { namespace: frame.namespace, name: &name, owner: frame.uid };
     if matches!(run::look(context, place).await?, State::Gone | State::Foreign) {
         let wanted = Wanted {

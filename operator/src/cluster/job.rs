@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use serde_json::{Value as Json, json};
 
-use super::names::{MANAGED_BY, OF, REPOSITORY, SESSION, US, label};
+use super::names::{MANAGED_BY, OF, REPOSITORY, SESSION, SHARDS, US, label};
 use crate::resources::backend::LocalBackend;
 use crate::resources::runtime::{RuntimeSettings, TempDir};
 use crate::session::{Held, Session};
@@ -26,11 +26,17 @@ pub const FOLDER: &str = "/etc/aquifer/session";
 /// The task's document in that folder.
 pub const TASK_FILE: &str = "task.json";
 
+/// The file in it with a pod's number among those of a session, from 0 on, where several run it.
+pub const INDEX: &str = "index";
+
 /// The folder in it with a file for each secret param.
 pub const PARAMS: &str = "params";
 
 /// The folder in it with the files that the task names.
 pub const FILES: &str = "files";
+
+/// The annotation by which the Job's controller numbers the pods of a Job that has several.
+pub(super) const POD_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 /// The annotation that the document stands in.
 pub(super) const TASK: &str = "aquifer.dev/task";
@@ -58,7 +64,7 @@ pub(super) struct Wanted<'w> {
     pub(super) session: &'w str,
     /// The uid of what it is made for.
     pub(super) uid: &'w str,
-    /// What its pods are all called in repositories' locks: of what asks for it, one session runs at a time.
+    /// What its pods are called in repositories' locks, with their numbers where there are several: of what asks for it, one session runs at a time.
     pub(super) host: String,
     /// More labels.
     pub(super) labels: BTreeMap<String, String>,
@@ -94,12 +100,16 @@ pub(super) fn job(wanted: &Wanted<'_>) -> Result<(Job, Option<Secret>), String> 
         name: Some(wanted.name.clone()),
         namespace: Some(wanted.namespace.clone()),
         labels: Some(labels.clone()),
-        annotations: wanted.repository.clone().map(|name| BTreeMap::from([(REPOSITORY.to_owned(), name)])),
+        annotations: Some(annotations(wanted)),
         owner_references: wanted.owner.clone().map(|owner| vec![owner]),
         ..ObjectMeta::default()
     };
     let template = template(wanted, &labels, sources)?;
+    let several = wanted.run.shards;
     let spec = json!({
+        "completionMode": several.map(|_| "Indexed"),
+        "completions": several,
+        "parallelism": several,
         "ttlSecondsAfterFinished": wanted.owner.is_none().then_some(STAYS),
         "backoffLimit": 0,
         // A pod that its node was taken from says nothing about the backup.
@@ -117,10 +127,18 @@ pub(super) fn job(wanted: &Wanted<'_>) -> Result<(Job, Option<Secret>), String> 
     Ok((Job { metadata, spec: Some(spec), ..Job::default() }, secret))
 }
 
+fn annotations(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
+    let repository = wanted.repository.clone().map(|name| (REPOSITORY.to_owned(), name));
+    let shards = wanted.run.shards.map(|shards| (SHARDS.to_owned(), shards.to_string()));
+    repository.into_iter().chain(shards).collect()
+}
+
 /// The parts of the volume with the session's files, and the values that no Secret of the namespace has.
 fn sources(wanted: &Wanted<'_>) -> (Vec<Json>, BTreeMap<String, ByteString>) {
     let task = json!({"path": TASK_FILE, "fieldRef": {"fieldPath": format!("metadata.annotations['{TASK}']")}});
-    let mut sources = vec![json!({"downwardAPI": {"items": [task]}})];
+    let index = json!({"path": INDEX, "fieldRef": {"fieldPath": format!("metadata.annotations['{POD_INDEX}']")}});
+    let items: Vec<Json> = [task].into_iter().chain(wanted.run.shards.map(|_| index)).collect();
+    let mut sources = vec![json!({"downwardAPI": {"items": items}})];
     let mut copied = BTreeMap::new();
     let mut mounted: BTreeMap<&str, Vec<Json>> = BTreeMap::new();
     let params = wanted.run.secrets.iter().map(|(name, held)| (format!("{PARAMS}/{name}"), held));
@@ -168,7 +186,8 @@ fn template(wanted: &Wanted<'_>, labels: &BTreeMap<String, String>, sources: Vec
         "name": CONTAINER,
         "image": wanted.image,
         "command": ["/usr/local/bin/aquifer"],
-        "args": ["kube", "work", FOLDER],
+        // A lock that a pod before it left behind is known by this name, and is nobody's.
+        "args": ["kube", "work", FOLDER, format!("--host={}", wanted.host)],
         "volumeMounts": mounts,
         // Its own last words where it has some, else the end of its log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -176,8 +195,6 @@ fn template(wanted: &Wanted<'_>, labels: &BTreeMap<String, String>, sources: Vec
     });
     let mut pod = json!({
         "restartPolicy": "Never",
-        // A lock that a pod before it left behind is known by this name, and is nobody's.
-        "hostname": wanted.host,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": GRACE,
@@ -288,6 +305,7 @@ mod tests {
             files: BTreeMap::from([("ca.crt".to_owned(), Held { bytes: b"PEM".into(), from: None })]),
             notes: Vec::new(),
             asker: None,
+            shards: None,
         }
     }
 
@@ -327,6 +345,22 @@ mod tests {
         assert_eq!(sources[2]["secret"]["name"], "stash-backup-s");
         let text = job.to_string();
         assert!(!text.contains("open-sesame") && !text.contains("correct-horse"), "{text}");
+    }
+
+    #[test]
+    fn each_shard_has_a_pod_that_knows_its_number() {
+        let (job, _) = made(&Session { shards: Some(3), ..run() }, json!({}));
+        let spec = &job["spec"];
+        assert_eq!(
+            (&spec["completionMode"], &spec["completions"], &spec["parallelism"]),
+            (&json!("Indexed"), &json!(3), &json!(3))
+        );
+        let items = &spec["template"]["spec"]["volumes"][0]["projected"]["sources"][0]["downwardAPI"]["items"];
+        assert_eq!(items[1]["path"], INDEX);
+        assert_eq!(job["metadata"]["annotations"][SHARDS], "3");
+        let (job, _) = made(&run(), json!({}));
+        assert_eq!(job["spec"]["completions"], Json::Null);
+        assert!(!job.to_string().contains(POD_INDEX));
     }
 
     #[test]

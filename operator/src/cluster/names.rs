@@ -31,6 +31,9 @@ pub(super) const OF: &str = "aquifer.dev/of";
 /// On a session's Job: the repository that it was made for, as `namespace/name`.
 pub(super) const REPOSITORY: &str = "aquifer.dev/repository";
 
+/// On a session's Job: of how many shards it reads each by a pod of its own.
+pub(super) const SHARDS: &str = "aquifer.dev/shards";
+
 /// On what a blueprint made: the blueprint.
 pub(super) const BLUEPRINT: &str = "aquifer.dev/blueprint";
 
@@ -100,6 +103,11 @@ pub(super) fn backup_job(session: &str) -> String {
     fit(&format!("stash-backup-{session}"), LABEL)
 }
 
+/// The job that makes one snapshot of those of a cluster's shards.
+pub(super) fn join_job(session: &str) -> String {
+    fit(&format!("stash-join-{session}"), LABEL)
+}
+
 /// The job of a restore.
 pub(super) fn restore_job(session: &str) -> String {
     fit(&format!("stash-restore-{session}"), LABEL)
@@ -110,7 +118,7 @@ pub(super) fn wipe_job(repository: &str) -> String {
     fit(&format!("stash-wipe-{repository}"), LABEL)
 }
 
-/// The job of the hook after a session; a backup and a restore may have the same name.
+/// The job of a hook of a session; a backup and a restore may have the same name.
 pub(super) fn hook_job(session: &str, uid: &str) -> String {
     fit(&format!("{HOOK}{session}-{}", digest(uid)), LABEL)
 }

@@ -336,7 +336,7 @@ mod tests {
         let said = r#"{"version": 1, "succeeded": true, "seconds": 4, "steps": {
             "push": {"status": "succeeded", "seconds": 3, "outputs": {"snapshot": "1a2b", "bytes": 900, "storedBytes": 90}},
             "check": {"status": "succeeded", "seconds": 1}, "stats": {"status": "succeeded", "seconds": 1, "outputs": {"snapshots": 3, "stored.bytes": 4096}}}}"#;
-        let ended = Ended { succeeded: true, outcome: Outcome::read(said), error: None, late: false, repository: None };
+        let ended = Ended { succeeded: true, outcome: Outcome::read(said), error: None, ..Ended::failed("") };
         let text = made(&ended);
         let invoker = r#"invoker_kind="BackupConfiguration",invoker_name="b","#;
         let host = r#"namespace="shop",driver="Restic",repository="r",kind="AppBinding",group="appcatalog.appscode.com",name="db",hostname="cart""#;

@@ -129,7 +129,8 @@ async fn begin(
         if let Some(why) = turn::restore_into(context, target, namespace, Some(&uid)).await? {
             return wait(context, one, status, RestorePhase::Pending, why).await;
         }
-        match hook::command_before(context, (namespace, &uid), session.asker.as_ref(), (&status.conditions, PRE_HOOK)) {
+        let frame = frame(one, (namespace, &own_name, &uid));
+        match hook::apart(context, frame, &session, (&status.conditions, PRE_HOOK)).await? {
             None | Some(Stage::Over(None)) => {}
             Some(Stage::Runs(again)) => {
                 let waits = wait(context, one, status, RestorePhase::Pending, HOOK_RUNS.to_owned()).await;
@@ -266,6 +267,13 @@ async fn give_up(
     Ok(Action::await_change())
 }
 
+/// What hooks are run for.
+fn frame<'f>(one: &'f RestoreSession, (namespace, session, uid): (&'f str, &'f str, &'f str)) -> Frame<'f> {
+    let labels = names::invoked(KIND, session);
+    let (owner, settings) = (one.controller_owner_ref(&()), one.spec.runtime_settings.as_ref());
+    Frame { namespace, session, uid, labels, owner, settings }
+}
+
 /// What is done after it.
 async fn hook(context: &Context, one: &RestoreSession, namespace: &str, ended: &Ended) -> Result<Stage, Trouble> {
     let name = one.name_any();
@@ -273,14 +281,8 @@ async fn hook(context: &Context, one: &RestoreSession, namespace: &str, ended: &
     let binding = hook::binding(context, target, namespace);
     let binding = binding.as_ref().map(|(binding, home)| (binding, home.as_str()));
     let asker = Asker::of_restore((namespace, &name), &one.spec, binding);
-    let frame = Frame {
-        namespace,
-        session: &name,
-        uid: &one.uid().unwrap_or_default(),
-        labels: names::invoked(KIND, &name),
-        owner: one.controller_owner_ref(&()),
-        settings: one.spec.runtime_settings.as_ref(),
-    };
+    let uid = one.uid().unwrap_or_default();
+    let frame = frame(one, (namespace, &name, &uid));
     let end = End { error: ended.error.as_deref(), is_final: true, seconds: run::seconds(one) };
     hook::after(context, frame, &asker, ended, end).await
 }

@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{ListParams, PostParams};
@@ -20,11 +20,10 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use self::pods::{end, is_lost, last_words, lost, pods, waits};
-use super::job::{CONTAINER, Wanted, job};
+use self::pods::{all_said, begun, end, is_lost, lost, pods, said, waits};
+use super::job::{CONTAINER, POD_INDEX, Wanted, job};
 use super::{Context, Trouble, conditions, names, remove};
 use crate::amounts::{period, span};
-use crate::outcome::Outcome;
 use crate::resources::condition::{Condition, ConditionStatus};
 
 pub(super) use self::ended::{Ended, short};
@@ -138,25 +137,21 @@ pub(super) async fn look(context: &Context, place: Place<'_>) -> Result<State, T
     let uid = job.uid().unwrap_or_default();
     let mut pods = pods(context, place.namespace, &format!("{OF_JOB}={uid}")).await?;
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.clone().map(|at| at.0));
+    let newest = newest(pods);
     if !succeeded && failed.is_none() {
-        let lost = pods.last().filter(|pod| is_lost(pod)).map(lost);
-        // A pod that takes another's place has a time of its own to begin, and so has the Job to make it.
-        let none = format!("no pod of {uid}");
-        let since = match pods.last() {
-            Some(pod) => {
-                context.forget(&none);
-                context.known_for(&pod.uid().unwrap_or_default())
-            }
-            None => context.known_for(&none),
-        };
         // What the Job has decided, it says once its pods have ended: they may be gone by then.
         let ends = is("FailureTarget").or_else(|| is("SuccessCriteriaMet")).is_some();
-        let waits = waits(&pods).filter(|_| !ends).map(|why| (why, since));
-        return Ok(State::Runs { uid, waits, lost });
+        let lost = newest.iter().find(|pod| is_lost(pod)).map(lost);
+        return Ok(State::Runs { waits: held(context, &uid, &newest).filter(|_| !ends), uid, lost });
     }
     context.forget(&uid);
+    let pods = newest;
     pods.iter().filter_map(ResourceExt::uid).for_each(|pod| context.forget(&pod));
-    let outcome = pods.iter().rev().find_map(|pod| Outcome::read(&last_words(pod)?));
+    let shards = job.annotations().get(names::SHARDS).and_then(|said| said.parse::<usize>().ok());
+    let parts = shards.filter(|_| succeeded).map(|shards| all_said(&pods, shards)).unwrap_or_default();
+    // Of several the one that failed; the others are stopped then.
+    let outcomes = || pods.iter().rev().filter_map(said);
+    let outcome = outcomes().find(|outcome| !outcome.succeeded && !outcome.stopped).or_else(|| outcomes().next());
     let late = failed.and_then(|one| one.reason.as_deref()) == Some("DeadlineExceeded");
     let error = failed.map(|one| {
         let said = outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
@@ -169,7 +164,36 @@ pub(super) async fn look(context: &Context, place: Place<'_>) -> Result<State, T
         if late { LATE.to_owned() } else { said.or_else(of_pod).unwrap_or_else(of_job) }
     });
     let repository = job.annotations().get(names::REPOSITORY).cloned();
-    Ok(State::Ended(Box::new(Ended { succeeded, outcome, error, late, repository })))
+    Ok(State::Ended(Box::new(Ended { succeeded, outcome, error, late, parts, repository })))
+}
+
+/// Of the pods of a Job, in the order in which they were made, the newest of each number.
+fn newest(pods: Vec<Pod>) -> Vec<Pod> {
+    let mut newest: Vec<Pod> = Vec::new();
+    for pod in pods {
+        newest.retain(|other| other.annotations().get(POD_INDEX) != pod.annotations().get(POD_INDEX));
+        newest.push(pod);
+    }
+    newest
+}
+
+/// Why a pod has not begun, and for how long there was nothing that it could have waited for.
+fn held(context: &Context, uid: &str, pods: &[Pod]) -> Option<(String, Duration)> {
+    // A pod that takes another's place has a time of its own to begin, and so has the Job to make it.
+    let none = format!("no pod of {uid}");
+    if pods.is_empty() {
+        return waits(None).map(|why| (why, context.known_for(&none)));
+    }
+    context.forget(&none);
+    let waiting: Vec<(&Pod, String)> = pods.iter().filter_map(|pod| Some((pod, waits(Some(pod))?))).collect();
+    let uids = || waiting.iter().filter_map(|(pod, _)| pod.uid());
+    if pods.iter().any(|pod| begun(pod) == Some(true)) {
+        // There may be no room for it as long as others of its Job run.
+        uids().for_each(|pod| context.forget(&pod));
+        return None;
+    }
+    let longest = uids().map(|pod| context.known_for(&pod)).max()?;
+    waiting.into_iter().next().map(|(_, why)| (why, longest))
 }
 
 /// How soon one is looked at again that has something in its way.

@@ -82,6 +82,20 @@ pub(super) fn arguments(
     found.ok_or_else(|| format!("no Function of the task `{chosen}` does `{}`", operation.word()))
 }
 
+/// The most shards that a pod each is made for.
+const MOST_SHARDS: u32 = 256;
+
+/// How many shards a cluster is said to have, of which each is to be read by a pod of its own: a word of ours, which Stash's addon does not know.
+pub(super) fn shards(task: Option<&TaskRef>, binding: &AppBinding) -> Result<Option<u32>, String> {
+    let addon = Operation::Backup.task(binding)?;
+    let over: Vec<&Param> = addon.params.iter().chain(task.iter().flat_map(|task| &task.params)).collect();
+    let Some(said) = of(&over).remove("shards") else { return Ok(None) };
+    let shards = said.trim().parse::<u32>().ok().filter(|shards| (1..=MOST_SHARDS).contains(shards));
+    shards
+        .map(Some)
+        .ok_or_else(|| format!("the task's param `shards` is `{said}`, and no number from 1 to {MOST_SHARDS}"))
+}
+
 fn of(params: &[&Param]) -> BTreeMap<String, String> {
     params.iter().map(|param| (param.name.clone(), param.value.clone())).collect()
 }
@@ -114,6 +128,11 @@ mod tests {
         TaskRef { name: name.into(), params: params.into_iter().collect() }
     }
 
+    fn shards_of(binding: &AppBinding, said: &str) -> Result<Option<u32>, String> {
+        let params = vec![Param { name: "shards".into(), value: said.into() }];
+        shards(Some(&TaskRef { name: String::new(), params }), binding)
+    }
+
     #[test]
     fn the_sessions_own_word_wins_over_the_app_bindings() {
         let none = Manifests::default();
@@ -124,6 +143,11 @@ mod tests {
         assert_eq!(args(Some(&task("", None))), Ok("-db 1".into()));
         assert_eq!(args(Some(&task("redis-backup-7.0.5", Some("-db 2")))), Ok("-db 2".into()));
         assert!(args(Some(&task("mysql-backup-8.0", None))).expect_err("none").contains("mysql-backup-8.0"));
+        let said = |shards: &str| shards_of(&binding, shards);
+        assert_eq!((shards(None, &binding), said("3"), said("1")), (Ok(None), Ok(Some(3)), Ok(Some(1))));
+        for wrong in ["0", "257", "three", "-1", ""] {
+            assert!(said(wrong).expect_err(wrong).contains("from 1 to 256"));
+        }
         let restore = arguments(&none, Operation::Restore, None, &binding, &Variables::new());
         assert_eq!(restore, Ok(String::new()), "the backup's params are not the restore's");
     }

@@ -24,9 +24,9 @@ pub struct Asker {
     after: Option<PostHandler>,
 }
 
-/// What is to be done after a session.
+/// What a hook does that is no step of a session.
 #[derive(Debug)]
-pub enum After {
+pub enum Apart {
     /// This is to be run as sessions are.
     Run(Box<Session>),
     /// A command in a pod of the database.
@@ -87,12 +87,14 @@ impl Asker {
         }
     }
 
-    /// The command before all that a session does, where its hook is one. It was looked over when the session was made.
-    pub(crate) fn command_before(&self) -> Option<Command> {
-        match hooks::action(self.before.as_ref()?, &self.database, &self.summary) {
-            Ok(Action::Command(command)) => Some(command),
-            _ => None,
+    /// What is to be done before all that a session does and is no step of it: a command, or what each of several pods would do. It was looked over
+    /// when the session was made.
+    pub(crate) fn apart(&self, session: &Session) -> Option<Result<Apart, String>> {
+        let action = hooks::action(self.before.as_ref()?, &self.database, &self.summary);
+        if matches!(action, Ok(Action::Step(_))) && session.shards.is_none() {
+            return None;
         }
+        Some(action.and_then(|action| self.alone(action, "before")))
     }
 
     /// Finds out whether the hook after it could be done, however it ends.
@@ -110,19 +112,21 @@ impl Asker {
     ///
     /// # Errors
     /// The hook cannot be done.
-    pub fn after(&self, end: End<'_>) -> Option<Result<After, String>> {
+    pub fn after(&self, end: End<'_>) -> Option<Result<Apart, String>> {
         let hook = self.after.as_ref().filter(|hook| hooks::is_due(hook, end.error.is_none(), end.is_final))?;
         let made = hooks::action(&hook.handler, &self.database, &self.ended(end.error, end.seconds));
-        Some(made.and_then(|action| {
-            let step = match action {
-                Action::Command(command) => return Ok(After::Command(command)),
-                Action::Step(step) => step,
-            };
-            let draft = Draft::new(Setting::Machine(std::path::Path::new("")));
-            let said = format!("The hook after the session {}/{}.", self.summary.namespace, self.summary.name);
-            let made = draft.finish(said, vec![step]).map_err(|problems| problems.join("; "))?;
-            Ok(After::Run(Box::new(made)))
-        }))
+        Some(made.and_then(|action| self.alone(action, "after")))
+    }
+
+    fn alone(&self, action: Action, when: &str) -> Result<Apart, String> {
+        let step = match action {
+            Action::Command(command) => return Ok(Apart::Command(command)),
+            Action::Step(step) => step,
+        };
+        let draft = Draft::new(Setting::Machine(std::path::Path::new("")));
+        let said = format!("The hook {when} the session {}/{}.", self.summary.namespace, self.summary.name);
+        let made = draft.finish(said, vec![step]).map_err(|problems| problems.join("; "))?;
+        Ok(Apart::Run(Box::new(made)))
     }
 
     fn ended(&self, error: Option<&str>, seconds: f64) -> Summary {

@@ -1,18 +1,24 @@
-//! A `BackupConfiguration` to a session.
+//! A `BackupConfiguration` to a session, or to two where pods read the shards of a cluster: of each shard a part, and of the parts one snapshot.
+//!
+//! Always holds: what restores look for is a whole dump; parts have another name, and a tag by which they are removed.
 
+use kube::ResourceExt;
 use serde_json::{Map, Value as Json, json};
 
-use super::addon::{Operation, arguments};
+use super::addon::{Operation, arguments, shards};
 use super::apart::{are_alike, said};
 use super::database::{Wishes, server};
 use super::repository::location;
-use super::{Asker, Draft, FILE, Session, Setting, meant, put, put_into, target};
+use super::{Asker, Draft, FILE, SHARD, Session, Setting, meant, put, put_into, target};
 use crate::flags;
 use crate::hooks::STEP;
 use crate::manifests::Manifests;
-use crate::resources::backup::{BackupConfigurationSpec, Driver};
+use crate::resources::backup::{BackupConfiguration, BackupConfigurationSpec, Driver};
 use crate::resources::retention::RetentionPolicy;
 use crate::substitute::Variables;
+
+/// The file that a shard's dump is in a snapshot of its own.
+const PART_FILE: &str = "dumpfile.resp.part";
 
 /// The session of a `BackupConfiguration`: of this name, with or without its namespace in front, or the only one.
 ///
@@ -43,14 +49,22 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
         dump = server(&mut draft, manifests, binding, &home, wishes).unwrap_or_default();
         put(&mut dump, "databases", flags.database.map(|database| json!([database])));
         put(&mut dump, "filter", flags.filter.map(|pattern| json!({"match": [pattern]})));
+        let shards = draft.take(shards(spec.task.as_ref(), binding)).flatten();
+        put(&mut dump, "shards", shards.map(Json::from));
+        // On a machine there is one process, which reads them all.
+        draft.shards = shards.filter(|shards| *shards > 1 && setting.is_pod());
     }
     let repository = repository.unwrap_or_default();
+    let is_part = draft.shards.is_some();
     let mut push = repository.clone();
-    push.extend([
-        ("filename".to_owned(), json!(FILE)),
-        ("host".to_owned(), json!(host)),
-        ("verify".to_owned(), json!("index")),
-    ]);
+    push.extend(stored(if is_part { PART_FILE } else { FILE }, &host));
+    if is_part {
+        dump.insert("joined".to_owned(), json!(true));
+        dump.insert("shard".to_owned(), json!(format!("{{{{ params.{SHARD} }}}}")));
+        push.insert("tags".to_owned(), json!([part_tag(configuration)]));
+    }
+    // Each of several pods would do it.
+    let before = before.filter(|_| !is_part);
     let mut pushing = json!({"name": "push", "function": "restic-push", "stdin": "dump", "params": push});
     put_into(&mut pushing, "timeout", spec.time_out.clone().map(Json::from));
     if !setting.is_pod() {
@@ -59,24 +73,72 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     let mut dumping = json!({"name": "dump", "function": "redis-dump", "params": dump});
     put_into(&mut dumping, "needs", before.as_ref().map(|_| json!([STEP])));
     let mut steps: Vec<Json> = before.into_iter().chain([dumping, pushing]).collect();
-    let stored = steps.len();
-    if let Some(rules) = rules(&spec.retention_policy) {
-        let mut forget = repository.clone();
-        forget.extend(rules);
-        forget.insert("filter".to_owned(), json!({"host": host, "paths": [format!("/{FILE}")]}));
-        steps.push(json!({"name": "forget", "function": "restic-forget", "needs": ["push"], "params": forget}));
-    }
-    if setting.is_pod() {
-        // What the Repository's status tells.
-        let after = if steps.len() > stored { "forget" } else { "push" };
-        steps.push(json!({"name": "check", "function": "restic-check", "needs": [after], "params": repository}));
-        steps.push(json!({"name": "stats", "function": "restic-stats", "needs": ["check"], "params": repository}));
+    if !is_part {
+        steps.extend(afterwards(spec, &host, &repository, setting));
     }
     if spec.paused && !setting.is_pod() {
         draft.notes.push("it is paused, which is for its schedule: this runs it all the same".to_owned());
     }
     let session = draft.finish(format!("The BackupConfiguration {namespace}/{name}."), steps)?;
     Ok(Session { asker: Some(asker), ..session })
+}
+
+/// The session that makes one snapshot of those of a `BackupConfiguration`'s shards, in their order.
+///
+/// # Errors
+/// All reasons why there is none, in a line each.
+pub fn join(
+    manifests: &Manifests,
+    name: &str,
+    setting: Setting<'_>,
+    snapshots: &[&str],
+) -> Result<Session, Vec<String>> {
+    let ((namespace, name), configuration) = meant(&manifests.backups, "BackupConfiguration", Some(name))?;
+    let (spec, mut draft) = (&configuration.spec, Draft::new(setting));
+    let host = spec.host();
+    let repository = location(&mut draft, manifests, &spec.repository, namespace).unwrap_or_default();
+    let mut join = repository.clone();
+    join.extend(stored(FILE, &host));
+    join.insert("snapshots".to_owned(), json!(snapshots));
+    join.insert("partTag".to_owned(), json!(part_tag(configuration)));
+    let mut steps = vec![json!({"name": "push", "function": "restic-join", "params": join})];
+    steps.extend(afterwards(spec, &host, &repository, setting));
+    draft.finish(format!("The shards of the BackupConfiguration {namespace}/{name}."), steps)
+}
+
+/// What a snapshot is stored as.
+fn stored(file: &str, host: &str) -> [(String, Json); 3] {
+    let what = [("filename", file), ("host", host), ("verify", "index")];
+    what.map(|(name, value)| (name.to_owned(), json!(value)))
+}
+
+/// What all parts have, and nothing of anybody else: they are removed by it.
+fn part_tag(configuration: &BackupConfiguration) -> String {
+    let (namespace, name) = (configuration.namespace().unwrap_or_default(), configuration.name_any());
+    format!("aquifer-part-of-{}", configuration.uid().unwrap_or_else(|| format!("{namespace}/{name}")))
+}
+
+/// What is done in the repository once the snapshot `push` is there.
+fn afterwards(
+    spec: &BackupConfigurationSpec,
+    host: &str,
+    repository: &Map<String, Json>,
+    setting: Setting<'_>,
+) -> Vec<Json> {
+    let (mut steps, mut after) = (Vec::new(), "push");
+    if let Some(rules) = rules(&spec.retention_policy) {
+        let mut forget = repository.clone();
+        forget.extend(rules);
+        forget.insert("filter".to_owned(), json!({"host": host, "paths": [format!("/{FILE}")]}));
+        steps.push(json!({"name": "forget", "function": "restic-forget", "needs": [after], "params": forget}));
+        after = "forget";
+    }
+    if setting.is_pod() {
+        // What the Repository's status tells.
+        steps.push(json!({"name": "check", "function": "restic-check", "needs": [after], "params": repository}));
+        steps.push(json!({"name": "stats", "function": "restic-stats", "needs": ["check"], "params": repository}));
+    }
+    steps
 }
 
 /// Who else's snapshots look like its own.

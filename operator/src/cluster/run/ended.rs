@@ -17,6 +17,8 @@ pub(in super::super) struct Ended {
     pub(in super::super) error: Option<String>,
     /// Whether its time was over.
     pub(in super::super) late: bool,
+    /// What its pods said, in their order, where a Job of several succeeded; nothing of those that were gone before they were heard.
+    pub(in super::super) parts: Vec<Option<Outcome>>,
     /// The repository that its Job was made for, as `namespace/name`, where there was a Job.
     pub(in super::super) repository: Option<String>,
 }
@@ -24,7 +26,14 @@ pub(in super::super) struct Ended {
 impl Ended {
     /// The end of what could not be run.
     pub(in super::super) fn failed(error: impl Into<String>) -> Self {
-        Self { succeeded: false, outcome: None, error: Some(error.into()), late: false, repository: None }
+        Self {
+            succeeded: false,
+            outcome: None,
+            error: Some(error.into()),
+            late: false,
+            parts: Vec::new(),
+            repository: None,
+        }
     }
 
     /// With what became of the hook after it: a session whose hook failed has not done all that it was to do.

@@ -9,8 +9,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::CONTAINER;
+use super::{CONTAINER, POD_INDEX};
 use crate::cluster::{Context, Trouble, names};
+use crate::outcome::Outcome;
 
 /// How long a pod may be past the end of its grace: its node is gone then, and nobody will say that it has ended.
 const LOST: SignedDuration = SignedDuration::from_secs(180);
@@ -89,8 +90,19 @@ pub(super) async fn pods(context: &Context, namespace: &str, labels: &str) -> Re
     Ok(api.list(&ListParams::default().labels(labels)).await?.items)
 }
 
+/// What became of a pod's run, as it said itself.
+pub(super) fn said(pod: &Pod) -> Option<Outcome> {
+    Outcome::read(&last_words(pod)?)
+}
+
+/// The same of a Job with so many numbered pods, in their order.
+pub(super) fn all_said(pods: &[Pod], count: usize) -> Vec<Option<Outcome>> {
+    let of = |number: usize| pods.iter().find(|pod| pod.annotations().get(POD_INDEX) == Some(&number.to_string()));
+    (0..count).map(|number| said(of(number)?)).collect()
+}
+
 /// What a pod's container said last.
-pub(super) fn last_words(pod: &Pod) -> Option<String> {
+fn last_words(pod: &Pod) -> Option<String> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let ours = statuses.iter().find(|status| status.name == CONTAINER)?;
     ours.state.as_ref()?.terminated.as_ref()?.message.clone()
@@ -115,17 +127,24 @@ pub(super) fn end(pod: &Pod) -> Option<String> {
     })
 }
 
-/// Why no pod has begun; nothing where one has.
-pub(super) fn waits(pods: &[Pod]) -> Option<String> {
-    let Some(pod) = pods.last() else {
+/// Whether a pod has begun and still runs; nothing where it has not begun.
+pub(super) fn begun(pod: &Pod) -> Option<bool> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let state = statuses.iter().find(|status| status.name == CONTAINER)?.state.as_ref()?;
+    (state.running.is_some() || state.terminated.is_some()).then_some(state.running.is_some())
+}
+
+/// Why a pod has not begun; nothing where it has.
+pub(super) fn waits(pod: Option<&Pod>) -> Option<String> {
+    let Some(pod) = pod else {
         return Some("it has no pod yet: the events of its Job say why".to_owned());
     };
+    if begun(pod).is_some() {
+        return None;
+    }
     let status = pod.status.clone().unwrap_or_default();
     let ours = status.container_statuses.iter().flatten().find(|status| status.name == CONTAINER);
     let state = ours.and_then(|ours| ours.state.as_ref());
-    if state.is_some_and(|state| state.running.is_some() || state.terminated.is_some()) {
-        return None;
-    }
     if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
         let reason = waiting.reason.as_deref().unwrap_or("Waiting");
         return Some(match &waiting.message {

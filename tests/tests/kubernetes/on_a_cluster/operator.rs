@@ -8,4 +8,5 @@ mod kills;
 mod measures;
 mod replaced;
 pub(super) mod rig;
+mod shards;
 mod trust;

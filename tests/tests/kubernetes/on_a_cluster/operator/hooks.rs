@@ -18,13 +18,13 @@ use super::bad_days::shop;
 use super::rig::*;
 
 /// A server that keeps what it is asked: `METHOD PATH BODY`. It does not know what is called `/missing`.
-struct Chat {
-    port: u16,
+pub(super) struct Chat {
+    pub(super) port: u16,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Chat {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let heard = Arc::<Mutex<Vec<String>>>::default();
@@ -38,7 +38,7 @@ impl Chat {
         Self { port, heard }
     }
 
-    fn take(&self) -> Vec<String> {
+    pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.heard.lock().expect("sound"))
     }
 }

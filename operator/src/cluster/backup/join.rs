@@ -1,0 +1,158 @@
+//! The second half of a session whose Job read a cluster's shards by a pod each: their snapshots become one, in a Job of its own.
+//!
+//! Takes how the first Job ended. Gives how the whole session did. Always holds: nothing is joined unless each shard's pod said which snapshot it made;
+//! what is told of the session is the sum of its shards.
+
+use std::time::Duration;
+
+use aquifer_engine::event::Status;
+use kube::{Resource, ResourceExt};
+use serde_json::{Map, Value as Json, json};
+
+use crate::cluster::gather::gather;
+use crate::cluster::job::Wanted;
+use crate::cluster::run::{Ended, Follow, Place, Way};
+use crate::cluster::{Context, Trouble, configuration, files_folder, names, repository, run};
+use crate::outcome::{Outcome, StepOutcome};
+use crate::resources::backup::BackupConfiguration;
+use crate::resources::backup_session::BackupSession;
+use crate::session::{self, Setting};
+
+/// Joins what a session's pods stored, where there were several and all succeeded; else the session has ended as its Job did.
+pub(super) async fn after(
+    context: &Context,
+    one: &BackupSession,
+    asks: Option<&BackupConfiguration>,
+    namespace: &str,
+    time_out: Duration,
+    first: Ended,
+) -> Result<Follow, Trouble> {
+    let (name, uid) = (names::join_job(&one.name_any()), one.uid().unwrap_or_default());
+    let place = Place { namespace, name: &name, owner: &uid };
+    if first.parts.is_empty() {
+        if first.error.is_some() {
+            // It may have been given up while they were joined.
+            run::give_up(context, place).await?;
+        }
+        return Ok(ended(first));
+    }
+    let parts: Vec<&Outcome> = first.parts.iter().flatten().collect();
+    let snapshots: Vec<&str> = parts.iter().filter_map(|part| part.words("push", "snapshot")).collect();
+    if snapshots.len() < first.parts.len() {
+        let why =
+            "a pod was gone before it was heard which snapshot its shard has: another session stores only what is new";
+        return Ok(ended(Ended::failed(why)));
+    }
+    let Some(asks) = asks else {
+        return Ok(ended(Ended::failed(
+            "its BackupConfiguration is gone: the snapshots of its shards were not joined",
+        )));
+    };
+    match run::way(context, place).await? {
+        Way::Waits => return Ok(Follow::Runs),
+        Way::Blocked(why) => return Ok(ended(Ended::failed(why))),
+        Way::Made => {}
+        Way::Free => {
+            let made = begin(context, one, asks, place, time_out, &snapshots).await?;
+            return Ok(made.map_or_else(|why| ended(Ended::failed(why)), |()| Follow::Runs));
+        }
+    }
+    Ok(match run::follow(context, place, time_out, None).await? {
+        Follow::Ended(joined) => ended(whole(&parts, *joined)),
+        other => other,
+    })
+}
+
+fn ended(ended: Ended) -> Follow {
+    Follow::Ended(Box::new(ended))
+}
+
+/// Makes the Job. Gives why there is none.
+async fn begin(
+    context: &Context,
+    one: &BackupSession,
+    asks: &BackupConfiguration,
+    place: Place<'_>,
+    time_out: Duration,
+    snapshots: &[&str],
+) -> Result<Result<(), String>, Trouble> {
+    let spec = &asks.spec;
+    let found = gather(context, place.namespace, &spec.repository, None).await?;
+    if !found.is_all() {
+        return Ok(Err(found.missing().join("; ")));
+    }
+    let mut manifests = found.manifests;
+    manifests.backups.insert((place.namespace.to_owned(), asks.name_any()), asks.clone());
+    let (folder, own_name) = (files_folder(), one.name_any());
+    let pod = Setting::Pod { folder: &folder, session: &own_name, retry_left: 0, exec: false };
+    let whole = format!("{}/{}", place.namespace, asks.name_any());
+    let session = match session::join(&manifests, &whole, pod, snapshots) {
+        Ok(session) => session,
+        Err(problems) => return Ok(Err(problems.join("; "))),
+    };
+    let wanted = Wanted {
+        name: place.name.to_owned(),
+        namespace: place.namespace.to_owned(),
+        session: &own_name,
+        uid: place.owner,
+        host: names::host("backup", &asks.uid().unwrap_or_default()),
+        labels: names::invoked(configuration::KIND, &asks.name_any()),
+        owner: one.controller_owner_ref(&()),
+        repository: Some(repository::place(asks)),
+        run: &session,
+        image: &context.settings.image,
+        settings: spec.runtime_settings.as_ref(),
+        temp_dir: spec.temp_dir.as_ref(),
+        volume: found.volume.as_ref(),
+        deadline: time_out,
+    };
+    run::make(context, &wanted).await
+}
+
+/// What became of the whole, as if one pod had done it.
+fn whole(parts: &[&Outcome], mut joined: Ended) -> Ended {
+    let sum = |step: &str, output: &str| -> i64 { parts.iter().filter_map(|part| part.number(step, output)).sum() };
+    let longest = |of: &dyn Fn(&Outcome) -> f64| parts.iter().map(|part| of(part)).fold(0.0, f64::max);
+    let Some(outcome) = &mut joined.outcome else { return joined };
+    let outputs = Map::from_iter(["keys", "bytes"].map(|name| (name.to_owned(), json!(sum("dump", name)))));
+    let dump = StepOutcome {
+        status: Status::Succeeded,
+        seconds: longest(&|part| part.steps.get("dump").map_or(0.0, |step| step.seconds)),
+        outputs,
+    };
+    outcome.seconds += longest(&|part| part.seconds);
+    outcome.steps.insert("dump".to_owned(), dump);
+    if let Some(push) = outcome.steps.get_mut("push") {
+        let stored = push.outputs.get("storedBytes").and_then(Json::as_i64).unwrap_or_default();
+        push.outputs.insert("storedBytes".to_owned(), json!(stored.max(sum("push", "storedBytes"))));
+        push.seconds += longest(&|part| part.steps.get("push").map_or(0.0, |step| step.seconds));
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(seconds: f64, steps: Json) -> Outcome {
+        let said = json!({"version": 1, "succeeded": true, "seconds": seconds, "steps": steps}).to_string();
+        Outcome::read(&said).expect("an outcome")
+    }
+
+    #[test]
+    fn what_is_told_is_the_sum_of_the_shards() {
+        let step = |seconds: f64, outputs: Json| json!({"status": "succeeded", "seconds": seconds, "outputs": outputs});
+        let part = |keys: i64, seconds: f64| {
+            let dump = step(seconds, json!({"keys": keys, "bytes": keys * 10}));
+            outcome(seconds, json!({"dump": dump, "push": step(seconds, json!({"storedBytes": keys * 2}))}))
+        };
+        let parts = [part(3, 1.0), part(4, 5.0)];
+        let joined = step(1.0, json!({"snapshot": "abc", "bytes": 70, "storedBytes": 0}));
+        let outcome = Some(outcome(2.0, json!({"push": joined})));
+        let joined = Ended { succeeded: true, outcome, error: None, ..Ended::failed("") };
+        let whole = whole(&parts.iter().collect::<Vec<_>>(), joined);
+        assert_eq!((whole.number("dump", "keys"), whole.number("push", "storedBytes")), (Some(7), Some(14)));
+        assert_eq!((whole.words("push", "snapshot"), whole.number("push", "bytes")), (Some("abc"), Some(70)));
+        assert_eq!(whole.seconds(), Some(7.0));
+    }
+}
