@@ -85,6 +85,10 @@ with_server! {
         /// shard fail once there are more shards than jobs; else the keys of those would be in no dump.
         #[serde(default)]
         pub shards: Option<u32>,
+        /// With `shard` and `shards`, whether this stream is to be put behind the one of the shard before it (`restic-join`): it is
+        /// restored, verified and compared only together with those of all the other shards, in order; false unless said.
+        #[serde(default)]
+        pub joined: bool,
         /// How much others may notice of a scan: `gentle`, `normal` (unless said) or `full`.
         #[serde(default)]
         pub impact: Option<Impact>,
@@ -149,6 +153,9 @@ pub struct RedisDumpOutputs {
     pub bytes: u64,
     /// How many shards the cluster has; null for a single server.
     pub shards: Option<u32>,
+    /// Of a cluster: a digest of who has which slots since when. Streams of single shards make up a whole only where it is the
+    /// same in all of them; null for a single server.
+    pub layout: Option<String>,
     /// The server's version; of a cluster, that of the first shard's master.
     pub server_version: String,
     /// How the server was read: `replication` or `scan`.
@@ -247,6 +254,7 @@ async fn replicated(
         functions: copied.functions,
         bytes: done.bytes,
         shards: None,
+        layout: None,
         server_version: facts.version.clone(),
         source: "replication",
         consistency: "point-in-time",
@@ -281,7 +289,7 @@ async fn scanned(
         dump.database(*index).await?;
     }
     dump.facts.still(&mut dump.connection).await?;
-    let scanned = Scanned { functions, databases, shards: None, server_version, role: role.name() };
+    let scanned = Scanned { functions, databases, shards: None, layout: None, server_version, role: role.name() };
     end(dump.form, dump.written, scanned, call).await
 }
 
@@ -306,7 +314,13 @@ async fn whole_cluster(
     let (mut connection, _) = reading.cluster.open(first, call).await?;
     let facts = Facts::ask(&mut connection).await?;
     let mut head = StreamHead::new(&facts, "scan", "per-key", "shards", vec![0]);
-    head.cluster = Some(ClusterHead { shards: reading.all, shard: params.shard });
+    let layout = reading.layout();
+    head.cluster = Some(ClusterHead {
+        shards: reading.all,
+        shard: params.shard,
+        joined: params.joined,
+        layout: params.joined.then(|| layout.clone()),
+    });
     let mut form = Form::begin(ports.stdout, &head)?;
     // Every master has all of them; of streams that are restored side by side, one is enough.
     let wanted = params.functions && params.shard.is_none_or(|number| number == 1);
@@ -316,7 +330,8 @@ async fn whole_cluster(
     let written = shards::dump(&reading, &mut form, &params.how()?, compared, call).await?;
     reading.still(call).await?;
     let (databases, shards, server_version) = (vec![0], Some(reading.all), facts.version);
-    end(form, written, Scanned { functions, databases, shards, server_version, role: "shards" }, call).await
+    let layout = Some(layout);
+    end(form, written, Scanned { functions, databases, shards, layout, server_version, role: "shards" }, call).await
 }
 
 /// What is known beside the keys once all were scanned.
@@ -324,6 +339,7 @@ struct Scanned {
     functions: u64,
     databases: Vec<u32>,
     shards: Option<u32>,
+    layout: Option<String>,
     server_version: String,
     role: &'static str,
 }
@@ -344,6 +360,7 @@ async fn end(form: Form, written: Written, scanned: Scanned, call: &Call) -> Res
         functions: scanned.functions,
         bytes,
         shards: scanned.shards,
+        layout: scanned.layout,
         server_version: scanned.server_version,
         source: "scan",
         consistency: "per-key",

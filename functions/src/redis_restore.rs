@@ -235,7 +235,6 @@ impl Function for RedisRestore {
             return Err(restore.loader.after(failure).await);
         }
         let Restore { look, stream, rewriter, loader, .. } = restore;
-        let StreamReader { parser, census, trailer, .. } = stream;
         let mut done = loader.done;
         if let Some(look) = &look {
             match (params.on_conflict, look.conflict()) {
@@ -248,7 +247,7 @@ impl Function for RedisRestore {
             }
         }
         call.note(so_many_keys(done.written.total()));
-        let libraries = if done.functions { trailer.as_ref().map_or(0, |trailer| trailer.functions) } else { 0 };
+        let libraries = if done.functions { stream.functions } else { 0 };
         Ok(RedisRestoreOutputs {
             keys: done.written.total(),
             per_type: done.written,
@@ -260,9 +259,9 @@ impl Function for RedisRestore {
             expiry: lifetimes.to_string(),
             existing: params.dry_run.then(|| look.map_or(0, |look| look.there.total())),
             functions: libraries + done.libraries,
-            commands: census.commands,
-            bytes: parser.offset(),
-            stream_version: trailer.map(|_| VERSION),
+            commands: stream.commands(),
+            bytes: stream.parser.offset(),
+            stream_version: stream.is_headed().then_some(VERSION),
         })
     }
 }
@@ -325,6 +324,12 @@ impl Restore {
                         look.has_database(*highest).await?;
                     }
                     self.loader.begin().await?;
+                }
+                Said::Another(_) => {
+                    // It begins with another key; which databases it has, its own commands say.
+                    self.rewriter.close();
+                    self.loader.close_key().await?;
+                    self.look_at_keys().await?;
                 }
                 Said::Statement(statement) => {
                     let passed = self.rewriter.take(statement).await?;

@@ -114,7 +114,7 @@ impl Function for RedisVerify {
             per_type: found.per_type,
             repeated: found.repeated,
             functions: found.functions.count,
-            commands: contents.stream.census.commands,
+            commands: contents.stream.commands(),
             bytes: contents.stream.parser.offset(),
         })
     }

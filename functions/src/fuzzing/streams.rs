@@ -50,7 +50,7 @@ fn found(stream: &Bytes, size: usize, whole: usize, expiry: ExpiryIn, headed: bo
         contents.stream.parser.keep_whole(whole);
         let found = Found::in_all(&mut contents, expiry, |_| {}).await?;
         assert_eq!(contents.stream.parser.offset(), stream.len() as u64);
-        Ok::<_, Failure>(format!("{} {:?} {}", found.digest(true), found.per_type, contents.stream.census.commands))
+        Ok::<_, Failure>(format!("{} {:?} {}", found.digest(true), found.per_type, contents.stream.commands()))
     };
     block_on(read).map_err(|failure| failure.to_string())
 }

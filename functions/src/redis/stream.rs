@@ -5,6 +5,7 @@ pub(crate) mod census;
 pub(crate) mod command;
 pub(crate) mod entries;
 pub(crate) mod form;
+pub(crate) mod joined;
 pub(crate) mod long;
 pub(crate) mod parser;
 pub(crate) mod reader;

@@ -34,6 +34,10 @@ fn shards(params: &RedisDumpParams, found: &Found) -> Result<(), ParamError> {
         }
     }
     match (params.shard, params.shards) {
+        (None, _) | (_, None) if params.joined => {
+            Err(ParamError::new("joined", "it is for the stream of one shard of a number that is known")
+                .with_help("say `shard` and `shards` beside it, or leave it out"))
+        }
         (Some(shard), Some(shards)) if shard > shards => {
             Err(ParamError::new("shard", format!("there is no shard {shard} where there are {shards}"))
                 .with_help("`shards` is how many the whole cluster has"))

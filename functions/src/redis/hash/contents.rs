@@ -15,6 +15,7 @@ use crate::redis::hash::streams::Counters;
 use crate::redis::keys::digest::{self, ExpiryIn};
 use crate::redis::keys::lifetimes::When;
 use crate::redis::keys::tally::Kind;
+use crate::redis::stream::form::StreamHead;
 use crate::redis::stream::long::{Long, LongAct};
 use crate::redis::stream::reader::{Said, StreamReader};
 use crate::redis::stream::statement::{Act, Statement};
@@ -89,10 +90,12 @@ impl Contents {
             }
             match self.stream.next().await? {
                 Said::Head(head) => {
-                    self.repeats = head.source == "scan";
-                    if self.adapts && facts::version(&head.redis) < (7, 0) {
-                        self.measure.counters = Counters::Old;
-                    }
+                    self.repeats = false;
+                    self.head(&head);
+                }
+                Said::Another(head) => {
+                    self.give();
+                    self.head(&head);
                 }
                 Said::Statement(statement) => self.statement(statement).await?,
                 Said::Long(long) => self.long(long).await?,
@@ -101,6 +104,13 @@ impl Contents {
                     self.ended = true;
                 }
             }
+        }
+    }
+
+    fn head(&mut self, head: &StreamHead) {
+        self.repeats |= head.source == "scan";
+        if self.adapts && facts::version(&head.redis) < (7, 0) {
+            self.measure.counters = Counters::Old;
         }
     }
 

@@ -11,6 +11,7 @@ use aquifer_engine::failure::Failure;
 use aquifer_engine::function::Call;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::redis::keys::digest::Sum;
 use crate::redis::keys::tally::so_many_keys;
@@ -121,6 +122,16 @@ impl Reading {
         let slot = slot(key);
         let has = |shard: &Entry| shard.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot));
         self.shards.iter().position(has)
+    }
+
+    /// A digest of who has which slots since when. Epochs only grow, so where two readings have the same one, no slot has
+    /// changed hands from the beginning of the first to the end of the other.
+    pub(crate) fn layout(&self) -> String {
+        let mut text = String::new();
+        for (id, (epoch, slots)) in self.before.ownership() {
+            text += &format!("{id} {epoch} {slots:?}\n");
+        }
+        format!("{:016x}", xxh3_64(text.as_bytes()))
     }
 
     /// Holds the cluster to be as it was.

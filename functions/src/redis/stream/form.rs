@@ -83,6 +83,12 @@ pub(crate) struct ClusterHead {
     /// Which of them was read, where it was only one: 1 has the lowest slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) shard: Option<u32>,
+    /// The stream is one of those of all shards, which are whole only behind each other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) joined: bool,
+    /// Of such a stream: who had which slots, since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) layout: Option<String>,
 }
 
 impl StreamHead {

@@ -3,8 +3,8 @@
 //! Takes a pipe. Gives commands: whole ones, or, where more than [`WHOLE`] follows their first two arguments, these two and
 //! the rest in pieces; commands that are made of names are whole up to [`LONGEST_NAMES`]. Always holds: which of the two a command is depends on the command alone, not on how it arrives;
 //! parsing goes on where it stopped, so no byte is looked at twice however small the pieces are; a length that is announced
-//! allocates nothing; each error says at which byte of the stream it stands; every byte that was taken is in the running
-//! checksum.
+//! allocates nothing; each error says at which byte of the stream it stands; every byte that was taken since the checksum was
+//! begun is in it.
 
 use std::ops::Range;
 
@@ -93,9 +93,14 @@ impl Parser {
         self.base
     }
 
-    /// The checksum of everything before the last whole command.
+    /// The checksum of everything before the last whole command, from where it was begun.
     pub(crate) fn checksum(&self) -> u64 {
         self.hash.digest()
+    }
+
+    /// Begins the checksum behind the last whole command.
+    pub(super) fn begin_checksum(&mut self) {
+        (self.hash, self.last) = (Box::default(), Bytes::new());
     }
 
     /// The next command. The one before must have been read to its end.

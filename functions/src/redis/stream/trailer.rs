@@ -15,23 +15,24 @@ use crate::redis::stream::parser::Parser;
 /// # Errors
 /// It is damaged, or of another version.
 pub(super) fn said(command: &Command, begin: &str) -> Result<Option<String>, Failure> {
-    let Some(rest) = command.arg(1).strip_prefix(begin.as_bytes()).filter(|_| command.len() == 2) else {
-        return Ok(None);
-    };
+    if command.len() == 2 { said_in(command.arg(1), begin, command.offset) } else { Ok(None) }
+}
+
+fn said_in(text: &[u8], begin: &str, offset: u64) -> Result<Option<String>, Failure> {
+    let Some(rest) = text.strip_prefix(begin.as_bytes()) else { return Ok(None) };
     let text = String::from_utf8_lossy(rest);
     let (version, json) = text.split_once(' ').unwrap_or((&text, ""));
     match version.parse::<u32>() {
         Ok(version) if version == VERSION => Ok(Some(json.to_owned())),
         Ok(version) => Err(Failure::rejected(format!(
-            "at byte {} of the stream: its form has version {version}, and this program reads version {VERSION}",
-            command.offset
+            "at byte {offset} of the stream: its form has version {version}, and this program reads version {VERSION}"
         ))
         .with_help("restore it with the version of aquifer that wrote it, or a newer one")),
-        Err(_) => Err(damaged(command.offset)),
+        Err(_) => Err(damaged(offset)),
     }
 }
 
-fn damaged(offset: u64) -> Failure {
+pub(super) fn damaged(offset: u64) -> Failure {
     Failure::corrupt(format!("at byte {offset} of the stream: the head or trailer is damaged"))
         .with_help("take another copy of the dump; this one is not whole")
 }
@@ -41,19 +42,34 @@ fn damaged(offset: u64) -> Failure {
 /// # Errors
 /// It is damaged, or of another version.
 pub(super) fn head(command: &Command) -> Result<Option<StreamHead>, Failure> {
-    if !command.arg(0).eq_ignore_ascii_case(b"ECHO") {
+    if !command.arg(0).eq_ignore_ascii_case(b"ECHO") || command.len() != 2 {
         return Ok(None);
     }
-    let Some(json) = said(command, HEAD)? else { return Ok(None) };
-    serde_json::from_str(&json).map(Some).map_err(|_| damaged(command.offset))
+    head_of(command.arg(1), command.offset)
 }
 
-/// Holds the stream to what its trailer promises.
+/// The same of the text that is echoed.
+///
+/// # Errors
+/// As [`head`].
+pub(super) fn head_of(text: &[u8], offset: u64) -> Result<Option<StreamHead>, Failure> {
+    let Some(json) = said_in(text, HEAD, offset)? else { return Ok(None) };
+    serde_json::from_str(&json).map(Some).map_err(|_| damaged(offset))
+}
+
+/// Holds the stream that began at `begins` to what its trailer promises, which stands at `offset`.
 ///
 /// # Errors
 /// It is damaged, or promises something else.
-pub(super) fn promised(json: &str, offset: u64, parser: &Parser, census: &Census) -> Result<Trailer, Failure> {
+pub(super) fn promised(
+    json: &str,
+    begins: u64,
+    offset: u64,
+    parser: &Parser,
+    census: &Census,
+) -> Result<Trailer, Failure> {
     let trailer: Trailer = serde_json::from_str(json).map_err(|_| damaged(offset))?;
+    let bytes = offset - begins;
     let checksum = format!("{:016x}", parser.checksum());
     let differs = |what: &str, promised: &str, found: &str| {
         Err(Failure::corrupt(format!(
@@ -61,8 +77,8 @@ pub(super) fn promised(json: &str, offset: u64, parser: &Parser, census: &Census
         ))
         .with_help("take another copy of the dump; this one is not what was written"))
     };
-    if trailer.bytes != offset {
-        return differs("bytes:", &trailer.bytes.to_string(), &offset.to_string());
+    if trailer.bytes != bytes {
+        return differs("bytes:", &trailer.bytes.to_string(), &bytes.to_string());
     }
     if trailer.xxh3 != checksum {
         return differs("the checksum", &trailer.xxh3, &checksum);

@@ -104,7 +104,11 @@ impl<'a> Streamed<'a> {
             self.right.select(self.at.1).await?;
         }
         while let Some(item) = contents.next().await? {
-            self.counters = contents.measure.counters;
+            // Shards may be of different versions: what waits was hashed by the earlier one.
+            if self.counters != contents.measure.counters {
+                self.flush().await?;
+                self.counters = contents.measure.counters;
+            }
             match item {
                 Item::Database(index) => {
                     self.flush().await?;
