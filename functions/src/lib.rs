@@ -25,6 +25,7 @@ pub mod redis_verify;
 pub mod restic_check;
 pub mod restic_copy;
 pub mod restic_forget;
+pub mod restic_join;
 pub mod restic_key;
 pub mod restic_prune;
 pub mod restic_pull;
@@ -64,6 +65,7 @@ pub fn builtins() -> Registry {
         .with(rdb_read::RdbRead)
         .with(restic_push::ResticPush)
         .with(restic_pull::ResticPull)
+        .with(restic_join::ResticJoin)
         .with(restic_forget::ResticForget)
         .with(restic_prune::ResticPrune)
         .with(restic_check::ResticCheck)

@@ -4,7 +4,7 @@
 //! In the order of the data: `open` (a location and a password to a repository), `lock` (restic's own locks), `index` (which
 //! blobs there are), `chunk` → `seal` → `pack` → `archive` (a stream to packs), `snapshot` (the one small file that makes them
 //! a backup, written last), `fetch` (a snapshot back to a stream), `keep` and `retention` (what is kept), `prune` (the removal of what
-//! nobody needs), `copy` (snapshots to another repository), `part` and `examine` (packs read and held against the index), `measure`
+//! nobody needs), `copy` (snapshots to another repository), `join` (several as one), `part` and `examine` (packs read and held against the index), `measure`
 //! (how much there is), `keys` (who can open it), `clear` (locks and whole repositories removed). Always holds: nothing is written
 //! that looks like a backup before the stream was finished (docs/decisions/0008-own-archiver.md); where restic works alone, we
 //! wait; the first failure of the store is the one that is told.
@@ -21,6 +21,7 @@ pub(crate) mod fetch;
 mod filling;
 pub(crate) mod index;
 pub(crate) mod index_file;
+pub(crate) mod join;
 pub(crate) mod keep;
 pub(crate) mod keys;
 pub(crate) mod lock;

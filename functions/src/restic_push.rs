@@ -77,13 +77,42 @@ pub struct ResticPushParams {
     pub lock_timeout: Period,
 }
 
-fn stdin() -> String {
+pub(crate) fn stdin() -> String {
     "stdin".to_owned()
 }
 
 /// How long locks are waited for unless said.
 pub(crate) fn ten_minutes() -> Period {
     Period(Duration::from_secs(600))
+}
+
+/// Checks the name of a file at a snapshot's root.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn check_filename(name: &str) -> Result<(), ParamError> {
+    if name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '\0']) {
+        return Err(ParamError::new("filename", format!("`{}` is no name for a file", name.escape_debug()))
+            .with_help("write a name without `/`, such as `dumpfile.resp`"));
+    }
+    Ok(())
+}
+
+/// Checks tags that somebody gives.
+///
+/// # Errors
+/// One is none, or is given by nobody.
+pub(crate) fn check_tags(param: &str, tags: &[String]) -> Result<(), ParamError> {
+    if let Some(tag) = tags.iter().find(|tag| tag.is_empty() || tag.contains(',')) {
+        return Err(
+            ParamError::new(param, format!("`{tag}` is no tag")).with_help("a tag is not empty and has no comma in it")
+        );
+    }
+    match tags.iter().find(|tag| tag.starts_with("verified:")) {
+        Some(tag) => Err(ParamError::new(param, format!("`{tag}` says that somebody has read the data back"))
+            .with_help("write `verify: data`, which does that and sets it")),
+        None => Ok(()),
+    }
 }
 
 /// What it gives to later steps.
@@ -120,20 +149,8 @@ impl Function for ResticPush {
 
     fn check(params: &ResticPushParams) -> Result<(), ParamError> {
         Access::check(&params.repository, params.password.as_ref(), params.password_file.as_deref())?;
-        let name = params.filename.as_str();
-        if name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '\0']) {
-            return Err(ParamError::new("filename", format!("`{}` is no name for a file", name.escape_debug()))
-                .with_help("write a name without `/`, such as `dumpfile.resp`"));
-        }
-        if let Some(tag) = params.tags.iter().find(|tag| tag.is_empty() || tag.contains(',')) {
-            return Err(ParamError::new("tags", format!("`{tag}` is no tag"))
-                .with_help("a tag is not empty and has no comma in it"));
-        }
-        match params.tags.iter().find(|tag| tag.starts_with("verified:")) {
-            Some(tag) => Err(ParamError::new("tags", format!("`{tag}` says that somebody has read the data back"))
-                .with_help("write `verify: data`, which does that and sets it")),
-            None => Ok(()),
-        }
+        check_filename(&params.filename)?;
+        check_tags("tags", &params.tags)
     }
 
     async fn run(&self, params: ResticPushParams, ports: Sink, call: &Call) -> Result<ResticPushOutputs, Failure> {
@@ -154,6 +171,7 @@ impl Function for ResticPush {
             tags: params.tags,
             stream: stdin.stream().clone(),
             time,
+            description: None,
         };
         let access =
             Access { location: params.repository, password: params.password, password_file: params.password_file };

@@ -17,6 +17,7 @@ const WAIVERS: &[(&str, &str, &str)] = &[
     ("download", "synonym params.location.folder:", BESIDE_S3),
     ("restic-push", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-pull", "synonym params.repository.folder:", BESIDE_S3),
+    ("restic-join", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-forget", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-check", "synonym params.repository.folder:", BESIDE_S3),
     ("restic-snapshots", "synonym params.repository.folder:", BESIDE_S3),

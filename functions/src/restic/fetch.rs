@@ -5,6 +5,7 @@
 
 use aquifer_engine::failure::Failure;
 use aquifer_engine::stream::StreamType;
+use bytes::Bytes;
 use futures::TryStreamExt;
 use rustic_core::Id;
 use rustic_core::repofile::{BlobType, Node, SnapshotFile, Tree};
@@ -27,18 +28,41 @@ pub(crate) struct Found {
     content: Vec<Id>,
 }
 
+impl Found {
+    /// The ids of its chunks, in its order.
+    pub(crate) fn content(&self) -> &[Id] {
+        &self.content
+    }
+}
+
 /// A tree of the repository.
 ///
 /// # Errors
 /// It is not there, it is damaged, or the store cannot be reached.
 pub(crate) async fn read_tree(repo: &Repo, index: &Index, id: &Id) -> Result<Tree, Failure> {
-    let (pack, place) = locate(index, BlobType::Tree, id)?;
+    let bytes = blob(repo, index, BlobType::Tree, id).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::corrupt(format!("the tree `{}` is no JSON: {error}", id.to_hex().as_str())))
+}
+
+/// One blob, compared with its id.
+async fn blob(repo: &Repo, index: &Index, kind: BlobType, id: &Id) -> Result<Bytes, Failure> {
+    let (pack, place) = locate(index, kind, id)?;
     let name = super::backend::name(rustic_core::FileType::Pack, &pack);
     let stored = repo.backend().read_range(&name, place.offset.into(), place.length.into()).await.map_err(missing)?;
     let opened = repo.sealer().open(id, &stored, place.unpacked);
-    let bytes = opened.map_err(|failure| failure.during(blob_in(id, &pack)))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::corrupt(format!("the tree `{}` is no JSON: {error}", id.to_hex().as_str())))
+    opened.map(Bytes::from).map_err(|failure| failure.during(blob_in(id, &pack)))
+}
+
+/// What a file begins with: its first chunk.
+///
+/// # Errors
+/// It is missing or damaged, or the store cannot be reached.
+pub(crate) async fn first(repo: &Repo, index: &Index, file: &Found) -> Result<Bytes, Failure> {
+    match file.content.first() {
+        Some(id) => blob(repo, index, BlobType::Data, id).await,
+        None => Ok(Bytes::new()),
+    }
 }
 
 /// Where a blob lies: its pack, and its place in it.

@@ -238,6 +238,11 @@ impl Repo {
         Ok(self.sealer.cipher().decrypt(&read).is_ok())
     }
 
+    /// The same, remembering nothing of what went wrong: for a look that may fail without ending the work.
+    pub(crate) fn anew(&self) -> Self {
+        Self { backend: self.backend.anew(), ..self.clone() }
+    }
+
     /// The library's handle.
     pub(crate) fn rustic(&self) -> &Repository<OpenStatus> {
         &self.rustic

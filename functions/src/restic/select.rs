@@ -133,20 +133,10 @@ pub(crate) fn all(repo: &Repo, filter: &Filter) -> Result<Vec<SnapshotFile>, Fai
 
 /// As [`all`], of those whose ids begin like this; others need not be readable.
 fn beginning(repo: &Repo, filter: &Filter, with: &str) -> Result<Vec<SnapshotFile>, Failure> {
-    let backend = repo.backend();
-    let read = |id: Id| async move {
-        let name = super::backend::name(FileType::Snapshot, &id);
-        match backend.read_all(&name).await {
-            Ok(sealed) if id_of(&sealed) == id => open(repo, &id, &sealed).map(Some),
-            Ok(_) => Err(damaged(repo, &id, "its content has another hash than its name")),
-            Err(failure) if failure.kind == FailureKind::NotFound && !ids(repo).await?.contains(&id) => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    };
-    let mut snapshots: Vec<SnapshotFile> = backend.wait(async {
+    let mut snapshots: Vec<SnapshotFile> = repo.backend().wait(async {
         let mut listed = ids(repo).await?;
         listed.retain(|id| id.to_hex().as_str().starts_with(with));
-        let reads = futures::stream::iter(listed).map(read).buffer_unordered(AT_ONCE);
+        let reads = futures::stream::iter(listed).map(|id| read(repo, id)).buffer_unordered(AT_ONCE);
         let read: Vec<Option<SnapshotFile>> = reads.try_collect().await?;
         Ok(read.into_iter().flatten().collect())
     })?;
@@ -154,6 +144,45 @@ fn beginning(repo: &Repo, filter: &Filter, with: &str) -> Result<Vec<SnapshotFil
     // Two of the same moment: always in the same order.
     snapshots.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
     Ok(snapshots)
+}
+
+/// Reads a snapshot; nothing where somebody has removed it meanwhile.
+async fn read(repo: &Repo, id: Id) -> Result<Option<SnapshotFile>, Failure> {
+    let name = super::backend::name(FileType::Snapshot, &id);
+    match repo.backend().read_all(&name).await {
+        Ok(sealed) if id_of(&sealed) == id => open(repo, &id, &sealed).map(Some),
+        Ok(_) => Err(damaged(repo, &id, "its content has another hash than its name")),
+        Err(failure) if failure.kind == FailureKind::NotFound && !ids(repo).await?.contains(&id) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// These snapshots, by their ids or the first characters of them, in this order.
+///
+/// # Errors
+/// One is not there, cannot be read, or several are meant by one word.
+pub(crate) fn these(repo: &Repo, which: &[String]) -> Result<Vec<SnapshotFile>, Failure> {
+    let (shown, listed) = (repo.shown(), repo.backend().wait(ids(repo))?);
+    let none = |which: &str| Failure::not_found(format!("there is no snapshot `{which}` at `{shown}`"));
+    let mut wanted = Vec::new();
+    for which in which {
+        let mut found = listed.iter().filter(|id| id.to_hex().as_str().starts_with(which.as_str()));
+        match (found.next(), found.count()) {
+            (Some(id), 0) => wanted.push((*id, which)),
+            (None, _) => return Err(none(which)),
+            (Some(_), others) => return Err(ambiguous(which, others + 1)),
+        }
+    }
+    repo.backend().wait(async {
+        let reads = futures::stream::iter(wanted)
+            .map(|(id, which)| async move { read(repo, id).await?.ok_or_else(|| none(which)) });
+        reads.buffered(AT_ONCE).try_collect().await
+    })
+}
+
+fn ambiguous(which: &str, snapshots: usize) -> Failure {
+    Failure::config(format!("`{which}` is the beginning of {snapshots} snapshots' ids"))
+        .with_help("write more of the id")
 }
 
 /// Says so where a filter took nothing: most often it is misspelt, and nothing to do looks like success.
@@ -203,8 +232,7 @@ pub(crate) fn one(repo: &Repo, which: &str, filter: &Filter) -> Result<SnapshotF
     let shown = repo.shown();
     let among = if *filter == Filter::default() { "" } else { " among those that the filter takes" };
     if which != "latest" && found.len() > 1 {
-        return Err(Failure::config(format!("`{which}` is the beginning of {} snapshots' ids", found.len()))
-            .with_help("write more of the id"));
+        return Err(ambiguous(which, found.len()));
     }
     if let Some(chosen) = found.pop() {
         return Ok(chosen);

@@ -36,6 +36,8 @@ pub(crate) struct Label {
     pub(crate) stream: StreamType,
     /// When the dump began.
     pub(crate) time: Timestamp,
+    /// A word on it, which restic passes over.
+    pub(crate) description: Option<String>,
 }
 
 /// What was saved.
@@ -86,6 +88,7 @@ pub(crate) fn save(
         uid: nix::unistd::getuid().as_raw(),
         gid: nix::unistd::getgid().as_raw(),
         summary: Some(summary),
+        description: label.description.clone(),
         ..SnapshotFile::default()
     };
     snapshot.paths.add(format!("/{}", label.filename));

@@ -8,6 +8,7 @@ mod forget;
 mod history;
 mod increments;
 mod interop;
+mod joined;
 mod keys;
 mod locks;
 mod making;

@@ -4,6 +4,7 @@
 mod changes;
 mod cluster;
 mod diff;
+mod joined;
 mod names;
 #[path = "../redis/rig.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]

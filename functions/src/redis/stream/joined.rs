@@ -11,7 +11,8 @@ use crate::redis::stream::wrong::wrong;
 use crate::redis::wire::resp;
 
 /// What is to be done where the wrong stream follows.
-const IN_ORDER: &str = "put the streams of one run behind each other in the order of their shards, all of them, each once";
+const IN_ORDER: &str =
+    "put the streams of one run behind each other in the order of their shards, all of them, each once";
 
 /// A stream of several under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +88,9 @@ impl Joined {
         for (place, head) in heads.iter().enumerate().skip(1) {
             let at = |failure: Failure| failure.during(format!("part {} of {}", place + 1, heads.len()));
             if joined.is_last() {
-                return Err(at(Failure::corrupt(format!("shard {0} of {0} was the last one", joined.at))).with_help(IN_ORDER));
+                return Err(
+                    at(Failure::corrupt(format!("shard {0} of {0} was the last one", joined.at))).with_help(IN_ORDER)
+                );
             }
             joined.follow(head.as_ref(), 0).map_err(at)?;
         }
@@ -125,4 +128,3 @@ fn head(beginning: &[u8]) -> Result<Option<StreamHead>, Failure> {
         None => Ok(None),
     }
 }
-
