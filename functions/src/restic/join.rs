@@ -79,7 +79,11 @@ pub(crate) fn join(repo: &Repo, index: &Index, parts: &[SnapshotFile]) -> Result
     let stream = one_type(&files)?;
     if stream.base() == MEDIA_TYPE {
         let first = |file| repo.backend().wait(fetch::first(repo, index, file));
-        Joined::all(&files.iter().map(first).collect::<Result<Vec<Bytes>, Failure>>()?)?;
+        let joined = Joined::all(&files.iter().map(first).collect::<Result<Vec<Bytes>, Failure>>()?)?;
+        if !joined && files.len() > 1 {
+            return Err(Failure::config("each part is a dump by itself, and several behind each other are none")
+                .with_help("shards of a cluster become one where `redis-dump` is told `joined: true`"));
+        }
     }
     let said = |of: fn(&rustic_core::repofile::SnapshotSummary) -> u64| -> u64 {
         parts.iter().filter_map(|part| part.summary.as_ref()).map(of).sum()

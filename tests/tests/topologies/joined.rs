@@ -141,7 +141,7 @@ async fn a_part_of_the_shards_never_looks_like_all_of_them() {
 }
 
 /// A task that backs a cluster of three up, shard by shard; `order` is that of the joining.
-fn task(order: &str) -> String {
+fn task(order: &str, joined: bool) -> String {
     let mut text = "apiVersion: aquifer.dev/v1alpha1
 kind: Task
 metadata: {name: shards}
@@ -155,7 +155,7 @@ spec:
     .to_owned();
     let access = "repository: '{{ params.repository }}', password: '{{ params.password }}'";
     for shard in 1..=3 {
-        let dump = format!("{{url: '{{{{ params.redis }}}}', shard: {shard}, shards: 3, joined: true}}");
+        let dump = format!("{{url: '{{{{ params.redis }}}}', shard: {shard}, shards: 3, joined: {joined}}}");
         text += &format!("    - {{name: dump-{shard}, function: redis-dump, params: {dump}}}\n");
         let push = format!("{{{access}, filename: shard.part, tags: [shards-of-a]}}");
         text += &format!("    - {{name: push-{shard}, function: restic-push, stdin: dump-{shard}, params: {push}}}\n");
@@ -169,9 +169,9 @@ spec:
     text + &format!("    - {{name: join, function: restic-join, needs: [push-1, push-2, push-3], params: {join}}}\n")
 }
 
-async fn backed_up(cluster: &RedisCluster, repository: &Path, order: &str) -> Report {
+async fn backed_up(cluster: &RedisCluster, repository: &Path, order: &str, joined: bool) -> Report {
     let mut catalog = Catalog::new(aquifer_functions::builtins());
-    catalog.add_text("shards.yaml", &task(order));
+    catalog.add_text("shards.yaml", &task(order, joined));
     let inputs = Inputs::default().with_text("redis", &cluster.url()).with_text("password", "word");
     let inputs = inputs.with_text("repository", &repository.display().to_string());
     let plan = catalog.plan("shards", &inputs).unwrap_or_else(|problems| panic!("{problems:#?}"));
@@ -195,12 +195,16 @@ async fn a_pod_for_each_shard_makes_one_snapshot() {
     let listed = async || run_alone(ResticSnapshots, access.clone(), Input::None).await.result.expect("listed");
 
     // The wrong order is found out where it is made, and its parts are left to the next run.
-    let report = backed_up(&cluster, &repository, "132").await;
+    let report = backed_up(&cluster, &repository, "132", true).await;
     let failure = report.first_failure.expect("the wrong order");
     assert!(failure.step == "join" && failure.failure.message.contains("shard 2 of 3"), "{failure:?}");
     assert_eq!(listed().await["count"], json!(3), "the parts, and nothing that was made of them");
+    let report = backed_up(&cluster, &repository, "123", false).await;
+    let failure = report.first_failure.expect("three dumps");
+    assert!(failure.step == "join" && failure.failure.message.contains("a dump by itself"), "{failure:?}");
+    assert_eq!(listed().await["count"], json!(6), "parts again");
 
-    let report = backed_up(&cluster, &repository, "123").await;
+    let report = backed_up(&cluster, &repository, "123", true).await;
     assert_eq!(report.status, Status::Succeeded, "{report:#?}");
     let snapshots = listed().await;
     assert_eq!(snapshots["count"], json!(1), "{snapshots}");

@@ -6,26 +6,39 @@ use aquifer_engine::stream::StreamType;
 use bytes::{Bytes, BytesMut};
 
 use super::*;
+use crate::redis::hash::contents::{Contents, Item};
+use crate::redis::hash::elements::Measure;
+use crate::redis::hash::streams::Counters;
+use crate::redis::keys::digest::ExpiryIn;
 use crate::redis::keys::tally::PerType;
 use crate::redis::stream::form::{ClusterHead, Form};
+use crate::redis_restore::without_server;
+
+const MEASURE: Measure = Measure { counters: Counters::Old, expiry: ExpiryIn::Exact };
 
 /// The stream of a shard with so many keys; `joined`: one of several.
 async fn shard(shard: u32, shards: u32, keys: u64, joined: bool, layout: &str) -> Vec<u8> {
     let layout = joined.then(|| layout.to_owned());
-    let cluster = Some(ClusterHead { shards, shard: Some(shard), joined, layout });
-    let head = StreamHead { redis: "7.4.1".into(), source: "scan".into(), cluster, ..StreamHead::default() };
+    let cluster = ClusterHead { shards, shard: Some(shard), joined, layout };
+    let mut lines: Vec<String> = (0..keys).map(|key| format!("SET key:{shard}:{key} value")).collect();
+    lines.insert(0, "SELECT 0".to_owned());
+    if shard == 1 {
+        lines.insert(0, "FUNCTION LOAD REPLACE #!lua".to_owned());
+    }
+    written(cluster, &lines, PerType { string: keys, ..PerType::default() }, u64::from(shard == 1)).await
+}
+
+/// A stream of these commands.
+async fn written(cluster: ClusterHead, lines: &[String], types: PerType, functions: u64) -> Vec<u8> {
+    let (redis, source, cluster) = ("7.4.1".into(), "scan".into(), Some(cluster));
+    let head = StreamHead { redis, source, cluster, ..StreamHead::default() };
     let (writer, mut ends) = pipe(1, DEFAULT_BUDGET, &StreamType::unknown(), None);
     let (mut reader, control) = ends.remove(0);
     let mut form = Form::begin(writer, &head).expect("a head");
-    if shard == 1 {
-        form.command(&[b"FUNCTION", b"LOAD", b"REPLACE", b"#!lua name=one\n"]);
+    for line in lines {
+        form.command(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
     }
-    form.command(&[b"SELECT", b"0"]);
-    for key in 0..keys {
-        form.command(&[b"SET", format!("key:{shard}:{key}").as_bytes(), b"value"]);
-    }
-    let functions = u64::from(shard == 1);
-    form.finish(PerType { string: keys, ..PerType::default() }, functions).await.expect("room");
+    form.finish(types, functions).await.expect("room");
     control.finish();
     let mut stream = Vec::new();
     while let Some(piece) = reader.read().await.expect("finished") {
@@ -38,12 +51,12 @@ async fn part(number: u32, shards: u32) -> Vec<u8> {
     shard(number, shards, u64::from(number), true, "a").await
 }
 
-/// Reads to the end; gives the numbers of heads, commands, libraries and bytes.
-async fn read(stream: &[u8], require_trailer: bool) -> Result<[u64; 4], Failure> {
+/// A pipe with a stream in it, in small pieces.
+fn piped(stream: &[u8]) -> Reader {
     let (mut writer, mut ends) = pipe(1, DEFAULT_BUDGET, &StreamType::unknown(), None);
     let (reader, control) = ends.remove(0);
     let mut all = BytesMut::from(stream).freeze();
-    let feeding = tokio::spawn(async move {
+    tokio::spawn(async move {
         while !all.is_empty() {
             let piece: Bytes = all.split_to(all.len().min(7));
             if writer.write(piece).await.is_err() {
@@ -52,17 +65,19 @@ async fn read(stream: &[u8], require_trailer: bool) -> Result<[u64; 4], Failure>
         }
         control.finish();
     });
-    let (mut reader, mut heads) = (StreamReader::new(reader, require_trailer), 0);
-    let outcome = loop {
-        match reader.next().await {
-            Ok(Said::Head(_) | Said::Another(_)) => heads += 1,
-            Ok(Said::End) => break Ok([heads, reader.commands(), reader.functions, reader.parser.offset()]),
-            Ok(Said::Statement(_) | Said::Long(_)) => {}
-            Err(failure) => break Err(failure),
+    reader
+}
+
+/// Reads to the end; gives the numbers of heads, commands, libraries and bytes.
+async fn read(stream: &[u8], require_trailer: bool) -> Result<[u64; 4], Failure> {
+    let (mut reader, mut heads) = (StreamReader::new(piped(stream), require_trailer), 0);
+    loop {
+        match reader.next().await? {
+            Said::Head(_) | Said::Another(_) => heads += 1,
+            Said::End => return Ok([heads, reader.commands(), reader.functions, reader.parser.offset()]),
+            Said::Statement(_) | Said::Long(_) => {}
         }
-    };
-    feeding.abort();
-    outcome
+    }
 }
 
 /// The stream must be refused, whether or not a trailer is asked for, and these words be said.
@@ -149,6 +164,27 @@ async fn each_shard_is_held_to_its_own_trailer() {
     let exchanged = [&two[..trailer(&two)], &three[trailer(&three)..]].concat();
     refused(&[&one[..], &exchanged, &three].concat(), "shard 2 of 3: the stream is damaged").await;
     refused(&[&one[..trailer(&one)], &two, &three].concat(), "shard 1 of 3: the stream is damaged").await;
+}
+
+#[tokio::test]
+async fn a_key_ends_with_its_shard() {
+    let lists = async |shard, lines: &[&str]| {
+        let cluster = ClusterHead { shards: 2, shard: Some(shard), joined: true, layout: None };
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        written(cluster, &lines, PerType { list: 1, ..PerType::default() }, 0).await
+    };
+    let again = [lists(1, &["DEL l", "RPUSH l a"]).await, lists(2, &["RPUSH l b"]).await].concat();
+    let mut contents = Contents::new(piped(&again), MEASURE, true);
+    let mut keys = 0;
+    while let Some(item) = contents.next().await.expect("whole") {
+        keys += u64::from(matches!(item, Item::Key(..)));
+    }
+    assert_eq!(keys, 2, "one of each shard");
+    // What came first stands, and is not added to.
+    let failure = without_server(StreamReader::new(piped(&again), true)).await.expect_err("twice");
+    assert!(failure.message.contains("more commands of the key"), "{failure:?}");
+    let other = [lists(1, &["DEL l", "RPUSH l a"]).await, lists(2, &["DEL m", "RPUSH m b"]).await].concat();
+    without_server(StreamReader::new(piped(&other), true)).await.expect("two keys");
 }
 
 #[tokio::test]
