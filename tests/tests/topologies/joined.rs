@@ -172,8 +172,8 @@ spec:
 async fn backed_up(cluster: &RedisCluster, repository: &Path, order: &str, joined: bool) -> Report {
     let mut catalog = Catalog::new(aquifer_functions::builtins());
     catalog.add_text("shards.yaml", &task(order, joined));
-    let inputs = Inputs::default().with_text("redis", &cluster.url()).with_text("password", "word");
-    let inputs = inputs.with_text("repository", &repository.display().to_string());
+    let inputs = Inputs::default().with_text("redis", cluster.url()).with_text("password", "word");
+    let inputs = inputs.with_text("repository", repository.display().to_string());
     let plan = catalog.plan("shards", &inputs).unwrap_or_else(|problems| panic!("{problems:#?}"));
     run_plan(Arc::new(plan), RunOptions::default()).await
 }
