@@ -26,7 +26,7 @@ use crate::redis_restore;
 use crate::redis_verify::{ExpiryIn, Found};
 
 /// More than any input has, so that every command is whole.
-const ALL: usize = 1 << 20;
+pub(super) const ALL: usize = 1 << 20;
 
 /// So little that most commands are read in pieces.
 const LITTLE: usize = 12;
@@ -43,7 +43,13 @@ async fn finished(stream: &Bytes, size: usize) -> Result<Reader, Failure> {
 }
 
 /// What `redis-verify` finds in a stream, as text.
-fn found(stream: &Bytes, size: usize, whole: usize, expiry: ExpiryIn, headed: bool) -> Result<String, String> {
+pub(super) fn found(
+    stream: &Bytes,
+    size: usize,
+    whole: usize,
+    expiry: ExpiryIn,
+    headed: bool,
+) -> Result<String, String> {
     let read = async {
         let pipe = finished(stream, size).await?;
         let mut contents = Contents::new(pipe, Measure { counters: Counters::Old, expiry }, headed);
@@ -132,7 +138,7 @@ pub fn contents(data: &[u8]) {
 }
 
 /// Whether a restore takes a stream.
-fn restored(stream: &Bytes, whole: usize) -> Result<(), String> {
+pub(super) fn restored(stream: &Bytes, whole: usize) -> Result<(), String> {
     let read = async {
         let mut reader = StreamReader::new(finished(stream, ALL).await?, false);
         reader.parser.keep_whole(whole);

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use super::streams::{made, spelling};
+use super::streams::{ALL, found, made, restored, spelling};
 use super::*;
+use crate::redis::keys::tally::PerType;
+use crate::redis::stream::form::ClusterHead;
+use crate::redis_verify::ExpiryIn;
 
 /// So many altered files are read, unless `AQUIFER_FUZZ_ROUNDS` says how many.
 const ROUNDS: u64 = 3000;
@@ -144,4 +147,40 @@ fn the_inputs_that_runs_have_left_are_read() {
             }
         }
     }
+}
+
+/// The stream of a shard with these commands, which write one list.
+fn shard(shard: u32, shards: u32, lines: &[&str]) -> Vec<u8> {
+    let (writer, mut readers) = pipe(1, ALL, &StreamType::unknown(), None);
+    let (mut reader, control) = readers.remove(0);
+    let cluster = Some(ClusterHead { shards, shard: Some(shard), joined: true, layout: None });
+    let mut form = Form::begin(writer, &StreamHead { cluster, ..StreamHead::default() }).expect("a head");
+    for line in lines {
+        form.command(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    }
+    block_on(async {
+        form.finish(PerType { list: 1, ..PerType::default() }, 0).await.expect("room");
+        control.finish();
+        let mut stream = Vec::new();
+        while let Some(piece) = reader.read().await.expect("finished") {
+            stream.extend_from_slice(&piece);
+        }
+        stream
+    })
+}
+
+#[test]
+fn a_key_ends_with_its_shard() {
+    let digest = |stream: &[u8]| {
+        let found = found(&Bytes::copy_from_slice(stream), ALL, ALL, ExpiryIn::Exact, true).expect("whole");
+        found.split(' ').next().map(str::to_owned)
+    };
+    let first = ["DEL l", "RPUSH l a"];
+    let again = [shard(1, 2, &first), shard(2, 2, &["RPUSH l b"])].concat();
+    // What came first stands, and is not added to.
+    assert_eq!(digest(&again), digest(&shard(1, 1, &first)));
+    let refused = restored(&again.into(), ALL).expect_err("twice");
+    assert!(refused.contains("more commands of the key"), "{refused}");
+    let other = [shard(1, 2, &first), shard(2, 2, &["DEL m", "RPUSH m b"])].concat();
+    restored(&other.into(), ALL).expect("two keys");
 }

@@ -6,15 +6,8 @@ use aquifer_engine::stream::StreamType;
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::redis::hash::contents::{Contents, Item};
-use crate::redis::hash::elements::Measure;
-use crate::redis::hash::streams::Counters;
-use crate::redis::keys::digest::ExpiryIn;
 use crate::redis::keys::tally::PerType;
 use crate::redis::stream::form::{ClusterHead, Form};
-use crate::redis_restore::without_server;
-
-const MEASURE: Measure = Measure { counters: Counters::Old, expiry: ExpiryIn::Exact };
 
 /// The stream of a shard with so many keys; `joined`: one of several.
 async fn shard(shard: u32, shards: u32, keys: u64, joined: bool, layout: &str) -> Vec<u8> {
@@ -164,27 +157,6 @@ async fn each_shard_is_held_to_its_own_trailer() {
     let exchanged = [&two[..trailer(&two)], &three[trailer(&three)..]].concat();
     refused(&[&one[..], &exchanged, &three].concat(), "shard 2 of 3: the stream is damaged").await;
     refused(&[&one[..trailer(&one)], &two, &three].concat(), "shard 1 of 3: the stream is damaged").await;
-}
-
-#[tokio::test]
-async fn a_key_ends_with_its_shard() {
-    let lists = async |shard, lines: &[&str]| {
-        let cluster = ClusterHead { shards: 2, shard: Some(shard), joined: true, layout: None };
-        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        written(cluster, &lines, PerType { list: 1, ..PerType::default() }, 0).await
-    };
-    let again = [lists(1, &["DEL l", "RPUSH l a"]).await, lists(2, &["RPUSH l b"]).await].concat();
-    let mut contents = Contents::new(piped(&again), MEASURE, true);
-    let mut keys = 0;
-    while let Some(item) = contents.next().await.expect("whole") {
-        keys += u64::from(matches!(item, Item::Key(..)));
-    }
-    assert_eq!(keys, 2, "one of each shard");
-    // What came first stands, and is not added to.
-    let failure = without_server(StreamReader::new(piped(&again), true)).await.expect_err("twice");
-    assert!(failure.message.contains("more commands of the key"), "{failure:?}");
-    let other = [lists(1, &["DEL l", "RPUSH l a"]).await, lists(2, &["DEL m", "RPUSH m b"]).await].concat();
-    without_server(StreamReader::new(piped(&other), true)).await.expect("two keys");
 }
 
 #[tokio::test]
