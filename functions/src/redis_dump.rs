@@ -315,17 +315,19 @@ async fn whole_cluster(
     let facts = Facts::ask(&mut connection).await?;
     let mut head = StreamHead::new(&facts, "scan", "per-key", "shards", vec![0]);
     let layout = reading.layout();
+    let loaded = if params.functions { Some(libraries::functions(&mut connection, &facts).await?) } else { None };
     head.cluster = Some(ClusterHead {
         shards: reading.all,
         shard: params.shard,
         joined: params.joined,
         layout: params.joined.then(|| layout.clone()),
+        functions: loaded.filter(|_| params.joined).map(|loaded| format!("{:032x}", loaded.sum)),
     });
     let mut form = Form::begin(ports.stdout, &head)?;
     // Every master has all of them; of streams that are restored side by side, one is enough.
     let wanted = params.functions && params.shard.is_none_or(|number| number == 1);
     let functions = if wanted { libraries::write(&mut connection, &mut form, &facts).await? } else { 0 };
-    let compared = if wanted { Some(libraries::functions(&mut connection, &facts).await?) } else { None };
+    let compared = loaded.filter(|_| wanted);
     form.command(&[b"SELECT", b"0"]);
     let written = shards::dump(&reading, &mut form, &params.how()?, compared, call).await?;
     reading.still(call).await?;

@@ -288,6 +288,16 @@ fn a_shard_s_dump_is_a_part_until_all_are_joined() {
     assert!(told.contains("`shards` is `three`"), "{told}");
 }
 
+#[test]
+fn a_command_whose_template_fails_after_a_failure_is_found_before() {
+    let hook = "hooks: {postBackup: {exec: {command: [thaw, '{{ if .Status.Error }}{{ .Nothing }}{{ end }}']}}}";
+    let pod = Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0, exec: true };
+    let hooked = format!("{BACKUP}  {hook}\n");
+    let told = backup(&read(&[SECRETS, REPOSITORY, BINDING, &hooked]), None, pod);
+    let told = told.expect_err("refused").join("\n");
+    assert!(told.contains("its hook after") && told.contains("Nothing"), "{told}");
+}
+
 /// A command is the operator's to run, and in its own namespace alone.
 #[test]
 fn a_command_is_no_step_and_where_it_may_not_be_run_it_is_refused() {
@@ -300,9 +310,10 @@ fn a_command_is_no_step_and_where_it_may_not_be_run_it_is_refused() {
         let session = with(true, BINDING, hook).expect("a session");
         assert_eq!(session.document["spec"]["steps"][0]["name"], "dump");
         assert!(session.notes.iter().any(|note| note.contains("in a pod of the Service `db`")), "{:?}", session.notes);
+        assert_eq!(session.notes.iter().filter(|note| note.contains("in a pod")).count(), 1);
         for (exec, from, to, word) in [
             (false, "", "", "hooks.exec"),
-            (true, "service: {", "service: {namespace: other, ", "is in `other`"),
+            (true, "service: {", "service: {namespace: other, ", "Service `other/db`"),
             (
                 true,
                 "service: {name: db, port: 6380, scheme: rediss}",

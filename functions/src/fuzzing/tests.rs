@@ -153,7 +153,7 @@ fn the_inputs_that_runs_have_left_are_read() {
 fn shard(shard: u32, shards: u32, lines: &[&str]) -> Vec<u8> {
     let (writer, mut readers) = pipe(1, ALL, &StreamType::unknown(), None);
     let (mut reader, control) = readers.remove(0);
-    let cluster = Some(ClusterHead { shards, shard: Some(shard), joined: true, layout: None });
+    let cluster = Some(ClusterHead { shards, shard: Some(shard), joined: true, layout: None, functions: None });
     let mut form = Form::begin(writer, &StreamHead { cluster, ..StreamHead::default() }).expect("a head");
     for line in lines {
         form.command(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());

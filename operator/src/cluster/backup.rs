@@ -18,14 +18,14 @@ use self::end::{end, targets};
 use self::history::afterwards;
 use super::configuration;
 use super::gather::{gather, known};
-use super::hook::{Frame, HOOK_RUNS, Stage};
+use super::hook::{Before, Frame, HOOK_RUNS, Stage};
 use super::job::Wanted;
 use super::run::{Ended, Follow, LOOK_AGAIN, Others, Place, Way};
 use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, run, turn};
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{BackupPhase, BackupSession, BackupSessionStatus, TargetPhase};
 use crate::resources::condition::ConditionStatus;
-use crate::session::{self, Asker, End, Setting};
+use crate::session::{self, Asker, End, Session, Setting};
 
 /// The condition of one that was given up.
 const DISRUPTED: &str = "BackupDisrupted";
@@ -81,10 +81,12 @@ async fn begin(
         Way::Free | Way::Made => {}
     }
     if way == Way::Free {
-        if configuration.spec.paused {
+        // What has begun goes on to its end: something may be held still for it.
+        let before = hook::stands(&status.conditions, PRE_HOOK);
+        if configuration.spec.paused && before == Before::Not {
             return skip(context, one, status, "its BackupConfiguration is paused").await;
         }
-        if let Some(other) = earlier(context, one, namespace) {
+        if let Some(other) = earlier(context, one, namespace).filter(|_| before == Before::Not) {
             // A watch may be behind: what it has running may have ended long ago.
             let api: Api<BackupSession> = Api::namespaced(context.client.clone(), namespace);
             let now = api.get_opt(&other.name_any()).await?.filter(|now| now.uid() == other.uid());
@@ -133,6 +135,9 @@ async fn begin(
         if !is_newest(context, one).await? {
             return Ok(Action::requeue(run::SOON));
         }
+        if before == Before::Begun {
+            return prepare(context, one, status, &configuration, &session).await;
+        }
         // What is watched is behind, also behind what was made here a moment ago: of two sessions, each would see the other not begin.
         let alone = context.beginning.lock().await;
         if let Some(job) = run::other_job(context, namespace, &wanted.labels, &one.name_any()).await? {
@@ -152,30 +157,9 @@ async fn begin(
         if let Some(why) = turn::restore_into(context, target, namespace, None).await? {
             return wait(context, one, status, time_out, why).await;
         }
-        let frame = frame(one, &configuration, (namespace, &own_name, &uid));
-        match hook::apart(context, frame, &session, (&status.conditions, PRE_HOOK)).await? {
-            None | Some(Stage::Over(None)) => {}
-            Some(Stage::Runs(_)) => return wait(context, one, status, time_out, HOOK_RUNS.to_owned()).await,
-            Some(Stage::Over(Some(Err(why)))) => {
-                conditions::set(&mut status.conditions, PRE_HOOK, ConditionStatus::False, "Failed", why.clone());
-                let ended = Ended::failed(format!("the hook before it failed: {why}"));
-                let (kind, is) = ("BackupExecutorEnsured", ConditionStatus::False);
-                conditions::set(
-                    &mut status.conditions,
-                    kind,
-                    is,
-                    "BackupExecutorNotCreated",
-                    "the hook before it failed",
-                );
-                return end(context, one, status, Some(&configuration), &ended, None).await;
-            }
-            // The change that this is brings it here again, and says so to whoever comes after this operator.
-            Some(Stage::Over(Some(Ok(())))) => {
-                conditions::set(&mut status.conditions, PRE_HOOK, ConditionStatus::True, "Succeeded", "");
-                status.phase = Some(BackupPhase::Pending);
-                patch_status(context, one, &status).await?;
-                return Ok(Action::await_change());
-            }
+        if before == Before::Not && hook::is_apart(&session) {
+            hook::begins(&mut status.conditions, PRE_HOOK);
+            return wait(context, one, status, Duration::MAX, HOOK_RUNS.to_owned()).await;
         }
         let made = run::make(context, &wanted).await?;
         drop(alone);
@@ -198,6 +182,34 @@ async fn begin(
     patch_status(context, one, &status).await?;
     context.tell(one, EventType::Normal, "BackupExecutorCreated", &said).await;
     Ok(Action::requeue(context.settings.start_timeout.min(LOOK_AGAIN)))
+}
+
+/// Runs the hook before it, which has begun, and takes its time whatever else there is.
+async fn prepare(
+    context: &Context,
+    one: &BackupSession,
+    mut status: BackupSessionStatus,
+    configuration: &BackupConfiguration,
+    session: &Session,
+) -> Result<Action, Trouble> {
+    let (namespace, name, uid) = (one.namespace().unwrap_or_default(), one.name_any(), one.uid().unwrap_or_default());
+    let frame = frame(one, configuration, (&namespace, &name, &uid));
+    let done = match hook::apart(context, frame, session).await? {
+        Some(Stage::Runs(again)) => return Ok(Action::requeue(again)),
+        Some(Stage::Over(Some(done))) => done,
+        // It was taken out of the configuration.
+        None | Some(Stage::Over(None)) => Ok(()),
+    };
+    conditions::judge(&mut status.conditions, PRE_HOOK, ("Succeeded", "Failed"), done.clone().map(|()| String::new()));
+    let Err(why) = done else {
+        patch_status(context, one, &status).await?;
+        // The change that this is brings it here again, and says so to whoever comes after this operator.
+        return Ok(Action::await_change());
+    };
+    let ended = Ended::failed(format!("the hook before it failed: {why}"));
+    let (kind, is, reason) = ("BackupExecutorEnsured", ConditionStatus::False, "BackupExecutorNotCreated");
+    conditions::set(&mut status.conditions, kind, is, reason, "the hook before it failed");
+    end(context, one, status, Some(configuration), &ended, None).await
 }
 
 /// It begins when something that is in the way has gone; what stays there for as long as a session may take ends it.
@@ -267,7 +279,7 @@ async fn skip(
 async fn go_on(
     context: &Context,
     one: &BackupSession,
-    status: BackupSessionStatus,
+    mut status: BackupSessionStatus,
     namespace: &str,
 ) -> Result<Action, Trouble> {
     let name = names::backup_job(&one.name_any());
@@ -280,7 +292,7 @@ async fn go_on(
     let time_out = run::time_out(context, time_out);
     let followed = match run::follow(context, place, time_out, noted).await? {
         Follow::Ended(ended) => {
-            join::after(context, one, configuration.as_deref(), namespace, time_out, *ended).await?
+            join::after(context, one, &mut status, configuration.as_deref(), time_out, *ended).await?
         }
         other => other,
     };

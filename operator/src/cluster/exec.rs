@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long what became of a command is remembered: its session has read that long before.
 const REMEMBERED: Duration = Duration::from_secs(7200);
 
+/// How long the rest of what a command printed is waited for once it has ended.
+const REST: Duration = Duration::from_secs(1);
+
 /// How much of the end of each of a command's two outputs is told, in bytes.
 const TAIL: usize = 512;
 
@@ -45,6 +48,12 @@ pub(super) struct Commands(Arc<Mutex<HashMap<String, Begun>>>);
 type Begun = (Instant, watch::Receiver<Done>);
 
 impl Commands {
+    /// Whether the command that was begun here under this key still runs.
+    pub(super) fn runs(&self, key: &str) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).is_some_and(|(_, heard)| heard.has_changed().is_ok() && heard.borrow().is_none())
+    }
+
     /// Begins a command in a namespace, or looks how far the one is that was begun under this key.
     pub(super) fn run(&self, client: &Client, namespace: &str, key: String, command: &Command) -> Done {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,8 +61,9 @@ impl Commands {
         match all.entry(key) {
             Entry::Occupied(known) => {
                 let (_, heard) = known.get();
-                let done = heard.borrow().clone();
+                // In this order: what it says last is there before it is gone.
                 let is_over = heard.has_changed().is_err();
+                let done = heard.borrow().clone();
                 done.or_else(|| is_over.then(|| Err("the command was not run to its end".to_owned())))
             }
             Entry::Vacant(place) => {
@@ -78,15 +88,23 @@ async fn run(client: &Client, namespace: &str, command: &Command) -> Result<(), 
     let params = AttachParams::default().container(container);
     let mut attached = pods.exec(&name, &command.words, &params).await.map_err(|error| refused(&error))?;
     let (stdout, stderr, status) = (attached.stdout(), attached.stderr(), attached.take_status());
-    // Both at once: a command whose output nobody takes does not end.
-    let (out, err) = tokio::join!(tail(stdout), tail(stderr));
-    let status = match status {
-        Some(status) => status.await,
-        None => None,
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    // All at once: a command whose output nobody takes does not end, and an output whose connection is lost does not either.
+    let status = {
+        let mut tails = std::pin::pin!(async { tokio::join!(tail(stdout, &mut out), tail(stderr, &mut err)) });
+        let status = async { if let Some(status) = status { status.await } else { None } };
+        let mut status = std::pin::pin!(status);
+        tokio::select! {
+            _ = &mut tails => status.await,
+            status = &mut status => {
+                drop(tokio::time::timeout(REST, tails).await);
+                status
+            }
+        }
     };
     // Its arguments may be nobody else's business.
     let program = command.words.first().map(String::as_str).unwrap_or_default();
-    ended(status.as_ref(), &[err, out]).map_err(|why| format!("`{program}` in the pod `{name}` {why}"))
+    ended(status.as_ref(), &[told(&err), told(&out)]).map_err(|why| format!("`{program}` in the pod `{name}` {why}"))
 }
 
 /// What the API server says of a command's end.
@@ -106,15 +124,19 @@ fn ended(status: Option<&Status>, outputs: &[String]) -> Result<(), String> {
     }
 }
 
-/// The end of what is read, for people.
-async fn tail(from: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut from) = from else { return String::new() };
-    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
+/// Keeps the end of what is read.
+async fn tail(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut from) = from else { return };
+    let mut piece = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut piece).await {
         kept.extend_from_slice(&piece[..count]);
         kept.drain(..kept.len().saturating_sub(TAIL));
     }
-    let text = String::from_utf8_lossy(&kept);
+}
+
+/// What was kept, for people.
+fn told(kept: &[u8]) -> String {
+    let text = String::from_utf8_lossy(kept);
     text.split(|letter: char| letter.is_control() || letter.is_whitespace())
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
@@ -222,9 +244,12 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_an_output_is_kept_and_has_no_lines() {
         let long = format!("{}\n\u{1b}[31mthe last\r\nline\n", "x".repeat(10_000));
-        let kept = tail(Some(long.as_bytes())).await;
-        assert!(kept.len() <= TAIL && kept.ends_with("x [31mthe last line"), "{kept}");
-        assert_eq!(tail(None::<&[u8]>).await, "");
+        let mut kept = Vec::new();
+        tail(Some(long.as_bytes()), &mut kept).await;
+        let said = told(&kept);
+        assert!(kept.len() <= TAIL && said.ends_with("x [31mthe last line"), "{said}");
+        tail(None::<&[u8]>, &mut kept).await;
+        assert_eq!(told(&kept), said);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::gather::may_reach;
 use super::job::Wanted;
 use super::run::{Ended, Follow, Place, State};
 use super::world::binding_of;
-use super::{Context, Trouble, names, run};
+use super::{Context, Trouble, conditions, names, run};
 use crate::hooks::STEP;
 use crate::resources::app_binding::AppBinding;
 use crate::resources::condition::{Condition, ConditionStatus};
@@ -64,24 +64,58 @@ pub(super) fn before(ended: &Ended) -> Option<Result<String, String>> {
     }
 }
 
-/// Runs the hook before a session that is no step of it, or looks how far it is; nothing where there is none, or it was done. `condition` says what
-/// became of it.
-pub(super) async fn apart(
-    context: &Context,
-    frame: Frame<'_>,
-    session: &Session,
-    (conditions, condition): (&[Condition], &str),
-) -> Result<Option<Stage>, Trouble> {
-    let Some(made) = session.asker.as_ref().and_then(|asker| asker.apart(session)) else { return Ok(None) };
-    let is_done = |one: &Condition| one.r#type == condition && one.status == ConditionStatus::True;
-    if conditions.iter().any(is_done) {
-        return Ok(None);
+/// How far the hook before a session is, where it is no step of it: written down before it is begun, so that what was begun is not left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// It was not begun.
+    Not,
+    /// It was begun.
+    Begun,
+    /// It succeeded.
+    Done,
+}
+
+/// How far it is, by the condition of this type.
+pub(super) fn stands(conditions: &[Condition], condition: &str) -> Before {
+    match conditions.iter().find(|one| one.r#type == condition).map(|one| one.status) {
+        None | Some(ConditionStatus::False) => Before::Not,
+        Some(ConditionStatus::Unknown) => Before::Begun,
+        Some(ConditionStatus::True) => Before::Done,
     }
+}
+
+/// Writes down that it begins.
+pub(super) fn begins(conditions: &mut Vec<Condition>, condition: &str) {
+    conditions::set(conditions, condition, ConditionStatus::Unknown, "Running", "");
+}
+
+/// Whether a session has one.
+pub(super) fn is_apart(session: &Session) -> bool {
+    session.asker.as_ref().is_some_and(|asker| asker.apart(session).is_some())
+}
+
+/// Runs it, or looks how far it is; nothing where it is done, or there is none any more.
+pub(super) async fn apart(context: &Context, frame: Frame<'_>, session: &Session) -> Result<Option<Stage>, Trouble> {
+    let Some(made) = session.asker.as_ref().and_then(|asker| asker.apart(session)) else { return Ok(None) };
     let carried = match made {
-        Ok(what) => carry_out(context, frame, "before", what).await?,
+        Ok(what) => carry_out(context, frame, BEFORE, what).await?,
         Err(why) => Stage::Over(Some(Err(why))),
     };
     Ok(Some(carried))
+}
+
+/// The words by which the two hooks of a session are told apart.
+const BEFORE: &str = "before";
+const AFTER: &str = "after";
+
+/// Whether the hook before a session still runs, which may have been given up meanwhile.
+async fn before_runs(context: &Context, frame: &Frame<'_>) -> Result<bool, Trouble> {
+    if context.commands.runs(&format!("{} {BEFORE}", frame.uid)) {
+        return Ok(true);
+    }
+    let name = names::hook_job(frame.session, &format!("{BEFORE} {}", frame.uid));
+    let place = Place { namespace: frame.namespace, name: &name, owner: frame.uid };
+    Ok(matches!(run::look(context, place).await?, State::Runs { .. }))
 }
 
 /// Runs the hook after a session, or looks how far it is.
@@ -95,12 +129,19 @@ pub(super) async fn after(
     if matches!(before(ended), Some(Err(_))) {
         return Ok(Stage::Over(None));
     }
-    match asker.after(end) {
+    let due = asker.after(end);
+    // What thaws must not come before what freezes has ended.
+    if due.is_some() && before_runs(context, &frame).await? {
+        return Ok(Stage::Runs(run::SOON));
+    }
+    match due {
         None => Ok(Stage::Over(None)),
         Some(Err(why)) => Ok(Stage::Over(Some(Err(why)))),
-        // What is said of a session that could not be run is that.
-        Some(Ok(Apart::Command(_))) if !context.settings.exec_hooks => Ok(Stage::Over(None)),
-        Some(Ok(what)) => carry_out(context, frame, "after", what).await,
+        // It was allowed when the session was looked over, or that is why it was not run.
+        Some(Ok(Apart::Command(_))) if !context.settings.exec_hooks => Ok(Stage::Over(Some(Err(
+            "the operator may not run commands in pods any more: `hooks.exec` of its chart".to_owned(),
+        )))),
+        Some(Ok(what)) => carry_out(context, frame, AFTER, what).await,
     }
 }
 
@@ -140,7 +181,7 @@ async fn carry_out(context: &Context, frame: Frame<'_>, when: &str, what: Apart)
         Follow::Runs => return Ok(Stage::Runs(run::LOOK_AGAIN)),
         Follow::GivenUp(ended) => {
             run::give_up(context, place).await?;
-            ended
+            *ended
         }
         Follow::Ended(ended) => *ended,
     };

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use serde_json::{Value as Json, json};
 
-use super::names::{MANAGED_BY, OF, REPOSITORY, SESSION, SHARDS, US, label};
+use super::names::{HOST, MANAGED_BY, OF, REPOSITORY, SESSION, SHARDS, US, label};
 use crate::resources::backend::LocalBackend;
 use crate::resources::runtime::{RuntimeSettings, TempDir};
 use crate::session::{Held, Session};
@@ -130,7 +130,8 @@ pub(super) fn job(wanted: &Wanted<'_>) -> Result<(Job, Option<Secret>), String> 
 fn annotations(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
     let repository = wanted.repository.clone().map(|name| (REPOSITORY.to_owned(), name));
     let shards = wanted.run.shards.map(|shards| (SHARDS.to_owned(), shards.to_string()));
-    repository.into_iter().chain(shards).collect()
+    let host = (HOST.to_owned(), wanted.host.clone());
+    repository.into_iter().chain(shards).chain([host]).collect()
 }
 
 /// The parts of the volume with the session's files, and the values that no Secret of the namespace has.

@@ -34,6 +34,9 @@ pub(super) const REPOSITORY: &str = "aquifer.dev/repository";
 /// On a session's Job: of how many shards it reads each by a pod of its own.
 pub(super) const SHARDS: &str = "aquifer.dev/shards";
 
+/// On a session's Job: what its pods are called in locks.
+pub(super) const HOST: &str = "aquifer.dev/host";
+
 /// On what a blueprint made: the blueprint.
 pub(super) const BLUEPRINT: &str = "aquifer.dev/blueprint";
 

@@ -12,7 +12,7 @@ use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
 
 use super::gather::gather;
-use super::hook::{Frame, HOOK_RUNS, Stage};
+use super::hook::{Before, Frame, HOOK_RUNS, Stage};
 use super::job::Wanted;
 use super::run::{Ended, Follow, LATE, LATE_CONDITION, LOOK_AGAIN, Place, Way, short};
 use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, push, run, turn};
@@ -21,7 +21,7 @@ use crate::resources::condition::{Condition, ConditionStatus};
 use crate::resources::restore::{
     HostRestorePhase, HostRestoreStats, RestorePhase, RestoreSession, RestoreSessionStatus,
 };
-use crate::session::{self, Asker, End, Setting};
+use crate::session::{self, Asker, End, Session, Setting};
 
 /// The kind, as metrics and labels name it.
 pub(super) const KIND: &str = "RestoreSession";
@@ -81,7 +81,11 @@ async fn begin(
         Way::Free | Way::Made => {}
     }
     if way == Way::Free {
-        if let Err(why) = accept(one, &mut status, Timestamp::now()) {
+        // What has begun goes on to its end: something may be held still for it.
+        let before = hook::stands(&status.conditions, PRE_HOOK);
+        if before == Before::Not
+            && let Err(why) = accept(one, &mut status, Timestamp::now())
+        {
             return hold(context, one, status, &why).await;
         }
         let target = one.spec.target.as_ref().map(|target| &target.r#ref);
@@ -92,6 +96,9 @@ async fn begin(
         let reasons = ("BackendSecretAvailable", "BackendSecretNotAvailable");
         conditions::judge(to, "BackendSecretFound", reasons, found.secret);
         conditions::judge(to, "RestoreTargetFound", ("TargetAvailable", "TargetNotAvailable"), found.target);
+        if !all && before != Before::Not {
+            return give_up(context, one, status, &Ended::failed(missing)).await;
+        }
         if !all {
             return wait(context, one, status, RestorePhase::Pending, missing).await;
         }
@@ -103,6 +110,9 @@ async fn begin(
             Setting::Pod { folder: &folder, session: &own_name, retry_left: 0, exec: context.settings.exec_hooks };
         let session = match session::restore(&manifests, Some(&whole), pod) {
             Ok(session) => session,
+            Err(problems) if before != Before::Not => {
+                return give_up(context, one, status, &Ended::failed(problems.join("; "))).await;
+            }
             Err(problems) => return wait(context, one, status, RestorePhase::Invalid, problems.join("; ")).await,
         };
         let wanted = Wanted {
@@ -124,30 +134,17 @@ async fn begin(
         if !is_newest(context, one).await? {
             return Ok(Action::requeue(run::SOON));
         }
+        if before == Before::Begun {
+            return prepare(context, one, status, &session).await;
+        }
         // Of two restores into one database, each would find the other not begun.
         let alone = context.beginning.lock().await;
         if let Some(why) = turn::restore_into(context, target, namespace, Some(&uid)).await? {
             return wait(context, one, status, RestorePhase::Pending, why).await;
         }
-        let frame = frame(one, (namespace, &own_name, &uid));
-        match hook::apart(context, frame, &session, (&status.conditions, PRE_HOOK)).await? {
-            None | Some(Stage::Over(None)) => {}
-            Some(Stage::Runs(again)) => {
-                let waits = wait(context, one, status, RestorePhase::Pending, HOOK_RUNS.to_owned()).await;
-                return waits.map(|_| Action::requeue(again));
-            }
-            Some(Stage::Over(Some(Err(why)))) => {
-                conditions::set(&mut status.conditions, PRE_HOOK, ConditionStatus::False, "Failed", why.clone());
-                let ended = Ended::failed(format!("the hook before it failed: {why}"));
-                return end(context, one, status, ended, None).await;
-            }
-            // The change that this is brings it here again, and says so to whoever comes after this operator.
-            Some(Stage::Over(Some(Ok(())))) => {
-                conditions::set(&mut status.conditions, PRE_HOOK, ConditionStatus::True, "Succeeded", "");
-                status.phase = Some(RestorePhase::Pending);
-                patch_status(context, one, &status).await?;
-                return Ok(Action::await_change());
-            }
+        if before == Before::Not && hook::is_apart(&session) {
+            hook::begins(&mut status.conditions, PRE_HOOK);
+            return wait(context, one, status, RestorePhase::Pending, HOOK_RUNS.to_owned()).await;
         }
         let (passed, to) = ("ResourceValidationPassed", &mut status.conditions);
         conditions::set(to, "ValidationPassed", ConditionStatus::True, passed, "it can be run");
@@ -207,6 +204,29 @@ async fn hold(
         context.tell(one, EventType::Warning, "RestoreHeld", why).await;
     }
     Ok(Action::await_change())
+}
+
+/// Runs the hook before it, which has begun, and takes its time whatever else there is.
+async fn prepare(
+    context: &Context,
+    one: &RestoreSession,
+    mut status: RestoreSessionStatus,
+    session: &Session,
+) -> Result<Action, Trouble> {
+    let (namespace, name, uid) = (one.namespace().unwrap_or_default(), one.name_any(), one.uid().unwrap_or_default());
+    let done = match hook::apart(context, frame(one, (&namespace, &name, &uid)), session).await? {
+        Some(Stage::Runs(again)) => return Ok(Action::requeue(again)),
+        Some(Stage::Over(Some(done))) => done,
+        // It was taken out of the session.
+        None | Some(Stage::Over(None)) => Ok(()),
+    };
+    conditions::judge(&mut status.conditions, PRE_HOOK, ("Succeeded", "Failed"), done.clone().map(|()| String::new()));
+    let Err(why) = done else {
+        patch_status(context, one, &status).await?;
+        // The change that this is brings it here again, and says so to whoever comes after this operator.
+        return Ok(Action::await_change());
+    };
+    end(context, one, status, Ended::failed(format!("the hook before it failed: {why}")), None).await
 }
 
 /// It cannot begin yet.

@@ -164,7 +164,8 @@ pub(super) async fn look(context: &Context, place: Place<'_>) -> Result<State, T
         if late { LATE.to_owned() } else { said.or_else(of_pod).unwrap_or_else(of_job) }
     });
     let repository = job.annotations().get(names::REPOSITORY).cloned();
-    Ok(State::Ended(Box::new(Ended { succeeded, outcome, error, late, parts, repository })))
+    let host = job.annotations().get(names::HOST).cloned();
+    Ok(State::Ended(Box::new(Ended { succeeded, outcome, error, late, parts, host, repository })))
 }
 
 /// Of the pods of a Job, in the order in which they were made, the newest of each number.
@@ -273,7 +274,7 @@ pub(super) enum Follow {
     /// It is under way.
     Runs,
     /// It is to be given up, once it is written down why.
-    GivenUp(Ended),
+    GivenUp(Box<Ended>),
     /// It ended.
     Ended(Box<Ended>),
 }
@@ -318,12 +319,12 @@ pub(super) async fn follow(
             let (known, start) = (context.known_for(&uid), context.settings.start_timeout);
             return Ok(match (waits, lost) {
                 _ if known > time_out.saturating_add(GRACE) => {
-                    Follow::GivenUp(Ended { late: true, ..Ended::failed(LATE) })
+                    Follow::GivenUp(Box::new(Ended { late: true, ..Ended::failed(LATE) }))
                 }
-                (_, Some(why)) => Follow::GivenUp(Ended::failed(why)),
+                (_, Some(why)) => Follow::GivenUp(Box::new(Ended::failed(why))),
                 (Some((why, since)), None) if since > start => {
                     let why = format!("its pod did not begin in {}: {why}", span(start.as_secs_f64()));
-                    Follow::GivenUp(Ended::failed(why))
+                    Follow::GivenUp(Box::new(Ended::failed(why)))
                 }
                 _ => Follow::Runs,
             });

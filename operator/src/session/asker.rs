@@ -102,7 +102,7 @@ impl Asker {
         let Some(hook) = &self.after else { return };
         for error in [None, Some("an error")] {
             let made = hooks::action(&hook.handler, &self.database, &self.ended(error, 1.0));
-            if !matches!(look(draft, "its hook after", made), Some(Action::Step(_))) {
+            if look(draft, "its hook after", made).is_none() {
                 return;
             }
         }
@@ -145,10 +145,14 @@ fn look(draft: &mut Draft<'_>, which: &str, made: Result<Action, String>) -> Opt
     let may = made.and_then(|action| if is_command { draft.setting.may_exec().map(|()| action) } else { Ok(action) });
     let action = draft.take(may.map_err(|why| format!("{which}: {why}")))?;
     if let Action::Command(command) = &action {
-        draft.notes.push(format!(
+        let note = format!(
             "{which} runs a command in a pod of the Service `{}`, which the operator does with `hooks.exec` of its chart",
             command.service
-        ));
+        );
+        // It is looked at for each end that the session may have.
+        if !draft.notes.contains(&note) {
+            draft.notes.push(note);
+        }
     }
     Some(action)
 }

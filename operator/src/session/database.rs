@@ -3,6 +3,7 @@
 //! Always holds: TLS is spoken where the AppBinding has certificates or its scheme says so, and the server's certificate is checked
 //! unless it says not to; the password is a secret param.
 
+use kube::ResourceExt;
 use serde_json::{Map, Value as Json, json};
 
 use super::secrets::{Held, Values, text, values};
@@ -112,7 +113,8 @@ pub(super) fn host(binding: &AppBinding, namespace: &str) -> Result<String, Stri
     Ok(named.to_owned())
 }
 
-/// The Service whose pods a command may be run in: one of the namespace of who asks for it, since who may write there has a say over its pods anyhow.
+/// The Service whose pods a command may be run in: one of the namespace of who asks for it, named by an AppBinding of that namespace, since nobody
+/// elsewhere has a say over its pods.
 pub(super) fn service(binding: &AppBinding, home: &str, namespace: &str) -> Result<String, String> {
     let Some(service) = &binding.spec.client_config.service else {
         return Err(
@@ -121,9 +123,10 @@ pub(super) fn service(binding: &AppBinding, home: &str, namespace: &str) -> Resu
         );
     };
     let there = service.namespace.as_deref().unwrap_or(home);
-    if there != namespace {
+    if there != namespace || home != namespace {
         return Err(format!(
-            "it has an `exec`, which is run in pods of its own namespace `{namespace}` alone, and the Service `{}` is in `{there}`",
+            "it has an `exec`, which is run in pods of its own namespace `{namespace}` alone, and the AppBinding `{home}/{}` is for the Service `{there}/{}`",
+            binding.name_any(),
             service.name
         ));
     }

@@ -31,7 +31,9 @@ impl RestServer {
 
     /// Ends it, whatever it is doing.
     pub fn end(&mut self) {
-        self.server = None;
+        if let Some(server) = self.server.take() {
+            server.end();
+        }
     }
 
     /// Starts it again.

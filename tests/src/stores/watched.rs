@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the server, and ends it when its own input does: the other end of that is ours.
-const WATCH: &str = r#"log=$1; shift; "$@" </dev/null >"$log" 2>&1 & server=$!; read -r _; kill -9 $server"#;
+const WATCH: &str =
+    r#"log=$1; shift; "$@" </dev/null >"$log" 2>&1 & server=$!; read -r _; kill -9 $server; wait $server"#;
 
 /// A server's process.
 #[derive(Debug)]
 pub(super) struct Watched {
-    _watcher: Child,
+    watcher: Child,
 }
 
 /// A port of 127.0.0.1 that is free.
@@ -56,7 +57,13 @@ impl Watched {
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh is there");
-        Self { _watcher: watcher }
+        Self { watcher }
+    }
+
+    /// Ends it, and waits until it has ended: another may take its port then.
+    pub(super) fn end(mut self) {
+        drop(self.watcher.stdin.take());
+        self.watcher.wait().expect("it was started");
     }
 
     /// Waits until it listens.

@@ -89,6 +89,9 @@ pub(crate) struct ClusterHead {
     /// Of such a stream: who had which slots, since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) layout: Option<String>,
+    /// Of such a stream: a digest of the functions' libraries that this shard had; nothing where they were left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) functions: Option<String>,
 }
 
 impl StreamHead {

@@ -1,7 +1,7 @@
 //! Streams of a cluster's shards, put behind each other: what has to follow what.
 //!
 //! Takes the head of each. Gives a failure where it is not the one that has to come. Always holds: the first is of shard 1, each of the
-//! others of the next shard, of as many shards and of the same layout; the stream is not whole before the last of them has come.
+//! others of the next shard, of as many shards, of the same layout and with the same functions; the stream is not whole before the last of them has come.
 
 use aquifer_engine::failure::Failure;
 
@@ -21,6 +21,7 @@ pub(crate) struct Joined {
     /// The shard whose stream was begun last.
     at: u32,
     layout: Option<String>,
+    functions: Option<String>,
 }
 
 impl Joined {
@@ -34,7 +35,8 @@ impl Joined {
             let what = format!("it begins with shard {shard} of {}, and not with the first", cluster.shards);
             return Err(wrong(0, what).with_help(IN_ORDER));
         }
-        Ok(Some(Self { shards: cluster.shards, at: 1, layout: cluster.layout.clone() }))
+        let (layout, functions) = (cluster.layout.clone(), cluster.functions.clone());
+        Ok(Some(Self { shards: cluster.shards, at: 1, layout, functions }))
     }
 
     /// Goes on with the next shard, whose head stands at this byte; `None` where no head stands there.
@@ -57,6 +59,12 @@ impl Joined {
                 "shard {shard} was read while the cluster's slots were distributed otherwise than for shard 1: keys may be in neither"
             );
             return Err(wrong(offset, what).with_help("take the shards of one run, during which no slot has moved"));
+        }
+        // Only those of the first are in the stream.
+        if cluster.functions != self.functions {
+            let what = format!("shard {shard} has other functions than shard 1, which would be lost");
+            let help = "load the same libraries into all masters and dump them again, or leave the functions out: `functions: false`";
+            return Err(wrong(offset, what).with_help(help));
         }
         self.at = next;
         Ok(())

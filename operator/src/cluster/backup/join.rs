@@ -1,7 +1,8 @@
 //! The second half of a session whose Job read a cluster's shards by a pod each: their snapshots become one, in a Job of its own.
 //!
 //! Takes how the first Job ended. Gives how the whole session did. Always holds: nothing is joined unless each shard's pod said which snapshot it made;
-//! what is told of the session is the sum of its shards.
+//! once they are being joined, nothing counts but how that ends; it is begun once, and one whose Job somebody removed has failed; what is told of the
+//! session is the sum of its shards.
 
 use std::time::Duration;
 
@@ -12,23 +13,30 @@ use serde_json::{Map, Value as Json, json};
 use crate::cluster::gather::gather;
 use crate::cluster::job::Wanted;
 use crate::cluster::run::{Ended, Follow, Place, Way};
-use crate::cluster::{Context, Trouble, configuration, files_folder, names, repository, run};
+use crate::cluster::{
+    Context, Trouble, conditions, configuration, files_folder, is_newest, names, patch_status, repository, run,
+};
 use crate::outcome::{Outcome, StepOutcome};
 use crate::resources::backup::BackupConfiguration;
-use crate::resources::backup_session::BackupSession;
+use crate::resources::backup_session::{BackupSession, BackupSessionStatus};
+use crate::resources::condition::ConditionStatus;
 use crate::session::{self, Setting};
+
+/// The condition of a session whose second Job was made.
+const JOINING: &str = "ShardsJoined";
 
 /// Joins what a session's pods stored, where there were several and all succeeded; else the session has ended as its Job did.
 pub(super) async fn after(
     context: &Context,
     one: &BackupSession,
+    status: &mut BackupSessionStatus,
     asks: Option<&BackupConfiguration>,
-    namespace: &str,
     time_out: Duration,
     first: Ended,
 ) -> Result<Follow, Trouble> {
+    let namespace = one.namespace().unwrap_or_default();
     let (name, uid) = (names::join_job(&one.name_any()), one.uid().unwrap_or_default());
-    let place = Place { namespace, name: &name, owner: &uid };
+    let place = Place { namespace: &namespace, name: &name, owner: &uid };
     if first.parts.is_empty() {
         if first.error.is_some() {
             // It may have been given up while they were joined.
@@ -36,29 +44,37 @@ pub(super) async fn after(
         }
         return Ok(ended(first));
     }
-    let parts: Vec<&Outcome> = first.parts.iter().flatten().collect();
-    let snapshots: Vec<&str> = parts.iter().filter_map(|part| part.words("push", "snapshot")).collect();
-    if snapshots.len() < first.parts.len() {
-        let why =
-            "a pod was gone before it was heard which snapshot its shard has: another session stores only what is new";
-        return Ok(ended(Ended::failed(why)));
-    }
-    let Some(asks) = asks else {
-        return Ok(ended(Ended::failed(
-            "its BackupConfiguration is gone: the snapshots of its shards were not joined",
-        )));
-    };
+    let was_made = status.conditions.iter().any(|one| one.r#type == JOINING);
     match run::way(context, place).await? {
         Way::Waits => return Ok(Follow::Runs),
         Way::Blocked(why) => return Ok(ended(Ended::failed(why))),
-        Way::Made => {}
-        Way::Free => {
-            let made = begin(context, one, asks, place, time_out, &snapshots).await?;
-            return Ok(made.map_or_else(|why| ended(Ended::failed(why)), |()| Follow::Runs));
+        Way::Free if was_made => {
+            return Ok(ended(Ended::failed(format!("its Job `{name}` was removed before it ended"))));
         }
+        Way::Free => {
+            // What is known of it may be older than its end.
+            if is_newest(context, one).await?
+                && let Err(why) = begin(context, one, asks, place, time_out, &first).await?
+            {
+                return Ok(ended(Ended::failed(why)));
+            }
+            return Ok(Follow::Runs);
+        }
+        Way::Made if !was_made => {
+            conditions::set(&mut status.conditions, JOINING, ConditionStatus::Unknown, "Joining", "");
+            patch_status(context, one, &*status).await?;
+            // The change that this is brings it here again.
+            return Ok(Follow::Runs);
+        }
+        Way::Made => {}
     }
+    // What its pods said may be gone by now, and what they stored is not.
     Ok(match run::follow(context, place, time_out, None).await? {
-        Follow::Ended(joined) => ended(whole(&parts, *joined)),
+        Follow::Ended(joined) => {
+            let done = joined.error.clone().map_or_else(|| Ok(String::new()), Err);
+            conditions::judge(&mut status.conditions, JOINING, ("Joined", "NotJoined"), done);
+            ended(whole(&first.parts, *joined))
+        }
         other => other,
     })
 }
@@ -71,11 +87,20 @@ fn ended(ended: Ended) -> Follow {
 async fn begin(
     context: &Context,
     one: &BackupSession,
-    asks: &BackupConfiguration,
+    asks: Option<&BackupConfiguration>,
     place: Place<'_>,
     time_out: Duration,
-    snapshots: &[&str],
+    first: &Ended,
 ) -> Result<Result<(), String>, Trouble> {
+    let snapshots: Vec<&str> = first.parts.iter().flatten().filter_map(|part| part.words("push", "snapshot")).collect();
+    if snapshots.len() < first.parts.len() {
+        let why =
+            "a pod was gone before it was heard which snapshot its shard has: another session stores only what is new";
+        return Ok(Err(why.to_owned()));
+    }
+    let Some(asks) = asks else {
+        return Ok(Err("its BackupConfiguration is gone: the snapshots of its shards were not joined".to_owned()));
+    };
     let spec = &asks.spec;
     let found = gather(context, place.namespace, &spec.repository, None).await?;
     if !found.is_all() {
@@ -86,7 +111,7 @@ async fn begin(
     let (folder, own_name) = (files_folder(), one.name_any());
     let pod = Setting::Pod { folder: &folder, session: &own_name, retry_left: 0, exec: false };
     let whole = format!("{}/{}", place.namespace, asks.name_any());
-    let session = match session::join(&manifests, &whole, pod, snapshots) {
+    let session = match session::join(&manifests, &whole, pod, &snapshots) {
         Ok(session) => session,
         Err(problems) => return Ok(Err(problems.join("; "))),
     };
@@ -95,7 +120,8 @@ async fn begin(
         namespace: place.namespace.to_owned(),
         session: &own_name,
         uid: place.owner,
-        host: names::host("backup", &asks.uid().unwrap_or_default()),
+        // That of the first Job, which was made for what there was then: its pods have ended.
+        host: first.host.clone().unwrap_or_else(|| names::host("backup", place.owner)),
         labels: names::invoked(configuration::KIND, &asks.name_any()),
         owner: one.controller_owner_ref(&()),
         repository: Some(repository::place(asks)),
@@ -109,8 +135,9 @@ async fn begin(
     run::make(context, &wanted).await
 }
 
-/// What became of the whole, as if one pod had done it.
-fn whole(parts: &[&Outcome], mut joined: Ended) -> Ended {
+/// What became of the whole, as if one pod had done it; without sums where one of them was not heard.
+fn whole(parts: &[Option<Outcome>], mut joined: Ended) -> Ended {
+    let Some(parts) = parts.iter().map(Option::as_ref).collect::<Option<Vec<&Outcome>>>() else { return joined };
     let sum = |step: &str, output: &str| -> i64 { parts.iter().filter_map(|part| part.number(step, output)).sum() };
     let longest = |of: &dyn Fn(&Outcome) -> f64| parts.iter().map(|part| of(part)).fold(0.0, f64::max);
     let Some(outcome) = &mut joined.outcome else { return joined };
@@ -146,11 +173,13 @@ mod tests {
             let dump = step(seconds, json!({"keys": keys, "bytes": keys * 10}));
             outcome(seconds, json!({"dump": dump, "push": step(seconds, json!({"storedBytes": keys * 2}))}))
         };
-        let parts = [part(3, 1.0), part(4, 5.0)];
+        let parts = [Some(part(3, 1.0)), Some(part(4, 5.0))];
         let joined = step(1.0, json!({"snapshot": "abc", "bytes": 70, "storedBytes": 0}));
         let outcome = Some(outcome(2.0, json!({"push": joined})));
         let joined = Ended { succeeded: true, outcome, error: None, ..Ended::failed("") };
-        let whole = whole(&parts.iter().collect::<Vec<_>>(), joined);
+        let unheard = whole(&[None, parts[1].clone()], joined.clone());
+        assert_eq!((unheard.number("dump", "keys"), unheard.words("push", "snapshot")), (None, Some("abc")));
+        let whole = whole(&parts, joined);
         assert_eq!((whole.number("dump", "keys"), whole.number("push", "storedBytes")), (Some(7), Some(14)));
         assert_eq!((whole.words("push", "snapshot"), whole.number("push", "bytes")), (Some("abc"), Some(70)));
         assert_eq!(whole.seconds(), Some(7.0));

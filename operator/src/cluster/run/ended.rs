@@ -19,6 +19,8 @@ pub(in super::super) struct Ended {
     pub(in super::super) late: bool,
     /// What its pods said, in their order, where a Job of several succeeded; nothing of those that were gone before they were heard.
     pub(in super::super) parts: Vec<Option<Outcome>>,
+    /// What the pods of its Job are called in locks, where there was one.
+    pub(in super::super) host: Option<String>,
     /// The repository that its Job was made for, as `namespace/name`, where there was a Job.
     pub(in super::super) repository: Option<String>,
 }
@@ -32,6 +34,7 @@ impl Ended {
             error: Some(error.into()),
             late: false,
             parts: Vec::new(),
+            host: None,
             repository: None,
         }
     }

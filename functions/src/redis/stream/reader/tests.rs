@@ -12,7 +12,8 @@ use crate::redis::stream::form::{ClusterHead, Form};
 /// The stream of a shard with so many keys; `joined`: one of several.
 async fn shard(shard: u32, shards: u32, keys: u64, joined: bool, layout: &str) -> Vec<u8> {
     let layout = joined.then(|| layout.to_owned());
-    let cluster = ClusterHead { shards, shard: Some(shard), joined, layout };
+    let functions = joined.then(|| "0".to_owned());
+    let cluster = ClusterHead { shards, shard: Some(shard), joined, layout, functions };
     let mut lines: Vec<String> = (0..keys).map(|key| format!("SET key:{shard}:{key} value")).collect();
     lines.insert(0, "SELECT 0".to_owned());
     if shard == 1 {
@@ -133,6 +134,8 @@ async fn another_stream_than_that_of_the_next_shard_is_refused() {
     refused(&join(&[&one, &long, &two, &three]), "no head of a dump").await;
     let moved = shard(2, 3, 2, true, "b").await;
     refused(&join(&[&one, &moved, &three]), "distributed otherwise").await;
+    let loaded = String::from_utf8(two.clone()).expect("text").replace("\"functions\":\"0\"", "\"functions\":\"1\"");
+    refused(&join(&[&one, &loaded.into_bytes(), &three]), "other functions than shard 1").await;
     for more in [&one, &three, &alone, &ping] {
         refused(&join(&[&one, &two, &three, more]), "there is more behind the trailer").await;
     }
