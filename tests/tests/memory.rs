@@ -1,6 +1,7 @@
 //! Memory does not grow with the data: 4 GiB through five stages, with a slow reader, within 64 MiB.
 //!
-//! Alone in its test binary: the high-water mark of the process is what is measured.
+//! Alone in its process: the high-water mark of that is what is measured. And without the threshold that glibc raises by itself, from which it keeps
+//! what was freed: that is between nothing and as much again, differs from run to run, and is none of what the engine holds.
 
 use aquifer_tests::process::memory;
 use std::time::Duration;
@@ -94,8 +95,20 @@ impl Function for SlowDrain {
     }
 }
 
+#[test]
+fn four_gibibytes_through_five_stages_stay_within_64_mebibytes() {
+    let measured = std::process::Command::new(std::env::current_exe().expect("this test has a path"))
+        .args(["--exact", "measured", "--ignored"])
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
+        .output()
+        .expect("it was run a moment ago");
+    let said = String::from_utf8_lossy(&measured.stdout);
+    assert!(measured.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_gibibytes_through_five_stages_stay_within_64_mebibytes() {
+#[ignore = "the test above runs it, in a process of its own"]
+async fn measured() {
     let mut catalog = Catalog::new(Registry::new().with(Flood).with(Copy).with(SlowDrain));
     catalog.add_text(
         "t.yaml",
