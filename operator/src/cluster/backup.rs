@@ -194,17 +194,14 @@ async fn prepare(
 ) -> Result<Action, Trouble> {
     let (namespace, name, uid) = (one.namespace().unwrap_or_default(), one.name_any(), one.uid().unwrap_or_default());
     let frame = frame(one, configuration, (&namespace, &name, &uid));
-    let done = match hook::apart(context, frame, session).await? {
-        Some(Stage::Runs(again)) => return Ok(Action::requeue(again)),
-        Some(Stage::Over(Some(done))) => done,
-        // It was taken out of the configuration.
-        None | Some(Stage::Over(None)) => Ok(()),
-    };
-    conditions::judge(&mut status.conditions, PRE_HOOK, ("Succeeded", "Failed"), done.clone().map(|()| String::new()));
-    let Err(why) = done else {
-        patch_status(context, one, &status).await?;
-        // The change that this is brings it here again, and says so to whoever comes after this operator.
-        return Ok(Action::await_change());
+    let why = match hook::prepare(context, frame, session, (&mut status.conditions, PRE_HOOK)).await? {
+        Stage::Runs(again) => return Ok(Action::requeue(again)),
+        Stage::Over(Some(Err(why))) => why,
+        Stage::Over(_) => {
+            patch_status(context, one, &status).await?;
+            // The change that this is brings it here again, and says so to whoever comes after this operator.
+            return Ok(Action::await_change());
+        }
     };
     let ended = Ended::failed(format!("the hook before it failed: {why}"));
     let (kind, is, reason) = ("BackupExecutorEnsured", ConditionStatus::False, "BackupExecutorNotCreated");

@@ -2,7 +2,7 @@
 //! after.
 //!
 //! Takes who asks for the session, and how it ended. Gives what became of the hook. Always holds: it has one Job, which is made again only where one
-//! that never began was removed and the operator died before it could write that down; a command is run again only where the operator died before
+//! that never began was removed and the operator died before it could write that down; a command is run again only where the operator ended before
 //! it could; after a hook before that failed, none is run.
 
 use std::collections::BTreeMap;
@@ -94,14 +94,24 @@ pub(super) fn is_apart(session: &Session) -> bool {
     session.asker.as_ref().is_some_and(|asker| asker.apart(session).is_some())
 }
 
-/// Runs it, or looks how far it is; nothing where it is done, or there is none any more.
-pub(super) async fn apart(context: &Context, frame: Frame<'_>, session: &Session) -> Result<Option<Stage>, Trouble> {
-    let Some(made) = session.asker.as_ref().and_then(|asker| asker.apart(session)) else { return Ok(None) };
-    let carried = match made {
-        Ok(what) => carry_out(context, frame, BEFORE, what).await?,
-        Err(why) => Stage::Over(Some(Err(why))),
+/// Runs one that has begun, or looks how far it is. What became of it is written into the condition of this type.
+pub(super) async fn prepare(
+    context: &Context,
+    frame: Frame<'_>,
+    session: &Session,
+    (conditions, condition): (&mut Vec<Condition>, &str),
+) -> Result<Stage, Trouble> {
+    let stage = match session.asker.as_ref().and_then(|asker| asker.apart(session)) {
+        Some(Ok(what)) => carry_out(context, frame, BEFORE, what).await?,
+        Some(Err(why)) => Stage::Over(Some(Err(why))),
+        // It was taken out of what asks for the session.
+        None => Stage::Over(None),
     };
-    Ok(Some(carried))
+    if let Stage::Over(done) = &stage {
+        let done = done.clone().unwrap_or(Ok(())).map(|()| String::new());
+        conditions::judge(conditions, condition, ("Succeeded", "Failed"), done);
+    }
+    Ok(stage)
 }
 
 /// The words by which the two hooks of a session are told apart.

@@ -214,17 +214,15 @@ async fn prepare(
     session: &Session,
 ) -> Result<Action, Trouble> {
     let (namespace, name, uid) = (one.namespace().unwrap_or_default(), one.name_any(), one.uid().unwrap_or_default());
-    let done = match hook::apart(context, frame(one, (&namespace, &name, &uid)), session).await? {
-        Some(Stage::Runs(again)) => return Ok(Action::requeue(again)),
-        Some(Stage::Over(Some(done))) => done,
-        // It was taken out of the session.
-        None | Some(Stage::Over(None)) => Ok(()),
-    };
-    conditions::judge(&mut status.conditions, PRE_HOOK, ("Succeeded", "Failed"), done.clone().map(|()| String::new()));
-    let Err(why) = done else {
-        patch_status(context, one, &status).await?;
-        // The change that this is brings it here again, and says so to whoever comes after this operator.
-        return Ok(Action::await_change());
+    let frame = frame(one, (&namespace, &name, &uid));
+    let why = match hook::prepare(context, frame, session, (&mut status.conditions, PRE_HOOK)).await? {
+        Stage::Runs(again) => return Ok(Action::requeue(again)),
+        Stage::Over(Some(Err(why))) => why,
+        Stage::Over(_) => {
+            patch_status(context, one, &status).await?;
+            // The change that this is brings it here again, and says so to whoever comes after this operator.
+            return Ok(Action::await_change());
+        }
     };
     end(context, one, status, Ended::failed(format!("the hook before it failed: {why}")), None).await
 }
