@@ -36,14 +36,14 @@ pub(crate) fn run(wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
         unknown.iter().chain(&session.notes).for_each(|note| print::note(note));
     }
     if wanted.dry_run {
-        return print::result(&format!("{:#}", session.document));
+        return print::result(&session.text());
     }
     if let Err(error) = session.write_files(folder.path()) {
         print::error(&format!("a certificate cannot be put into a file: {error}"));
         return Exit::Failed;
     }
     let mut catalog = inputs::builtin_catalog();
-    catalog.add_text("the session", &format!("{:#}", session.document));
+    catalog.add_text("the session", &session.text());
     match catalog.plan(TASK, &session.inputs()) {
         Ok(plan) => {
             let mut outcome = None;
@@ -80,7 +80,7 @@ fn after(session: &Session, outcome: Option<Outcome>, wanted: &SessionArgs, args
         }
     };
     let mut catalog = inputs::builtin_catalog();
-    catalog.add_text("the hook", &format!("{:#}", hook.document));
+    catalog.add_text("the hook", &hook.text());
     match catalog.plan(TASK, &hook.inputs()) {
         // The report is the session's.
         Ok(plan) => run::execute(plan, &ShowArgs { report: None, progress: wanted.show.progress }, args, screen),

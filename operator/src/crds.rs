@@ -12,6 +12,7 @@ use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::BackupSession;
 use crate::resources::blueprint::BackupBlueprint;
+use crate::resources::own::{OwnFunction, OwnTask};
 use crate::resources::repository::Repository;
 use crate::resources::restore::RestoreSession;
 use crate::resources::task::{Function, Task};
@@ -27,6 +28,8 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         Repository::crd(),
         RestoreSession::crd(),
         Task::crd(),
+        OwnFunction::crd(),
+        OwnTask::crd(),
     ];
     for definition in &mut all {
         for version in &mut definition.spec.versions {

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 
 use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfiguration;
+use crate::resources::own::{OwnFunction, OwnTask};
 use crate::resources::repository::Repository;
 use crate::resources::restore::RestoreSession;
 use crate::resources::task::{Function, Task};
@@ -55,6 +56,10 @@ pub struct Manifests {
     pub tasks: BTreeMap<Key, Task>,
     /// Stash's functions.
     pub functions: BTreeMap<Key, Function>,
+    /// Tasks of the user's own.
+    pub own_tasks: BTreeMap<Key, OwnTask>,
+    /// Functions of the user's own.
+    pub own_functions: BTreeMap<Key, OwnFunction>,
     /// The labels of namespaces.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What was found and has no meaning here, in a line each.
@@ -146,7 +151,11 @@ impl Reader {
         let group = version.split_once('/').map_or("", |(group, _)| group);
         let namespace = text("/metadata/namespace").unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         let (own, everywhere) = ((namespace, name.clone()), (String::new(), name.clone()));
-        let (to, is_of_all) = (&mut self.manifests, ["Task", "Function", "Namespace"].contains(&kind.as_str()));
+        let is_of_all = match group {
+            "stash.appscode.com" => kind == "Task" || kind == "Function",
+            _ => kind == "Namespace",
+        };
+        let to = &mut self.manifests;
         let key = (format!("{group}/{kind}"), if is_of_all { everywhere.clone() } else { own.clone() });
         if let Some(other) = self.places.insert(key, place.clone()) {
             return Err(format!("the {kind} `{name}` is there twice: also in {other}"));
@@ -160,6 +169,8 @@ impl Reader {
             ("stash.appscode.com", "Task") => put(&mut to.tasks, everywhere, document, place, notes),
             ("stash.appscode.com", "Function") => put(&mut to.functions, everywhere, document, place, notes),
             ("appcatalog.appscode.com", "AppBinding") => put(&mut to.app_bindings, own, document, place, notes),
+            ("aquifer.dev", "Task") => put(&mut to.own_tasks, own, document, place, notes),
+            ("aquifer.dev", "Function") => put(&mut to.own_functions, own, document, place, notes),
             ("", "Namespace") => {
                 let mut read = BTreeMap::new();
                 put(&mut read, everywhere, document, place, notes)?;

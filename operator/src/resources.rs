@@ -10,6 +10,7 @@ pub mod backup_session;
 pub mod blueprint;
 pub mod condition;
 pub mod hooks;
+pub mod own;
 pub mod repository;
 pub mod restore;
 pub mod retention;

@@ -9,9 +9,11 @@ pub(crate) mod apart;
 mod asker;
 mod backup;
 mod database;
+mod own;
 mod repository;
 mod restore;
 mod secrets;
+pub mod steps;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -91,7 +93,9 @@ impl<'p> Setting<'p> {
 pub struct Session {
     /// The Task document.
     pub document: Json,
-    /// The values of its secret params.
+    /// The Function documents of the user's own that it uses.
+    pub functions: Vec<Json>,
+    /// The values of its secret params, and of those that are given to a Task of the user's own.
     pub secrets: BTreeMap<String, Held>,
     /// The files that it names, by their names in the setting's folder: certificates, which are no secrets, and keys, which are.
     pub files: BTreeMap<String, Held>,
@@ -107,6 +111,16 @@ pub struct Session {
 pub const SHARD: &str = "shard";
 
 impl Session {
+    /// All its documents, the Task first.
+    pub fn documents(&self) -> impl Iterator<Item = &Json> {
+        std::iter::once(&self.document).chain(&self.functions)
+    }
+
+    /// All its documents in one text.
+    pub fn text(&self) -> String {
+        self.documents().map(|document| format!("{document:#}")).collect::<Vec<_>>().join("\n---\n")
+    }
+
     /// The values of its secret params, for the engine.
     pub fn inputs(&self) -> Inputs {
         let text = |held: &Held| InputValue::Text(held.text().unwrap_or_default().to_owned());
@@ -136,12 +150,13 @@ struct Draft<'s> {
     notes: Vec<String>,
     problems: Vec<String>,
     shards: Option<u32>,
+    own: Option<own::Own>,
 }
 
 impl<'s> Draft<'s> {
     fn new(setting: Setting<'s>) -> Self {
         let (secrets, files) = (BTreeMap::new(), BTreeMap::new());
-        Self { setting, secrets, files, notes: Vec::new(), problems: Vec::new(), shards: None }
+        Self { setting, secrets, files, notes: Vec::new(), problems: Vec::new(), shards: None, own: None }
     }
 
     /// A secret's value becomes a param of the task; gives what stands in its place.
@@ -184,7 +199,8 @@ impl<'s> Draft<'s> {
 
     fn finish(self, summary: String, steps: Vec<Json>) -> Result<Session, Vec<String>> {
         let mut problems = self.problems;
-        if problems.is_empty() {
+        // Of one's own, what the session puts into it was looked over.
+        if problems.is_empty() && self.own.is_none() {
             steps.iter().for_each(|step| templates(step, &mut problems));
         }
         if !problems.is_empty() {
@@ -194,13 +210,17 @@ impl<'s> Draft<'s> {
         let shard = self.shards.map(|_| json!({"name": SHARD, "type": "integer", "required": true}));
         let params: Vec<Json> = self.secrets.keys().map(secret).chain(shard).collect();
         let document = json!({
-            "apiVersion": "aquifer.dev/v1alpha1",
+            "apiVersion": own::VERSION,
             "kind": "Task",
             "metadata": {"name": TASK},
-            "spec": {"summary": summary, "params": params, "steps": steps},
+            "spec": {"summary": summary, "params": &params, "steps": steps},
         });
-        let Self { secrets, files, notes, shards, .. } = self;
-        Ok(Session { document, secrets, files, notes, asker: None, shards })
+        let Self { secrets, files, notes, shards, own, .. } = self;
+        let session = Session { document, functions: Vec::new(), secrets, files, notes, asker: None, shards };
+        match own {
+            Some(own) => own.finish(session, params),
+            None => Ok(session),
+        }
     }
 }
 

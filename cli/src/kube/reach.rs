@@ -50,7 +50,7 @@ pub(super) async fn done(
         .map_err(|problems| Problem::Failed(format!("{}: mend it in the cluster", problems.join("; "))))?;
     session.write_files(folder.path()).map_err(place)?;
     let mut catalog = inputs::builtin_catalog();
-    catalog.add_text("the session", &format!("{:#}", session.document));
+    catalog.add_text("the session", &session.text());
     let plan = catalog.plan(TASK, &session.inputs()).map_err(|problems| {
         print::problems(&problems, args.color, "; nothing was run");
         Problem::Failed(format!("{} cannot be reached: see above", cluster.name::<Repository>(name)))

@@ -55,7 +55,8 @@ async fn make(of: &BackupConfiguration, cluster: &Cluster) -> Result<String, Pro
 fn far(one: &BackupSession) -> Far<BackupSession> {
     match one.status.as_ref().and_then(|status| status.phase) {
         None => Far::New,
-        Some(BackupPhase::Pending | BackupPhase::Running) => Far::Runs,
+        Some(BackupPhase::Pending) => Far::Waits(one.why().unwrap_or_else(|| "no reason was given".to_owned())),
+        Some(BackupPhase::Running) => Far::Runs,
         Some(_) => Far::Over(one.clone()),
     }
 }

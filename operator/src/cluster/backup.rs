@@ -31,7 +31,7 @@ use crate::session::{self, Asker, End, Session, Setting};
 const DISRUPTED: &str = "BackupDisrupted";
 
 /// The condition of what is done before it.
-const PRE_HOOK: &str = "PreBackupHookExecutionSucceeded";
+pub(super) const PRE_HOOK: &str = "PreBackupHookExecutionSucceeded";
 
 /// Brings one to its end.
 pub(super) async fn reconcile(one: Arc<BackupSession>, context: Arc<Context>) -> Result<Action, Trouble> {
@@ -96,7 +96,9 @@ async fn begin(
             return skip(context, one, status, &format!("the session `{}` has not ended yet", other.name_any())).await;
         }
         let target = configuration.spec.target.as_ref().map(|target| &target.r#ref);
-        let found = gather(context, namespace, &configuration.spec.repository, target).await?;
+        let found =
+            gather(context, namespace, &configuration.spec.repository, target, configuration.spec.task.as_ref())
+                .await?;
         if !found.is_all() {
             let why = found.missing().join("; ");
             return give_up(context, one, status, &Ended::failed(why)).await;
@@ -139,13 +141,14 @@ async fn begin(
             return prepare(context, one, status, &configuration, &session).await;
         }
         // What is watched is behind, also behind what was made here a moment ago: of two sessions, each would see the other not begin.
-        let alone = context.beginning.lock().await;
-        if let Some(job) = run::other_job(context, namespace, &wanted.labels, &one.name_any()).await? {
+        let alone = context.turns.of_configuration(namespace, &configuration.name_any()).await;
+        let at_database = context.turns.of_database(target, namespace).await;
+        if let Some(job) = run::other_job(context, namespace, &wanted.labels, &uid).await? {
             let why = format!("the Job `{job}` of another session has not ended");
             return wait(context, one, status, time_out, why).await;
         }
         // After the Jobs: one that was removed a moment ago may have made its pod since.
-        match run::others(context, namespace, &wanted.labels, &one.name_any()).await? {
+        match run::others(context, namespace, &wanted.labels, &uid).await? {
             Others::None => {}
             Others::Run(pod) => {
                 let why = format!("the pod `{pod}` of an earlier session still runs");
@@ -154,7 +157,7 @@ async fn begin(
             // Whoever has the configuration's name takes locks under it for its own: a pod that nobody knows anything of may hold one.
             Others::Lost => wanted.host = names::host("backup", &uid),
         }
-        if let Some(why) = turn::restore_into(context, target, namespace, None).await? {
+        if let Some(why) = turn::of_backup(context, target, namespace, before != Before::Not).await? {
             return wait(context, one, status, time_out, why).await;
         }
         if before == Before::Not && hook::is_apart(&session) {
@@ -162,7 +165,7 @@ async fn begin(
             return wait(context, one, status, Duration::MAX, HOOK_RUNS.to_owned()).await;
         }
         let made = run::make(context, &wanted).await?;
-        drop(alone);
+        drop((alone, at_database));
         if let Err(why) = made {
             return give_up(context, one, status, &Ended::failed(why)).await;
         }
@@ -198,6 +201,8 @@ async fn prepare(
         Stage::Runs(again) => return Ok(Action::requeue(again)),
         Stage::Over(Some(Err(why))) => why,
         Stage::Over(_) => {
+            // What it took is no time that the session has waited.
+            context.forget(&waits(one));
             patch_status(context, one, &status).await?;
             // The change that this is brings it here again, and says so to whoever comes after this operator.
             return Ok(Action::await_change());
@@ -209,6 +214,11 @@ async fn prepare(
     end(context, one, status, Some(configuration), &ended, None).await
 }
 
+/// By which it is known how long one has waited.
+fn waits(one: &BackupSession) -> String {
+    format!("{} waits", one.uid().unwrap_or_default())
+}
+
 /// It begins when something that is in the way has gone; what stays there for as long as a session may take ends it.
 async fn wait(
     context: &Context,
@@ -217,7 +227,7 @@ async fn wait(
     longest: Duration,
     why: String,
 ) -> Result<Action, Trouble> {
-    let key = format!("{} waits", one.uid().unwrap_or_default());
+    let key = waits(one);
     if context.known_for(&key) > longest {
         context.forget(&key);
         return give_up(context, one, status, &Ended::failed(format!("it could not begin in time: {why}"))).await;
@@ -254,9 +264,15 @@ fn is_of_the_same(one: &BackupSession, other: &BackupSession) -> bool {
     of(one) == of(other)
 }
 
-fn is_over(one: &BackupSession) -> bool {
+/// Whether it has ended.
+pub(super) fn is_over(one: &BackupSession) -> bool {
     let phase = one.status.as_ref().and_then(|status| status.phase);
     !matches!(phase, None | Some(BackupPhase::Pending | BackupPhase::Running))
+}
+
+/// Whether it has got its Job, or was given up.
+pub(super) fn has_job(one: &BackupSession) -> bool {
+    one.status.as_ref().and_then(|status| status.phase) == Some(BackupPhase::Running)
 }
 
 async fn skip(
@@ -283,13 +299,15 @@ async fn go_on(
     let configuration = invoker(context, one, namespace).await?.ok();
     let again = Ok(Action::requeue(LOOK_AGAIN.min(context.settings.start_timeout)));
     let noted = run::noted(&status.conditions, DISRUPTED);
+    let is_noted = noted.is_some();
     let uid = one.uid().unwrap_or_default();
     let place = Place { namespace, name: &name, owner: &uid };
     let time_out = configuration.as_ref().and_then(|configuration| configuration.spec.time_out.as_deref());
     let time_out = run::time_out(context, time_out);
     let followed = match run::follow(context, place, time_out, noted).await? {
         Follow::Ended(ended) => {
-            join::after(context, one, &mut status, configuration.as_deref(), time_out, *ended).await?
+            let first = (*ended, is_noted);
+            join::after(context, one, &mut status, configuration.as_deref(), time_out, first).await?
         }
         other => other,
     };

@@ -25,7 +25,7 @@ use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::{BackupConfiguration, BackupConfigurationSpec};
 use crate::resources::blueprint::BackupBlueprint;
 use crate::resources::repository::{Repository, RepositorySpec};
-use crate::resources::target::{BackupTarget, Param, RepositoryRef, TargetRef, TaskRef};
+use crate::resources::target::{BackupTarget, RepositoryRef, TargetRef, TaskParam, TaskRef};
 use crate::substitute::{Variables, substitute};
 
 /// The blueprint's name.
@@ -73,6 +73,8 @@ fn wanted(binding: &AppBinding, blueprint: &BackupBlueprint) -> Result<(Reposito
     let here = spec.backup_namespace.clone().unwrap_or_else(|| home.clone());
     let there = spec.repo_namespace.clone().unwrap_or_else(|| here.clone());
     let name = names::blueprint(&binding.name_any(), (here != home).then_some(&home));
+    // Databases of several namespaces may have their repositories in one.
+    let repository_name = names::blueprint(&binding.name_any(), (there != home).then_some(&home));
     let known = variables(binding, &home);
     if let Some((variable, value)) = known.iter().find(|(_, value)| value.split('/').any(|part| part == "..")) {
         return Err(format!("`{variable}` would stand for `{value}`, which leads elsewhere"));
@@ -80,7 +82,7 @@ fn wanted(binding: &AppBinding, blueprint: &BackupBlueprint) -> Result<(Reposito
     let backend = serde_json::to_value(&spec.repository).map_err(|error| error.to_string())?;
     let repository: RepositorySpec =
         serde_json::from_value(replaced(backend, &known)?).map_err(|error| format!("its backend: {error}"))?;
-    let mut repository = Repository::new(&name, repository);
+    let mut repository = Repository::new(&repository_name, repository);
     repository.metadata.namespace = Some(there.clone());
     let target = TargetRef {
         api_version: "appcatalog.appscode.com/v1alpha1".to_owned(),
@@ -92,8 +94,9 @@ fn wanted(binding: &AppBinding, blueprint: &BackupBlueprint) -> Result<(Reposito
     let params = binding
         .annotations()
         .iter()
-        .filter_map(|(key, value)| Some(Param { name: key.strip_prefix(PARAMS)?.to_owned(), value: value.clone() }));
-    let params: Vec<Param> = params.collect();
+        .filter_map(|(key, value)| Some((key.strip_prefix(PARAMS)?.to_owned(), value.clone())))
+        .map(|(name, value)| TaskParam { name, value, value_from: None });
+    let params: Vec<TaskParam> = params.collect();
     if !params.is_empty() {
         let own = task.get_or_insert_with(TaskRef::default);
         own.params.retain(|old| params.iter().all(|new| new.name != old.name));
@@ -103,7 +106,7 @@ fn wanted(binding: &AppBinding, blueprint: &BackupBlueprint) -> Result<(Reposito
         schedule: binding.annotations().get(SCHEDULE).cloned().or_else(|| spec.schedule.clone()),
         time_zone: spec.time_zone.clone(),
         task,
-        repository: RepositoryRef { name: name.clone(), namespace: (there != here).then(|| there.clone()) },
+        repository: RepositoryRef { name: repository_name, namespace: (there != here).then(|| there.clone()) },
         target: Some(BackupTarget {
             r#ref: target,
             alias: None,
@@ -198,7 +201,11 @@ where
         *to = paused.clone();
     }
     if is != is_to_be {
-        let patch = json!([{"op": "replace", "path": "/spec", "value": is_to_be}]);
+        // Over the version that it was made of: a pause that came meanwhile stays.
+        let patch = json!([
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": known.resource_version()},
+            {"op": "replace", "path": "/spec", "value": is_to_be},
+        ]);
         let patch: Patch<()> =
             Patch::Json(serde_json::from_value(patch).map_err(|error| Trouble::other(error.to_string()))?);
         api.patch(&name, &PatchParams::default(), &patch).await?;
@@ -234,5 +241,26 @@ mod tests {
             (configuration.name_any(), configuration.spec.repository.name),
             ("app-cart".into(), "app-cart".into())
         );
+    }
+
+    #[test]
+    fn databases_of_two_namespaces_have_their_repositories_in_one() {
+        let blueprint = json!({"backend": {"s3": {"bucket": "b", "prefix": "/${TARGET_NAMESPACE}/${TARGET_NAME}"}, "storageSecretName": "keys"},
+            "repoNamespace": "backups", "retentionPolicy": {"name": "r"}});
+        let blueprint: BackupBlueprint =
+            BackupBlueprint::new("all", serde_json::from_value(blueprint).expect("a spec"));
+        let of = |home: &str| {
+            let mut binding = AppBinding::new("cart", serde_json::from_value(json!({})).expect("a spec"));
+            binding.metadata.namespace = Some(home.to_owned());
+            wanted(&binding, &blueprint).expect("sound")
+        };
+        let ((one, first), (other, second)) = (of("shop"), of("test"));
+        assert_ne!(one.name_any(), other.name_any());
+        for (repository, configuration) in [(one, first), (other, second)] {
+            assert_eq!(configuration.name_any(), "app-cart", "each in its own namespace");
+            let named = &configuration.spec.repository;
+            assert_eq!((named.name.clone(), named.namespace.as_deref()), (repository.name_any(), Some("backups")));
+            assert_eq!(repository.namespace().as_deref(), Some("backups"));
+        }
     }
 }

@@ -20,6 +20,19 @@ pub(super) fn bounded(mut text: String) -> String {
     text
 }
 
+/// Says whether something is so, where that is asked; nothing else says it.
+pub(super) fn judge_or_drop(
+    all: &mut Vec<Condition>,
+    kind: &str,
+    reasons: (&str, &str),
+    is: Option<Result<String, String>>,
+) {
+    match is {
+        Some(is) => judge(all, kind, reasons, is),
+        None => all.retain(|one| one.r#type != kind),
+    }
+}
+
 /// Says that something is so, or is not, and why.
 pub(super) fn set(
     all: &mut Vec<Condition>,

@@ -7,19 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::PostParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
 
 use super::gather::{Found, gather};
-use super::names::{self, INVOKER_NAME, MANAGED_BY, SLOT, US};
-use super::{Context, Trouble, conditions, patch_status, remove};
+use super::names::{self, INVOKER_NAME, SLOT};
+use super::{Context, Trouble, conditions, cron_job, patch_status, remove};
 use crate::resources::backup::{BackupConfiguration, BackupConfigurationStatus};
 use crate::resources::backup_session::{BackupSession, BackupSessionSpec, Invoker};
 use crate::resources::condition::{Condition, ConditionStatus, Readiness};
@@ -31,9 +30,6 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// How soon one that is.
 const LATER: Duration = Duration::from_secs(600);
-
-/// How late a slot may begin, in seconds: what the cluster was down for longer than that is not made up for.
-const LATEST: i64 = 3600;
 
 /// What `kubectl create job --from=cronjob/…` writes on a job.
 const BY_HAND: &str = "cronjob.kubernetes.io/instantiate";
@@ -52,16 +48,20 @@ pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Contex
     let namespace = one.namespace().unwrap_or_default();
     slots(&context, &one, &namespace).await?;
     let target = one.spec.target.as_ref().map(|target| &target.r#ref);
-    let found = gather(&context, &namespace, &one.spec.repository, target).await?;
+    let found = gather(&context, &namespace, &one.spec.repository, target, one.spec.task.as_ref()).await?;
     let mut status = one.status.clone().unwrap_or_default();
     let readiness = judge(&one, &namespace, context.settings.exec_hooks, found, &mut status.conditions);
     // It is backed up all the same, as Stash did; but what that may cost is said.
     let apart = apart(&context, &one, &namespace);
     conditions::judge(&mut status.conditions, APART, ("HostIsItsOwn", "HostShared"), apart);
     let cron_job = if readiness == Readiness::Invalid {
+        // One that is there goes on, and is paused and changed as it was before: what it asks for fails, and says why.
+        if cron_job::is_there(&context, &one, &namespace) {
+            drop(cron_job::bring(&context, &one, &namespace).await?);
+        }
         Err("it is not valid".to_owned())
     } else {
-        cron_job(&context, &one, &namespace).await?
+        cron_job::bring(&context, &one, &namespace).await?
     };
     let scheduled = cron_job.is_ok();
     conditions::judge(&mut status.conditions, "CronJobCreated", ("CronJobCreated", "CronJobNotCreated"), cron_job);
@@ -93,6 +93,7 @@ fn judge(one: &BackupConfiguration, namespace: &str, exec: bool, found: Found, t
     let reasons = ("BackendSecretAvailable", "BackendSecretNotAvailable");
     conditions::judge(to, "BackendSecretFound", reasons, found.secret);
     conditions::judge(to, "BackupTargetFound", ("TargetAvailable", "TargetNotAvailable"), found.target);
+    conditions::judge_or_drop(to, "TaskFound", ("TaskAvailable", "TaskNotAvailable"), found.task);
     if !all {
         // What is not there cannot be looked over; what was said before of another generation is no longer so.
         let why = "it is looked over when all that it refers to is there";
@@ -138,121 +139,6 @@ fn reasons(status: &BackupConfigurationStatus) -> String {
     let wrong = status.conditions.iter().filter(|one| one.status != ConditionStatus::True);
     let said: Vec<&str> = wrong.filter_map(|one| one.message.as_deref()).collect();
     if said.is_empty() { "it is backed up by its schedule".to_owned() } else { said.join("; ") }
-}
-
-/// Makes its cron job, or brings it to where the spec says.
-async fn cron_job(
-    context: &Context,
-    one: &BackupConfiguration,
-    namespace: &str,
-) -> Result<Result<String, String>, Trouble> {
-    let name = names::cron_job(&one.name_any());
-    let api: Api<CronJob> = Api::namespaced(context.client.clone(), namespace);
-    let known = context.world.cron_jobs.get(&ObjectRef::new(&name).within(namespace));
-    let Some(schedule) = one.spec.schedule.as_ref().filter(|schedule| !schedule.trim().is_empty()) else {
-        if let Some(known) = known.filter(|known| is_of(&**known, one)) {
-            remove(&api, &known.name_any(), known.uid()).await?;
-        }
-        return Ok(Ok("it has no schedule: its sessions are made by hand".to_owned()));
-    };
-    let wanted = wanted_cron_job(context, one, namespace, &name, schedule)?;
-    let said = format!("the CronJob `{name}` has the schedule `{schedule}`");
-    if known.as_ref().is_some_and(|known| is_of(&**known, one) && is_as(known, &wanted)) {
-        return Ok(Ok(said));
-    }
-    let refused = |error: kube::Error| match error {
-        kube::Error::Api(status) if status.code == 422 || status.code == 403 => Ok(Err(status.message.clone())),
-        other => Err(Trouble::from(other)),
-    };
-    let Some(stored) = api.get_opt(&name).await? else {
-        others(&api, one, &name).await?;
-        return match api.create(&PostParams::default(), &wanted).await {
-            Ok(_) => Ok(Ok(said)),
-            Err(error) => refused(error),
-        };
-    };
-    if !is_of(&stored, one) {
-        return Ok(Err(format!("there is a CronJob `{name}` that is not this one's: remove it, or rename this")));
-    }
-    // Another program's cron job of this owner is taken over as a whole, so that nothing of it stays.
-    let mut taken = wanted;
-    taken.metadata.resource_version = stored.metadata.resource_version.clone();
-    match api.replace(&name, &PostParams::default(), &taken).await {
-        Ok(_) => Ok(Ok(said)),
-        Err(error) => refused(error),
-    }
-}
-
-/// Removes what another program made of this one, under a name that it made otherwise: it would ask for sessions, too.
-async fn others(api: &Api<CronJob>, one: &BackupConfiguration, name: &str) -> Result<(), Trouble> {
-    for other in api.list(&ListParams::default()).await?.items {
-        if is_of(&other, one) && other.name_any() != name {
-            tracing::info!("the CronJob `{}/{}` is replaced", other.namespace().unwrap_or_default(), other.name_any());
-            remove(api, &other.name_any(), other.uid()).await?;
-        }
-    }
-    Ok(())
-}
-
-fn is_of<K: Resource>(it: &K, one: &BackupConfiguration) -> bool {
-    it.meta()
-        .owner_references
-        .iter()
-        .flatten()
-        .any(|owner| owner.kind == KIND && Some(&owner.uid) == one.metadata.uid.as_ref())
-}
-
-/// Whether all that is wanted is so; the API server fills in the rest.
-fn is_as(known: &CronJob, wanted: &CronJob) -> bool {
-    let (known, wanted) = (&known.spec, &wanted.spec);
-    known.schedule == wanted.schedule
-        && known.time_zone == wanted.time_zone
-        && known.suspend == wanted.suspend
-        && known.concurrency_policy == wanted.concurrency_policy
-        && known.job_template.metadata == wanted.job_template.metadata
-        && known.job_template.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
-}
-
-fn wanted_cron_job(
-    context: &Context,
-    one: &BackupConfiguration,
-    namespace: &str,
-    name: &str,
-    schedule: &str,
-) -> Result<CronJob, Trouble> {
-    let ours = json!({MANAGED_BY: US, SLOT: names::label(&one.name_any())});
-    let spec = json!({
-        "schedule": schedule,
-        "timeZone": one.spec.time_zone,
-        "suspend": one.spec.paused,
-        // One slot waits at most.
-        "concurrencyPolicy": "Forbid",
-        "startingDeadlineSeconds": LATEST,
-        "successfulJobsHistoryLimit": 0,
-        "failedJobsHistoryLimit": 0,
-        "jobTemplate": {
-            "metadata": {"labels": ours, "annotations": {INVOKER_NAME: one.name_any()}},
-            "spec": {
-                "suspend": true,
-                "template": {"spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": false,
-                    // It is never begun; whoever begins it by hand sees what it is.
-                    "containers": [{"name": "slot", "image": context.settings.image, "args": ["--version"]}],
-                }},
-            },
-        },
-    });
-    let owner = one.controller_owner_ref(&()).ok_or_else(|| Trouble::other("it has no name or uid"))?;
-    let metadata = ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: Some(namespace.to_owned()),
-        labels: serde_json::from_value(ours).ok(),
-        owner_references: Some(vec![owner]),
-        ..ObjectMeta::default()
-    };
-    let spec = serde_json::from_value(spec).map_err(|error| Trouble::other(error.to_string()))?;
-    Ok(CronJob { metadata, spec, status: None })
 }
 
 /// Makes a session of each slot.

@@ -13,6 +13,7 @@ use kube::{Client, Resource};
 use super::Settings;
 use super::counts::Counts;
 use super::exec::Commands;
+use super::turn::Turns;
 use super::world::World;
 
 /// What all that works on a cluster has.
@@ -27,8 +28,8 @@ pub(super) struct Context {
     pub(super) seen: Arc<Mutex<HashMap<String, Instant>>>,
     /// The commands of hooks that were begun here.
     pub(super) commands: Commands,
-    /// Held by who looks what else runs, and then makes a Job.
-    pub(super) beginning: Arc<tokio::sync::Mutex<()>>,
+    /// Who begins, and where.
+    pub(super) turns: Turns,
 }
 
 /// How long something has to be forbidden until that is believed.

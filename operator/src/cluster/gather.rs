@@ -20,8 +20,9 @@ use super::{Context, Trouble, names};
 use crate::manifests::Manifests;
 use crate::resources::app_binding::AppBinding;
 use crate::resources::backend::LocalBackend;
+use crate::resources::own::OwnFunction;
 use crate::resources::repository::Repository;
-use crate::resources::target::{RepositoryRef, TargetRef};
+use crate::resources::target::{RepositoryRef, TargetRef, TaskRef};
 use crate::session::may_use;
 
 /// What was found.
@@ -35,6 +36,8 @@ pub(super) struct Found {
     pub(super) secret: Result<String, String>,
     /// Whether the database is, with its Secrets.
     pub(super) target: Result<String, String>,
+    /// Whether the Task of the user's own is, with the Secrets of its params; nothing where none is meant.
+    pub(super) task: Option<Result<String, String>>,
     /// The volume that the repository lies on.
     pub(super) volume: Option<LocalBackend>,
 }
@@ -47,7 +50,11 @@ impl Found {
 
     /// What is missing, in a line each.
     pub(super) fn missing(&self) -> Vec<String> {
-        [&self.repository, &self.secret, &self.target].into_iter().filter_map(|one| one.clone().err()).collect()
+        [&self.repository, &self.secret, &self.target]
+            .into_iter()
+            .chain(&self.task)
+            .filter_map(|one| one.clone().err())
+            .collect()
     }
 }
 
@@ -72,6 +79,7 @@ pub(super) async fn gather(
     namespace: &str,
     repository: &RepositoryRef,
     target: Option<&TargetRef>,
+    task: Option<&TaskRef>,
 ) -> Result<Found, Trouble> {
     let world = &context.world;
     let mut manifests = Manifests::default();
@@ -131,7 +139,37 @@ pub(super) async fn gather(
             }
         }
     };
-    Ok(Found { manifests, repository: found, secret: storage, target: database, volume })
+    let task = match task.filter(|task| task.is_own()) {
+        Some(task) => Some(own(context, &mut manifests, namespace, task).await?),
+        None => None,
+    };
+    Ok(Found { manifests, repository: found, secret: storage, target: database, task, volume })
+}
+
+/// A Task of the user's own, the Functions beside it, and the Secrets that its params come from.
+async fn own(
+    context: &Context,
+    manifests: &mut Manifests,
+    namespace: &str,
+    task: &TaskRef,
+) -> Result<Result<String, String>, Trouble> {
+    let world = &context.world;
+    let found = match known(context, &world.own_tasks, namespace, &task.name).await? {
+        Ok(found) => found,
+        Err(why) => return Ok(Err(format!("{why}; it is one of aquifer.dev"))),
+    };
+    manifests.own_tasks.insert((namespace.to_owned(), task.name.clone()), (*found).clone());
+    let is_here = |one: &OwnFunction| one.namespace().as_deref() == Some(namespace);
+    for one in world.own_functions.state_filter(is_here) {
+        manifests.own_functions.insert((namespace.to_owned(), one.name_any()), (*one).clone());
+    }
+    for source in task.params.iter().filter_map(|param| param.value_from.as_ref()) {
+        let name = &source.secret_key_ref.name;
+        if let Err(missing) = secret(context, manifests, namespace, name, namespace).await? {
+            return Ok(Err(missing));
+        }
+    }
+    Ok(Ok(format!("the Task `{namespace}/{}` is there", task.name)))
 }
 
 /// What has this name, or why there is none: a watch may be behind, so what it does not show is asked for.

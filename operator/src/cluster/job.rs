@@ -205,7 +205,7 @@ fn template(wanted: &Wanted<'_>, labels: &BTreeMap<String, String>, sources: Vec
         },
         "volumes": volumes,
     });
-    let task = wanted.run.document.to_string();
+    let task = wanted.run.documents().map(Json::to_string).collect::<Vec<_>>().join("\n---\n");
     let mut metadata = json!({"labels": {}, "annotations": {}});
     if let Some(settings) = wanted.settings {
         own_settings(settings, &mut metadata, &mut pod, &mut container)?;
@@ -299,6 +299,7 @@ mod tests {
     fn run() -> Session {
         Session {
             document: json!({"kind": "Task"}),
+            functions: Vec::new(),
             secrets: BTreeMap::from([
                 ("redisPassword".to_owned(), held("shop", "auth", "password", "open-sesame")),
                 ("repositoryPassword".to_owned(), held("store", "keys", "RESTIC_PASSWORD", "correct-horse")),

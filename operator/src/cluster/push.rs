@@ -7,13 +7,14 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::Context;
 use super::exposition::{Exposition, Label};
-use super::repository::integrity;
+use super::repository::{integrity, removed};
 use super::run::Ended;
 use crate::resources::backend::Backend;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::repository::Repository;
 use crate::resources::restore::RestoreSession;
 use crate::resources::target::TargetRef;
+use crate::session::steps;
 use aquifer_functions::metrics_push::{MetricsPushParams, push};
 use kube::ResourceExt;
 use serde_json::json;
@@ -93,7 +94,7 @@ fn of_backup(
     let host = configuration.spec.host();
     let of_host: Vec<Label<'_>> = of_target.iter().copied().chain([("hostname", host.as_str())]).collect();
     let (succeeded, time) = (truth(ended.succeeded), now.as_second() as f64);
-    let stored = ended.succeeded || ended.words("push", "snapshot").is_some();
+    let stored = ended.succeeded || ended.words(steps::PUSH, "snapshot").is_some();
     both(
         &mut all,
         ("backupsession_success", "backup_session_success"),
@@ -155,16 +156,16 @@ fn of_backup(
     if stored {
         let numbers = [
             ("backup_duration_seconds", "How long the backup took.", ended.seconds()),
-            ("data_size_bytes", "How much was backed up.", ended.number("push", "bytes").map(amount)),
+            ("data_size_bytes", "How much was backed up.", ended.number(steps::PUSH, "bytes").map(amount)),
             (
                 "data_uploaded_bytes",
                 "How much the repository did not have.",
-                ended.number("push", "storedBytes").map(amount),
+                ended.number(steps::PUSH, "storedBytes").map(amount),
             ),
             (
                 "data_processing_time_seconds",
                 "How long storing it took.",
-                ended.outcome.as_ref().and_then(|outcome| outcome.steps.get("push")).map(|push| push.seconds),
+                ended.outcome.as_ref().and_then(|outcome| outcome.steps.get(steps::PUSH)).map(|push| push.seconds),
             ),
             ("files_total", "How many files the snapshot has.", Some(1.0)),
         ];
@@ -180,12 +181,18 @@ fn of_backup(
         }
     }
     if let Some(repository) = repository {
-        of_repository(&mut all, repository, &invoker, ended);
+        of_repository(&mut all, repository, &invoker, ended, removed(configuration, ended));
     }
     all
 }
 
-fn of_repository(all: &mut Exposition, repository: &Repository, invoker: &[Label<'_>], ended: &Ended) {
+fn of_repository(
+    all: &mut Exposition,
+    repository: &Repository,
+    invoker: &[Label<'_>],
+    ended: &Ended,
+    removed: Option<i64>,
+) {
     let (name, namespace) = (repository.name_any(), repository.namespace().unwrap_or_default());
     let (backend, bucket, prefix) = place(&repository.spec.backend);
     let own = [
@@ -199,13 +206,9 @@ fn of_repository(all: &mut Exposition, repository: &Repository, invoker: &[Label
     let labels: Vec<Label<'_>> = invoker.iter().copied().filter(|(name, _)| *name != "namespace").chain(own).collect();
     let numbers = [
         ("integrity", "Whether the last check found it sound.", integrity(ended).map(truth)),
-        ("size_bytes", "Its size.", ended.number("stats", "stored.bytes").map(amount)),
-        ("snapshot_count", "How many snapshots it has.", ended.number("stats", "snapshots").map(amount)),
-        (
-            "snapshot_cleaned",
-            "How many were removed after the last backup.",
-            ended.number("forget", "removed").map(amount),
-        ),
+        ("size_bytes", "Its size.", ended.number(steps::STATS, "stored.bytes").map(amount)),
+        ("snapshot_count", "How many snapshots it has.", ended.number(steps::STATS, "snapshots").map(amount)),
+        ("snapshot_cleaned", "How many were removed after the last backup.", removed.map(amount)),
     ];
     for (metric, help, value) in numbers {
         let Some(value) = value else { continue };

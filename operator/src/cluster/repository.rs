@@ -20,7 +20,7 @@ use crate::amounts::size;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::condition::{ConditionStatus, Readiness};
 use crate::resources::repository::{Reference, Repository, RepositoryStatus};
-use crate::session::may_use;
+use crate::session::{may_use, steps};
 
 /// Whether it was checked after the last backup, and found sound.
 pub(super) const VERIFIED: &str = "RepositoryIntegrityVerified";
@@ -44,12 +44,17 @@ pub(super) async fn reconcile(one: Arc<Repository>, context: Arc<Context>) -> Re
         Some(name) if !names::is_name(name) => Err(format!("no Secret can be called `{}`", name.escape_debug())),
         Some(name) => {
             let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
-            let found = secrets.get_opt(name).await?;
+            let found = secrets.get_opt(name).await;
+            let key = format!("{namespace}/{name}");
             let has = |secret: &Secret| secret.data.as_ref().is_some_and(|data| data.contains_key("RESTIC_PASSWORD"));
             match found {
-                None => Err(format!("the Secret `{name}` is not there")),
-                Some(secret) if !has(&secret) => Err(format!("the Secret `{name}` has no key `RESTIC_PASSWORD`")),
-                Some(_) => Ok(format!("the Secret `{name}` is there")),
+                Ok(None) => Err(format!("the Secret `{name}` is not there")),
+                Ok(Some(secret)) if !has(&secret) => Err(format!("the Secret `{name}` has no key `RESTIC_PASSWORD`")),
+                Ok(Some(_)) => Ok(format!("the Secret `{name}` is there")),
+                Err(kube::Error::Api(status)) if context.is_settled(status.code, &key) => {
+                    Err(format!("the Secret `{name}` cannot be read: {}", status.message))
+                }
+                Err(other) => return Err(other.into()),
             }
         }
     };
@@ -107,30 +112,39 @@ pub(super) async fn after_backup(
         return Ok(None);
     }
     let mut status: RepositoryStatus = one.status.clone().unwrap_or_default();
-    if ended.words("push", "snapshot").is_some() {
+    if ended.words(steps::PUSH, "snapshot").is_some() {
         status.first_backup_time.get_or_insert(Time(now));
         status.last_backup_time = Some(Time(now));
     }
     status.snapshots_removed_on_last_cleanup =
-        ended.number("forget", "removed").or(status.snapshots_removed_on_last_cleanup);
-    let (is, reason, said) = match integrity(ended) {
-        Some(true) => (ConditionStatus::True, "CheckSucceeded", String::new()),
-        Some(false) => (ConditionStatus::False, "CheckFailed", ended.error.clone().unwrap_or_default()),
-        None => (ConditionStatus::Unknown, "NotChecked", "it was not checked after the last backup".to_owned()),
+        removed(configuration, ended).or(status.snapshots_removed_on_last_cleanup);
+    let found = match integrity(ended) {
+        Some(true) => Some((ConditionStatus::True, "CheckSucceeded", String::new())),
+        Some(false) => Some((ConditionStatus::False, "CheckFailed", ended.error.clone().unwrap_or_default())),
+        // A session that stored nothing has changed nothing about what was checked before.
+        None if !ended.succeeded && ended.words(steps::PUSH, "snapshot").is_none() => None,
+        None => Some((ConditionStatus::Unknown, "NotChecked", "it was not checked after the last backup".to_owned())),
     };
-    conditions::set(&mut status.conditions, VERIFIED, is, reason, said);
+    if let Some((is, reason, said)) = found {
+        conditions::set(&mut status.conditions, VERIFIED, is, reason, said);
+    }
     status.integrity = integrity(ended).or(status.integrity);
     if integrity(ended) == Some(true) {
         status.last_verified_time = Some(Time(now));
     }
-    if let Some(bytes) = ended.number("stats", "stored.bytes") {
+    if let Some(bytes) = ended.number(steps::STATS, "stored.bytes") {
         status.total_size = Some(size(bytes));
     }
-    status.snapshot_count = ended.number("stats", "snapshots").or(status.snapshot_count);
+    status.snapshot_count = ended.number(steps::STATS, "snapshots").or(status.snapshot_count);
     if one.status.as_ref() != Some(&status) {
         patch_status(context, &one, &status).await?;
     }
     Ok(Some(Arc::new(one)))
+}
+
+/// How many snapshots retention removed; nothing where it only looked what it would.
+pub(super) fn removed(configuration: &BackupConfiguration, ended: &Ended) -> Option<i64> {
+    ended.number(steps::FORGET, "removed").filter(|_| !configuration.spec.retention_policy.dry_run)
 }
 
 /// The repository of one, as `namespace/name`.
@@ -141,11 +155,11 @@ pub(super) fn place(configuration: &BackupConfiguration) -> String {
 
 /// Whether a check found the repository sound; nothing where there was none, or it could not be made.
 pub(super) fn integrity(ended: &Ended) -> Option<bool> {
-    match ended.status("check")? {
+    match ended.status(steps::CHECK)? {
         Status::Succeeded => Some(true),
         Status::Failed => {
             let error = ended.outcome.as_ref()?.error.as_ref()?;
-            (error.step == "check" && error.kind == "corrupt").then_some(false)
+            (error.step == steps::CHECK && error.kind == "corrupt").then_some(false)
         }
         _ => None,
     }

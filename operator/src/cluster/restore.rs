@@ -21,7 +21,7 @@ use crate::resources::condition::{Condition, ConditionStatus};
 use crate::resources::restore::{
     HostRestorePhase, HostRestoreStats, RestorePhase, RestoreSession, RestoreSessionStatus,
 };
-use crate::session::{self, Asker, End, Session, Setting};
+use crate::session::{self, Asker, End, Session, Setting, steps};
 
 /// The kind, as metrics and labels name it.
 pub(super) const KIND: &str = "RestoreSession";
@@ -39,7 +39,7 @@ const NEW: SignedDuration = SignedDuration::from_hours(1);
 const DISRUPTED: &str = "RestoreDisrupted";
 
 /// The condition of what is done before it.
-const PRE_HOOK: &str = "PreRestoreHookExecutionSucceeded";
+pub(super) const PRE_HOOK: &str = "PreRestoreHookExecutionSucceeded";
 
 /// How soon one is looked at again that waits.
 const SOON: Duration = Duration::from_secs(10);
@@ -89,18 +89,19 @@ async fn begin(
             return hold(context, one, status, &why).await;
         }
         let target = one.spec.target.as_ref().map(|target| &target.r#ref);
-        let found = gather(context, namespace, &one.spec.repository, target).await?;
+        let found = gather(context, namespace, &one.spec.repository, target, one.spec.task.as_ref()).await?;
         let (all, missing) = (found.is_all(), found.missing().join("; "));
         let to = &mut status.conditions;
         conditions::judge(to, "RepositoryFound", ("RepositoryAvailable", "RepositoryNotAvailable"), found.repository);
         let reasons = ("BackendSecretAvailable", "BackendSecretNotAvailable");
         conditions::judge(to, "BackendSecretFound", reasons, found.secret);
         conditions::judge(to, "RestoreTargetFound", ("TargetAvailable", "TargetNotAvailable"), found.target);
+        conditions::judge_or_drop(to, "TaskFound", ("TaskAvailable", "TaskNotAvailable"), found.task);
         if !all && before != Before::Not {
             return give_up(context, one, status, &Ended::failed(missing)).await;
         }
         if !all {
-            return wait(context, one, status, RestorePhase::Pending, missing).await;
+            return wait(context, one, status, Obstacle::Missing, missing).await;
         }
         let mut manifests = found.manifests;
         manifests.restores.insert((namespace.to_owned(), one.name_any()), one.clone());
@@ -113,7 +114,7 @@ async fn begin(
             Err(problems) if before != Before::Not => {
                 return give_up(context, one, status, &Ended::failed(problems.join("; "))).await;
             }
-            Err(problems) => return wait(context, one, status, RestorePhase::Invalid, problems.join("; ")).await,
+            Err(problems) => return wait(context, one, status, Obstacle::Wrong, problems.join("; ")).await,
         };
         let wanted = Wanted {
             name: name.clone(),
@@ -138,13 +139,13 @@ async fn begin(
             return prepare(context, one, status, &session).await;
         }
         // Of two restores into one database, each would find the other not begun.
-        let alone = context.beginning.lock().await;
-        if let Some(why) = turn::restore_into(context, target, namespace, Some(&uid)).await? {
-            return wait(context, one, status, RestorePhase::Pending, why).await;
+        let alone = context.turns.of_database(target, namespace).await;
+        if let Some(why) = turn::of_restore(context, target, namespace, &uid).await? {
+            return wait(context, one, status, Obstacle::Turn, why).await;
         }
         if before == Before::Not && hook::is_apart(&session) {
             hook::begins(&mut status.conditions, PRE_HOOK);
-            return wait(context, one, status, RestorePhase::Pending, HOOK_RUNS.to_owned()).await;
+            return wait(context, one, status, Obstacle::Missing, HOOK_RUNS.to_owned()).await;
         }
         let (passed, to) = ("ResourceValidationPassed", &mut status.conditions);
         conditions::set(to, "ValidationPassed", ConditionStatus::True, passed, "it can be run");
@@ -227,17 +228,37 @@ async fn prepare(
     end(context, one, status, Ended::failed(format!("the hook before it failed: {why}")), None).await
 }
 
+/// Why one does not begin yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    /// What it says is wrong.
+    Wrong,
+    /// Something is not there yet.
+    Missing,
+    /// Another session is at its database.
+    Turn,
+}
+
+/// The reason of one that waits until another session has ended.
+const TURN: &str = "WaitsForItsTurn";
+
+/// Whether one has all that it needs, and waits until another session has ended.
+pub(super) fn waits_for_its_turn(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|one| one.r#type == "ValidationPassed" && one.reason.as_deref() == Some(TURN))
+}
+
 /// It cannot begin yet.
 async fn wait(
     context: &Context,
     one: &RestoreSession,
     mut status: RestoreSessionStatus,
-    phase: RestorePhase,
+    obstacle: Obstacle,
     why: String,
 ) -> Result<Action, Trouble> {
-    let (reason, is) = match phase {
-        RestorePhase::Invalid => ("ResourceValidationFailed", ConditionStatus::False),
-        _ => ("NotYet", ConditionStatus::Unknown),
+    let (phase, reason, is) = match obstacle {
+        Obstacle::Wrong => (RestorePhase::Invalid, "ResourceValidationFailed", ConditionStatus::False),
+        Obstacle::Missing => (RestorePhase::Pending, "NotYet", ConditionStatus::Unknown),
+        Obstacle::Turn => (RestorePhase::Pending, TURN, ConditionStatus::Unknown),
     };
     conditions::set(&mut status.conditions, "ValidationPassed", is, reason, why.clone());
     (status.phase, status.observed_generation) = (Some(phase), one.metadata.generation);
@@ -245,7 +266,8 @@ async fn wait(
         patch_status(context, one, &status).await?;
         context.tell(one, EventType::Warning, &format!("{phase:?}"), &why).await;
     }
-    Ok(Action::requeue(SOON))
+    // Backups begin as soon as they can, too.
+    Ok(Action::requeue(if obstacle == Obstacle::Turn { run::SOON } else { SOON }))
 }
 
 async fn go_on(
@@ -345,8 +367,8 @@ async fn end(
     patch_status(context, one, &status).await?;
     let (kind, reason, said) = match &ended.error {
         None => {
-            let keys = ended.number("restore", "keys").map(|keys| format!(": {keys} keys were written"));
-            let from = ended.words("pull", "snapshot").map(|id| format!(", from the snapshot {}", short(id)));
+            let keys = ended.number(steps::RESTORE, "keys").map(|keys| format!(": {keys} keys were written"));
+            let from = ended.words(steps::PULL, "snapshot").map(|id| format!(", from the snapshot {}", short(id)));
             let said = [Some(format!("it took {}", span(whole))), keys, from];
             (EventType::Normal, "RestoreSucceeded", said.into_iter().flatten().collect())
         }

@@ -20,7 +20,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use self::pods::{all_said, begun, end, is_lost, lost, pods, said, waits};
+use self::pods::{begun, is_lost, lost, pods, waits};
 use super::job::{CONTAINER, POD_INDEX, Wanted, job};
 use super::{Context, Trouble, conditions, names, remove};
 use crate::amounts::{period, span};
@@ -130,42 +130,20 @@ pub(super) async fn look(context: &Context, place: Place<'_>) -> Result<State, T
     if !place.is_of(&job) {
         return Ok(State::Foreign);
     }
-    let status = job.status.clone().unwrap_or_default();
-    let is = |kind: &str| status.conditions.iter().flatten().find(|one| one.type_ == kind && one.status == "True");
-    let succeeded = is("Complete").is_some();
-    let failed = is("Failed");
+    let is = |kind: &str| ended::condition(&job, kind).is_some();
     let uid = job.uid().unwrap_or_default();
     let mut pods = pods(context, place.namespace, &format!("{OF_JOB}={uid}")).await?;
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.clone().map(|at| at.0));
     let newest = newest(pods);
-    if !succeeded && failed.is_none() {
+    if !is("Complete") && !is("Failed") {
         // What the Job has decided, it says once its pods have ended: they may be gone by then.
-        let ends = is("FailureTarget").or_else(|| is("SuccessCriteriaMet")).is_some();
-        let lost = newest.iter().find(|pod| is_lost(pod)).map(lost);
+        let ends = is("FailureTarget") || is("SuccessCriteriaMet");
+        let lost = newest.iter().find(|pod| is_lost(context, pod)).map(lost);
         return Ok(State::Runs { waits: held(context, &uid, &newest).filter(|_| !ends), uid, lost });
     }
     context.forget(&uid);
-    let pods = newest;
-    pods.iter().filter_map(ResourceExt::uid).for_each(|pod| context.forget(&pod));
-    let shards = job.annotations().get(names::SHARDS).and_then(|said| said.parse::<usize>().ok());
-    let parts = shards.filter(|_| succeeded).map(|shards| all_said(&pods, shards)).unwrap_or_default();
-    // Of several the one that failed; the others are stopped then.
-    let outcomes = || pods.iter().rev().filter_map(said);
-    let outcome = outcomes().find(|outcome| !outcome.succeeded && !outcome.stopped).or_else(|| outcomes().next());
-    let late = failed.and_then(|one| one.reason.as_deref()) == Some("DeadlineExceeded");
-    let error = failed.map(|one| {
-        let said = outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
-        let said = said.map(|error| match error.step.as_str() {
-            "" => error.message.clone(),
-            step => format!("`{step}` failed: {}", error.message),
-        });
-        let of_pod = || pods.iter().rev().find_map(end);
-        let of_job = || one.message.clone().unwrap_or_else(|| "its Job failed".to_owned());
-        if late { LATE.to_owned() } else { said.or_else(of_pod).unwrap_or_else(of_job) }
-    });
-    let repository = job.annotations().get(names::REPOSITORY).cloned();
-    let host = job.annotations().get(names::HOST).cloned();
-    Ok(State::Ended(Box::new(Ended { succeeded, outcome, error, late, parts, host, repository })))
+    newest.iter().filter_map(ResourceExt::uid).for_each(|pod| context.forget(&pod));
+    Ok(State::Ended(Box::new(ended::of(&job, &newest))))
 }
 
 /// Of the pods of a Job, in the order in which they were made, the newest of each number.
@@ -219,7 +197,10 @@ pub(super) enum Way {
 /// Looks whether a session's Job can be made.
 pub(super) async fn way(context: &Context, place: Place<'_>) -> Result<Way, Trouble> {
     Ok(match look(context, place).await? {
-        State::Gone => Way::Free,
+        State::Gone => {
+            context.forget(place.owner);
+            Way::Free
+        }
         State::Foreign if context.known_for(place.owner) < PATIENCE => Way::Waits,
         State::Foreign => {
             context.forget(place.owner);
@@ -236,20 +217,19 @@ pub(super) fn seconds<K: Resource>(one: &K) -> f64 {
     now.duration_since(began).as_secs_f64().max(0.0)
 }
 
-/// The Job of another session that the same asks for, and that has not ended: by what the API server has now.
+/// The Job of another session that the same asks for, and that has not ended: by what the API server has now; `own` is the uid of the one that asks.
 pub(super) async fn other_job(
     context: &Context,
     namespace: &str,
     labels: &BTreeMap<String, String>,
-    session: &str,
+    own: &str,
 ) -> Result<Option<String>, Trouble> {
     let api: Api<Job> = Api::namespaced(context.client.clone(), namespace);
-    let own = names::label(session);
     let jobs = api.list(&ListParams::default().labels(&names::selector(labels))).await?.items;
     let is_in_the_way = |job: &&Job| {
         let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
         let ended = |one: &&JobCondition| matches!(&*one.type_, "Complete" | "Failed") && one.status == "True";
-        let is_own = job.labels().get(names::SESSION) == Some(&own);
+        let is_own = uid_of(*job) == Some(own);
         // The pods of one that is being removed are looked at by themselves.
         let goes = job.metadata.deletion_timestamp.is_some();
         !is_own

@@ -2,7 +2,7 @@
 //!
 //! Takes a Repository that asks for it. Gives a finalizer as long as it does, and, when the Repository is removed, a Job that removes what it
 //! has. Always holds: a deletion never hangs: what cannot be removed in a quarter of an hour stays, and an event says so; nothing is removed without
-//! the repository's password.
+//! the repository's password, nor after it was said that it stays, nor where another Repository has its snapshots in the same place.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,13 +59,14 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
     if !has(one) {
         return Ok(Action::await_change());
     }
-    if !one.spec.wipe_out {
-        set(context, one, false).await?;
-        return Ok(Action::await_change());
-    }
     let (uid, name) = (one.uid().unwrap_or_default(), names::wipe_job(&one.name_any()));
     let namespace = one.namespace().unwrap_or_default();
     let place = Place { namespace: &namespace, name: &name, owner: &uid };
+    if !one.spec.wipe_out {
+        run::give_up(context, place).await?;
+        set(context, one, false).await?;
+        return Ok(Action::await_change());
+    }
     let ends = context.world.is_ending(&namespace);
     let other = elsewhere(context, one, &namespace);
     let tried = match run::look(context, place).await? {
@@ -92,8 +93,9 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
     };
     let Err(why) = tried else { return Ok(Action::requeue(SOON)) };
     tracing::warn!("the content of the Repository `{namespace}/{}` cannot be removed: {why}", one.name_any());
+    // A pod that waits for its node would do it later, when somebody may have made the Repository again.
+    run::give_up(context, place).await?;
     if context.known_for(&uid) < PATIENCE && !ends && other.is_none() {
-        run::give_up(context, place).await?;
         return Ok(Action::requeue(LOOK_AGAIN));
     }
     let said = format!("what is in it stays: {why}");
@@ -106,12 +108,10 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
 /// Whether another Repository that stays lies at the same place, in words: what is there is its, too.
 fn elsewhere(context: &Context, one: &Repository, namespace: &str) -> Option<String> {
     let other = context.world.repositories.find(|other| {
-        let is_near = other.namespace().as_deref() == Some(namespace);
+        let home = other.namespace().unwrap_or_default();
         other.uid() != one.uid()
             && other.metadata.deletion_timestamp.is_none()
-            // A claim of another namespace is another volume.
-            && (is_near || one.spec.backend.local.is_none())
-            && is_same(&other.spec.backend, &one.spec.backend)
+            && is_same((&home, &other.spec.backend), (namespace, &one.spec.backend))
     })?;
     // What others have is none of their business.
     Some(match other.namespace() {

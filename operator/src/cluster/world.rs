@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedSender;
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
@@ -21,14 +21,16 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
+use super::cron_job::KnownCronJob;
 use super::names::{INVOKER_NAME, MANAGED_BY, US};
 use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::BackupSession;
 use crate::resources::blueprint::BackupBlueprint;
+use crate::resources::own::{OwnFunction, OwnTask};
 use crate::resources::repository::Repository;
 use crate::resources::restore::RestoreSession;
-use crate::resources::target::{RepositoryRef, TargetRef};
+use crate::resources::target::{RepositoryRef, TargetRef, TaskRef};
 use crate::resources::task::{Function, Task};
 
 /// The stores.
@@ -42,8 +44,10 @@ pub(super) struct World {
     pub(super) blueprints: Store<BackupBlueprint>,
     pub(super) tasks: Store<Task>,
     pub(super) functions: Store<Function>,
+    pub(super) own_tasks: Store<OwnTask>,
+    pub(super) own_functions: Store<OwnFunction>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
-    pub(super) cron_jobs: Store<CronJob>,
+    pub(super) cron_jobs: Store<KnownCronJob>,
     pub(super) jobs: Store<PartialObjectMeta<Job>>,
 }
 
@@ -77,6 +81,8 @@ impl World {
         let (blueprints, blueprint_writer) = reflector::store();
         let (task_store, task_writer) = reflector::store();
         let (functions, function_writer) = reflector::store();
+        let (own_tasks, own_task_writer) = reflector::store();
+        let (own_functions, own_function_writer) = reflector::store();
         let (namespaces, namespace_writer) = reflector::store();
         let (cron_jobs, cron_writer) = reflector::store();
         let (jobs, job_writer) = reflector::store();
@@ -89,6 +95,8 @@ impl World {
             blueprints,
             tasks: task_store,
             functions,
+            own_tasks,
+            own_functions,
             namespaces,
             cron_jobs,
             jobs,
@@ -138,11 +146,25 @@ impl World {
         tasks.spawn(keep(watched(client, &all, &world.functions), function_writer, move |_: &Function| {
             it.backups.state().iter().for_each(|one| ask(&to.backups, ObjectRef::from_obj(&**one)));
         }));
+        let (it, to) = seen();
+        tasks.spawn(keep(watched(client, &all, &world.own_tasks), own_task_writer, move |one: &OwnTask| {
+            it.with_tasks(&to, one.namespace());
+        }));
+        let (it, to) = seen();
+        tasks.spawn(keep(
+            watched(client, &all, &world.own_functions),
+            own_function_writer,
+            move |one: &OwnFunction| {
+                it.with_tasks(&to, one.namespace());
+            },
+        ));
         // Whose labels change is looked at again in time.
         let metadata: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-        tasks.spawn(keep(watcher(metadata, all), namespace_writer, |_| {}));
+        tasks.spawn(keep(watcher(metadata, all.clone()), namespace_writer, |_| {}));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &ours, &world.cron_jobs), cron_writer, move |one: &CronJob| {
+        // Also what another program made for the same, which has its labels.
+        let owned = only(watched(client, &all, &world.cron_jobs), KnownCronJob::is_owned);
+        tasks.spawn(keep(owned, cron_writer, move |one: &KnownCronJob| {
             owners(one, "BackupConfiguration", |owner| ask(&to.backups, owner));
         }));
         let (_, to) = seen();
@@ -180,6 +202,8 @@ impl World {
         self.blueprints.wait_until_ready().await?;
         self.tasks.wait_until_ready().await?;
         self.functions.wait_until_ready().await?;
+        self.own_tasks.wait_until_ready().await?;
+        self.own_functions.wait_until_ready().await?;
         self.namespaces.wait_until_ready().await?;
         self.cron_jobs.wait_until_ready().await?;
         self.jobs.wait_until_ready().await
@@ -192,6 +216,17 @@ impl World {
             ask(&to.backups, ObjectRef::from_obj(&**one));
         }
         for one in self.restores.state().iter().filter(|one| repository_of(&one.spec.repository, &***one) == this) {
+            ask(&to.restores, ObjectRef::from_obj(&**one));
+        }
+    }
+
+    /// What is done by a Task of one's own in this namespace is looked at again.
+    fn with_tasks(&self, to: &Queues, namespace: Option<String>) {
+        let is = |task: Option<&TaskRef>, home: Option<String>| task.is_some_and(TaskRef::is_own) && home == namespace;
+        for one in self.backups.state().iter().filter(|one| is(one.spec.task.as_ref(), one.namespace())) {
+            ask(&to.backups, ObjectRef::from_obj(&**one));
+        }
+        for one in self.restores.state().iter().filter(|one| is(one.spec.task.as_ref(), one.namespace())) {
             ask(&to.restores, ObjectRef::from_obj(&**one));
         }
     }
@@ -307,6 +342,24 @@ where
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
     }
+}
+
+/// Of what is watched only these: others are as if they were not there.
+fn only<K>(
+    stream: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    is: fn(&K) -> bool,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Send,
+{
+    stream.filter_map(move |event| {
+        std::future::ready(match event {
+            // It may have been one of these.
+            Ok(Event::Apply(one)) if !is(&one) => Some(Ok(Event::Delete(one))),
+            Ok(Event::InitApply(one)) if !is(&one) => None,
+            other => Some(other),
+        })
+    })
 }
 
 /// Takes away what is said twice: who wrote which field, and the whole manifest as `kubectl apply` keeps it.

@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::cluster::BLUEPRINT;
-use crate::cluster::names::{ALLOWED, allows};
+use crate::cluster::names::{ALLOWED, allows, is_name};
 use crate::manifests::{Key, Manifests};
-use crate::resources::target::{RepositoryRef, TargetRef};
+use crate::resources::blueprint::BackupBlueprint;
+use crate::resources::own::{OwnFunction, OwnTask};
+use crate::resources::target::{RepositoryRef, TargetRef, TaskRef};
 
 /// Why something cannot be looked over.
 pub(super) enum Lack {
@@ -30,8 +33,12 @@ pub(super) async fn gather(
     namespace: &str,
     repository: &RepositoryRef,
     target: Option<&TargetRef>,
+    task: Option<&TaskRef>,
 ) -> Result<Vec<Lack>, kube::Error> {
-    let mut lacks = Vec::new();
+    let mut lacks = match task.filter(|task| task.is_own()) {
+        Some(task) => own(client, to, namespace, task).await?,
+        None => Vec::new(),
+    };
     let home = repository.namespace.as_deref().unwrap_or(namespace);
     if home != namespace && !to.namespaces.contains_key(namespace) {
         let api: Api<Namespace> = Api::all(client.clone());
@@ -49,15 +56,14 @@ pub(super) async fn gather(
     let home = target.namespace.as_deref().unwrap_or(namespace);
     lacks.extend(get(client, &mut to.app_bindings, home, &target.name).await?);
     let Some(binding) = to.app_bindings.get(&(home.to_owned(), target.name.clone())) else { return Ok(lacks) };
-    // What a blueprint made is let in by it.
-    if home != namespace && !allows(binding.annotations(), namespace) && !binding.annotations().contains_key(BLUEPRINT)
-    {
+    let annotations = binding.annotations().clone();
+    let spec = binding.spec.clone();
+    if home != namespace && !allows(&annotations, namespace) && !is_let_in(client, &annotations, namespace).await? {
         lacks.push(Lack::Gone(format!(
             "the AppBinding `{home}/{}` may not be used from the namespace `{namespace}` until it is annotated with `{ALLOWED}={namespace}`",
             target.name
         )));
     }
-    let spec = binding.spec.clone();
     for one in spec.secrets() {
         let there = one.namespace.as_deref().unwrap_or(home);
         lacks.extend(get::<Secret>(client, &mut to.secrets, there, &one.name).await?);
@@ -70,6 +76,41 @@ pub(super) async fn gather(
         }
     }
     Ok(lacks)
+}
+
+/// A Task of the user's own, with the Functions of its namespace and the Secrets of its params.
+async fn own(client: &Client, to: &mut Manifests, namespace: &str, task: &TaskRef) -> Result<Vec<Lack>, kube::Error> {
+    let mut lacks: Vec<Lack> =
+        get::<OwnTask>(client, &mut to.own_tasks, namespace, &task.name).await?.into_iter().collect();
+    match Api::<OwnFunction>::namespaced(client.clone(), namespace).list(&ListParams::default()).await {
+        Ok(found) => {
+            let keyed = |one: OwnFunction| ((namespace.to_owned(), one.name_any()), one);
+            to.own_functions.extend(found.items.into_iter().map(keyed));
+        }
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            lacks.push(Lack::Hidden(format!("the Functions of aquifer.dev in `{namespace}` may not be read")));
+        }
+        Err(other) => return Err(other),
+    }
+    for source in task.params.iter().filter_map(|param| param.value_from.as_ref()) {
+        lacks.extend(get::<Secret>(client, &mut to.secrets, namespace, &source.secret_key_ref.name).await?);
+    }
+    Ok(lacks)
+}
+
+/// Whether the blueprint that a database names makes its backups in this namespace; also where who looks may not read it.
+async fn is_let_in(
+    client: &Client,
+    annotations: &BTreeMap<String, String>,
+    namespace: &str,
+) -> Result<bool, kube::Error> {
+    let Some(name) = annotations.get(BLUEPRINT).filter(|name| is_name(name)) else { return Ok(false) };
+    match Api::<BackupBlueprint>::all(client.clone()).get_opt(name).await {
+        Ok(found) => Ok(found.is_some_and(|found| found.spec.backup_namespace.as_deref() == Some(namespace))),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
+        Err(kube::Error::SerdeError(_)) => Ok(false),
+        Err(other) => Err(other),
+    }
 }
 
 /// One resource.

@@ -13,7 +13,7 @@ use crate::manifests::Manifests;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::repository::Repository;
 use crate::resources::restore::RestoreSession;
-use crate::resources::target::{RepositoryRef, TargetRef};
+use crate::resources::target::{RepositoryRef, TargetRef, TaskRef};
 use crate::resources::task::{Function, Task};
 use crate::session::{self, Session, Setting};
 
@@ -44,7 +44,8 @@ pub(super) async fn look(look: &mut Look) -> Result<(), kube::Error> {
     }
     for one in &backups {
         let target = one.spec.target.as_ref().map(|target| &target.r#ref);
-        judge(look, &mut manifests, one, &one.spec.repository, target, session::backup).await?;
+        let asks = (&one.spec.repository, target, one.spec.task.as_ref());
+        judge(look, &mut manifests, one, asks, session::backup).await?;
     }
     for one in read::<RestoreSession>(look).await? {
         let key = (one.namespace().unwrap_or_default(), one.name_any());
@@ -54,7 +55,8 @@ pub(super) async fn look(look: &mut Look) -> Result<(), kube::Error> {
             "remove it if nobody wants it any more",
         );
         let target = one.spec.target.as_ref().map(|target| &target.r#ref);
-        judge(look, &mut manifests, &one, &one.spec.repository, target, session::restore).await?;
+        let asks = (&one.spec.repository, target, one.spec.task.as_ref());
+        judge(look, &mut manifests, &one, asks, session::restore).await?;
     }
     for (kind, plural, next) in UNKNOWN {
         let kind =
@@ -128,8 +130,7 @@ async fn judge<K>(
     look: &mut Look,
     manifests: &mut Manifests,
     one: &K,
-    repository: &RepositoryRef,
-    target: Option<&TargetRef>,
+    (repository, target, task): (&RepositoryRef, Option<&TargetRef>, Option<&TaskRef>),
     session: Read,
 ) -> Result<(), kube::Error>
 where
@@ -138,7 +139,7 @@ where
     let (kind, name) = (K::kind(&()), whole(one));
     let what = format!("the {kind} `{name}`");
     let home = one.namespace().unwrap_or_default();
-    let lacks = gather(&look.client, manifests, &home, repository, target).await?;
+    let lacks = gather(&look.client, manifests, &home, repository, target, task).await?;
     let complete = lacks.is_empty();
     for lack in lacks {
         match lack {

@@ -26,13 +26,70 @@ pub struct Param {
 /// A task by its name, and params for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.apiGroup) || self.apiGroup != 'aquifer.dev' || (has(self.name) && self.name != '')",
+    "message": "which Task of aquifer.dev? Say its `name`",
+}]))]
 pub struct TaskRef {
+    /// Whose tasks the name is one of: Stash's unless said, which are known here by their names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_group: Option<TaskGroup>,
     /// The task's name; the one that the target names where it is empty.
     #[serde(default)]
     pub name: String,
     /// Its params.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub params: Vec<Param>,
+    pub params: Vec<TaskParam>,
+}
+
+impl TaskRef {
+    /// Whether it is a Task of aquifer.dev, in the namespace of who refers to it.
+    pub fn is_own(&self) -> bool {
+        self.api_group == Some(TaskGroup::Own)
+    }
+}
+
+/// Whose tasks there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TaskGroup {
+    /// Stash's.
+    #[serde(rename = "stash.appscode.com")]
+    Stash,
+    /// Our own, in a namespace.
+    #[serde(rename = "aquifer.dev")]
+    Own,
+}
+
+/// A param of a task, and its value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskParam {
+    /// The name.
+    pub name: String,
+    /// The value.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// Where the value stands, for a Task of aquifer.dev.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<ParamSource>,
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParamSource {
+    /// In a Secret of the same namespace.
+    pub secret_key_ref: ParamKey,
+}
+
+/// A key of a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParamKey {
+    /// The Secret's name.
+    pub name: String,
+    /// The key.
+    pub key: String,
 }
 
 /// A repository by its name.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::manifests::Manifests;
 use crate::resources::app_binding::{AddonTask, AppBinding};
-use crate::resources::target::{Param, TaskRef};
+use crate::resources::target::{Param, TaskParam, TaskRef};
 use crate::substitute::{Variables, substitute};
 
 /// What is done.
@@ -47,8 +47,13 @@ pub(super) fn arguments(
 ) -> Result<String, String> {
     let addon = operation.task(binding)?;
     let chosen = task.map(|task| task.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(&addon.name);
-    let last = addon.params.iter().chain(task.iter().flat_map(|task| &task.params));
-    let over: Vec<&Param> = last.collect();
+    if let Some(param) = task.iter().flat_map(|task| &task.params).find(|param| param.value_from.is_some()) {
+        return Err(format!(
+            "the task's param `{}` has a `valueFrom`, which only a Task of aquifer.dev can have: such a Task is named with `apiGroup: aquifer.dev`",
+            param.name
+        ));
+    }
+    let over = said(&addon.params, task);
     let Some(own) = manifests.tasks.get(&(String::new(), chosen.to_owned())) else {
         // A Redis without a word about its task is one all the same.
         if !chosen.is_empty() && !chosen.starts_with(operation.prefix()) {
@@ -57,16 +62,16 @@ pub(super) fn arguments(
                 operation.prefix()
             ));
         }
-        return Ok(of(&over).remove("args").unwrap_or_default());
+        return Ok(over.get("args").cloned().unwrap_or_default());
     };
     let mut found = None;
     for step in &own.spec.steps {
         let function = manifests.functions.get(&(String::new(), step.name.clone()));
         let function = function
             .ok_or_else(|| format!("the Function `{}` of the task `{chosen}` is not among the manifests", step.name))?;
-        let mut variables = of(&step.params.iter().collect::<Vec<_>>());
+        let mut variables = said(&step.params, None);
         variables.extend(known.clone());
-        variables.extend(of(&over));
+        variables.extend(over.clone());
         match function.spec.args.first().map(String::as_str) {
             Some(word) if word == operation.word() => found = Some(addon_args(&function.spec.args, &variables)?),
             Some(UPDATE_STATUS) => {}
@@ -88,16 +93,18 @@ const MOST_SHARDS: u32 = 256;
 /// How many shards a cluster is said to have, of which each is to be read by a pod of its own: a word of ours, which Stash's addon does not know.
 pub(super) fn shards(task: Option<&TaskRef>, binding: &AppBinding) -> Result<Option<u32>, String> {
     let addon = Operation::Backup.task(binding)?;
-    let over: Vec<&Param> = addon.params.iter().chain(task.iter().flat_map(|task| &task.params)).collect();
-    let Some(said) = of(&over).remove("shards") else { return Ok(None) };
+    let Some(said) = said(&addon.params, task).remove("shards") else { return Ok(None) };
     let shards = said.trim().parse::<u32>().ok().filter(|shards| (1..=MOST_SHARDS).contains(shards));
     shards
         .map(Some)
         .ok_or_else(|| format!("the task's param `shards` is `{said}`, and no number from 1 to {MOST_SHARDS}"))
 }
 
-fn of(params: &[&Param]) -> BTreeMap<String, String> {
-    params.iter().map(|param| (param.name.clone(), param.value.clone())).collect()
+/// Params by name; those of a session's task win.
+fn said(params: &[Param], task: Option<&TaskRef>) -> BTreeMap<String, String> {
+    let own = |param: &TaskParam| (param.name.clone(), param.value.clone());
+    let first = params.iter().map(|param| (param.name.clone(), param.value.clone()));
+    first.chain(task.iter().flat_map(|task| task.params.iter().map(own))).collect()
 }
 
 /// The value of `--redis-args` among a Function's own, which say beside it what the session says already.
@@ -124,13 +131,13 @@ mod tests {
     }
 
     fn task(name: &str, args: Option<&str>) -> TaskRef {
-        let params = args.map(|args| Param { name: "args".into(), value: args.into() });
-        TaskRef { name: name.into(), params: params.into_iter().collect() }
+        let params = args.map(|args| TaskParam { name: "args".into(), value: args.into(), value_from: None });
+        TaskRef { name: name.into(), params: params.into_iter().collect(), ..TaskRef::default() }
     }
 
     fn shards_of(binding: &AppBinding, said: &str) -> Result<Option<u32>, String> {
-        let params = vec![Param { name: "shards".into(), value: said.into() }];
-        shards(Some(&TaskRef { name: String::new(), params }), binding)
+        let params = vec![TaskParam { name: "shards".into(), value: said.into(), value_from: None }];
+        shards(Some(&TaskRef { params, ..TaskRef::default() }), binding)
     }
 
     #[test]

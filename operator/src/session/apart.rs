@@ -5,7 +5,9 @@
 
 use std::ops::Deref;
 
-use crate::resources::backend::Backend;
+use serde_json::json;
+
+use crate::resources::backend::{Backend, LocalBackend};
 use crate::resources::backup::BackupConfigurationSpec;
 use crate::resources::repository::Repository;
 
@@ -18,9 +20,10 @@ where
     R: Deref<Target = Repository>,
 {
     let (first, second) = (repository(one), repository(other));
+    let home = first.0;
     let is_same_place = || {
         let (first, second) = (known(first.0, first.1), known(second.0, second.1));
-        first.zip(second).is_some_and(|(first, second)| is_same(&first.spec.backend, &second.spec.backend))
+        first.zip(second).is_some_and(|(one, other)| is_same((home, &one.spec.backend), (home, &other.spec.backend)))
     };
     // Of another namespace's Repositories nobody learns where they lie.
     let is_there = first == second || (first.0 == second.0 && is_same_place());
@@ -32,16 +35,81 @@ fn repository<'k>((home, spec): Keeper<'k>) -> (&'k str, &'k str) {
     (spec.repository.namespace.as_deref().unwrap_or(home), &spec.repository.name)
 }
 
-/// Whether two lie at the same place. A Secret says who one is, and not where.
-pub(crate) fn is_same(one: &Backend, other: &Backend) -> bool {
-    let Backend { storage_secret_name: _, local, s3, gcs, azure, swift, b2, rest } = one;
-    *local == other.local
-        && *s3 == other.s3
-        && *gcs == other.gcs
-        && *azure == other.azure
-        && *swift == other.swift
-        && *b2 == other.b2
-        && *rest == other.rest
+/// Whether two lie at the same place, each with its namespace. Where that cannot be told apart, they do: a Secret may say which account a bucket is of, and
+/// not each node has the same folder.
+pub(crate) fn is_same(one: (&str, &Backend), other: (&str, &Backend)) -> bool {
+    let (one, other) = (place(one.0, one.1), place(other.0, other.1));
+    one.is_some() && one == other
+}
+
+/// Where one lies, in the words that all have for the same place.
+fn place(home: &str, backend: &Backend) -> Option<String> {
+    let bucket = |kind: &str, server: &str, bucket: &str, prefix: &Option<String>| {
+        let prefix = path(prefix.as_deref().unwrap_or_default());
+        json!([kind, server, bucket, prefix]).to_string()
+    };
+    let Backend { storage_secret_name: _, local, s3, gcs, azure, swift, b2, rest } = backend;
+    if let Some(it) = s3 {
+        return Some(bucket("s3", &server(it.endpoint.as_deref().unwrap_or_default()), &it.bucket, &it.prefix));
+    }
+    if let Some(it) = gcs {
+        return Some(bucket("gcs", "", &it.bucket, &it.prefix));
+    }
+    if let Some(it) = azure {
+        return Some(bucket("azure", "", &it.container, &it.prefix));
+    }
+    if let Some(it) = swift {
+        return Some(bucket("swift", "", &it.container, &it.prefix));
+    }
+    if let Some(it) = b2 {
+        return Some(bucket("b2", "", &it.bucket, &it.prefix));
+    }
+    if let Some(it) = rest {
+        return Some(json!(["rest", server(&it.url)]).to_string());
+    }
+    local.as_ref().and_then(|local| volume(home, local))
+}
+
+/// A server without how it is spoken to; all of Amazon's are one, since a bucket's name is there once.
+fn server(endpoint: &str) -> String {
+    let endpoint = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest).trim_end_matches('/');
+    let endpoint = endpoint.to_ascii_lowercase();
+    let host = endpoint.split(':').next().unwrap_or_default();
+    if host.is_empty() || host.ends_with("amazonaws.com") { "amazonaws.com".to_owned() } else { endpoint }
+}
+
+/// A volume and the folder in it. Where it is mounted says nothing.
+fn volume(home: &str, local: &LocalBackend) -> Option<String> {
+    let below = path(local.sub_path.as_deref().unwrap_or_default());
+    if let Some(folder) = &local.host_path {
+        return Some(json!(["hostPath", path(&format!("{}/{below}", folder.path))]).to_string());
+    }
+    if let Some(share) = &local.nfs {
+        return Some(json!(["nfs", share.server, path(&format!("{}/{below}", share.path))]).to_string());
+    }
+    if let Some(claim) = &local.persistent_volume_claim {
+        return Some(json!(["persistentVolumeClaim", home, claim.claim_name, below]).to_string());
+    }
+    // It ends with its pod.
+    if local.empty_dir.is_some() {
+        return None;
+    }
+    let mut rest = LocalBackend { mount_path: String::new(), sub_path: None, ..local.clone() };
+    let read_only = [
+        rest.iscsi.as_mut().map(|it| &mut it.read_only),
+        rest.fc.as_mut().map(|it| &mut it.read_only),
+        rest.cephfs.as_mut().map(|it| &mut it.read_only),
+        rest.csi.as_mut().map(|it| &mut it.read_only),
+        rest.azure_file.as_mut().map(|it| &mut it.read_only),
+        rest.azure_disk.as_mut().map(|it| &mut it.read_only),
+    ];
+    read_only.into_iter().flatten().for_each(|it| *it = None);
+    Some(json!([rest, below]).to_string())
+}
+
+/// A path by its parts.
+fn path(text: &str) -> String {
+    text.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
 }
 
 /// That two are, for people; `other` is the other one's namespace and name.
@@ -54,8 +122,6 @@ pub(crate) fn said(spec: &BackupConfigurationSpec, (namespace, name): (&str, &st
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn spec(repository: &str, namespace: Option<&str>, alias: Option<&str>) -> BackupConfigurationSpec {
@@ -63,6 +129,70 @@ mod tests {
         let repository = json!({"name": repository, "namespace": namespace});
         serde_json::from_value(json!({"repository": repository, "target": target, "retentionPolicy": {"name": "r"}}))
             .expect("a spec")
+    }
+
+    #[test]
+    fn one_place_in_other_words_is_the_same() {
+        let of = |home: &str, backend: serde_json::Value| {
+            place(home, &serde_json::from_value(backend.clone()).expect("a backend")).unwrap_or(format!("{backend}"))
+        };
+        let local = |source: &str, what: serde_json::Value, below: &str| json!({"local": {source: what, "mountPath": "/m", "subPath": below}});
+        let nfs = |path: &str| json!({"server": "n", "path": path});
+        for (one, other, same) in [
+            (
+                json!({"s3": {"bucket": "b", "prefix": "/shop/"}}),
+                json!({"s3": {"bucket": "b", "prefix": "shop", "endpoint": "s3.amazonaws.com", "region": "x"}}),
+                true,
+            ),
+            (
+                json!({"s3": {"bucket": "b", "endpoint": "https://S3.eu-west-1.amazonaws.com/"}}),
+                json!({"s3": {"bucket": "b"}}),
+                true,
+            ),
+            (
+                json!({"s3": {"bucket": "b", "endpoint": "http://minio:9000"}}),
+                json!({"s3": {"bucket": "b", "endpoint": "https://minio:9000/", "insecureTLS": true}}),
+                true,
+            ),
+            (json!({"s3": {"bucket": "b", "endpoint": "http://minio:9000"}}), json!({"s3": {"bucket": "b"}}), false),
+            (
+                json!({"s3": {"bucket": "b", "prefix": "shop"}}),
+                json!({"s3": {"bucket": "b", "prefix": "shop/cart"}}),
+                false,
+            ),
+            (json!({"gcs": {"bucket": "b"}}), json!({"s3": {"bucket": "b"}}), false),
+            (
+                json!({"gcs": {"bucket": "b", "maxConnections": 3}}),
+                json!({"gcs": {"bucket": "b", "prefix": "/"}}),
+                true,
+            ),
+            (json!({"rest": {"url": "http://r:8000/shop/"}}), json!({"rest": {"url": "http://r:8000/shop"}}), true),
+            (local("nfs", nfs("/a"), "b/c"), local("nfs", nfs("/a/b"), "/c/"), true),
+            (local("nfs", nfs("/a"), "b"), local("nfs", nfs("/a"), "c"), false),
+            (
+                local("hostPath", json!({"path": "/a/"}), "b"),
+                local("hostPath", json!({"path": "/a/b", "type": "Directory"}), ""),
+                true,
+            ),
+            (
+                local("csi", json!({"driver": "d", "readOnly": true}), "b"),
+                local("csi", json!({"driver": "d"}), "/b"),
+                true,
+            ),
+            (local("csi", json!({"driver": "d"}), "b"), local("csi", json!({"driver": "e"}), "b"), false),
+        ] {
+            assert_eq!(of("shop", one.clone()) == of("cart", other.clone()), same, "{one} {other}");
+        }
+        let claim = local("persistentVolumeClaim", json!({"claimName": "c"}), "b");
+        assert_ne!(
+            of("shop", claim.clone()),
+            of("cart", claim.clone()),
+            "a claim of another namespace is another volume"
+        );
+        assert_eq!(of("shop", claim.clone()), of("shop", claim));
+        let gone = local("emptyDir", json!({}), "");
+        let gone: Backend = serde_json::from_value(gone).expect("a backend");
+        assert!(!is_same(("shop", &gone), ("shop", &gone)), "what ends with a pod is nobody else's");
     }
 
     #[test]

@@ -8,7 +8,9 @@ use serde_json::{Map, Value as Json, json};
 use super::addon::{Operation, arguments, shards};
 use super::apart::{are_alike, said};
 use super::database::{Wishes, server};
+use super::own::{self, Offer};
 use super::repository::location;
+use super::steps::{CHECK, DUMP, FORGET, PUSH, STATS};
 use super::{Asker, Draft, FILE, SHARD, Session, Setting, meant, put, put_into, target};
 use crate::flags;
 use crate::hooks::STEP;
@@ -40,21 +42,39 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     let before = asker.before(&mut draft);
     asker.check(&mut draft);
     let repository = location(&mut draft, manifests, &spec.repository, namespace);
-    let mut dump = Map::new();
+    let own = own::chosen(spec.task.as_ref());
+    // Of one's own, the params are the Task's, and the AppBinding's say how the database is read.
+    let task = spec.task.as_ref().filter(|_| own.is_none());
+    let (mut dump, mut place) = (Map::new(), Map::new());
     if let Some((binding, home)) = draft.take(database) {
         let known = variables(spec, namespace, name, &host);
-        let args = draft.take(arguments(manifests, Operation::Backup, spec.task.as_ref(), binding, &known));
+        let args = draft.take(arguments(manifests, Operation::Backup, task, binding, &known));
         let flags = draft.take(flags::dump(args.as_deref().unwrap_or_default())).unwrap_or_default();
         let wishes = Wishes { user: flags.user, tls: flags.tls, insecure: flags.insecure, server_name: None };
-        dump = server(&mut draft, manifests, binding, &home, wishes).unwrap_or_default();
+        place = server(&mut draft, manifests, binding, &home, wishes).unwrap_or_default();
         put(&mut dump, "databases", flags.database.map(|database| json!([database])));
         put(&mut dump, "filter", flags.filter.map(|pattern| json!({"match": [pattern]})));
-        let shards = draft.take(shards(spec.task.as_ref(), binding)).flatten();
+        let shards = draft.take(shards(task, binding)).flatten();
         put(&mut dump, "shards", shards.map(Json::from));
-        // On a machine there is one process, which reads them all.
-        draft.shards = shards.filter(|shards| *shards > 1 && setting.is_pod());
+        // On a machine, and where the steps are one's own, there is one process, which reads them all.
+        draft.shards = shards.filter(|shards| *shards > 1 && setting.is_pod() && own.is_none());
     }
     let repository = repository.unwrap_or_default();
+    if spec.paused && !setting.is_pod() {
+        draft.notes.push("it is paused, which is for its schedule: this runs it all the same".to_owned());
+    }
+    let summary = format!("The BackupConfiguration {namespace}/{name}.");
+    if let Some(task) = own {
+        let offers = offers(place, dump, &repository, &host);
+        let mut steps = own::compose(&mut draft, manifests, namespace, task, &offers, before.is_some());
+        bound(&mut steps, spec, setting);
+        let after: Vec<Json> = steps.iter().map(|step| step["name"].clone()).collect();
+        let afterwards = afterwards(spec, &host, &repository, after, setting);
+        let steps = before.into_iter().chain(steps).chain(afterwards).collect();
+        let session = draft.finish(summary, steps)?;
+        return Ok(Session { asker: Some(asker), ..session });
+    }
+    dump.extend(place);
     let is_part = draft.shards.is_some();
     let mut push = repository.clone();
     push.extend(stored(if is_part { PART_FILE } else { FILE }, &host));
@@ -65,21 +85,15 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     }
     // Each of several pods would do it.
     let before = before.filter(|_| !is_part);
-    let mut pushing = json!({"name": "push", "function": "restic-push", "stdin": "dump", "params": push});
-    put_into(&mut pushing, "timeout", spec.time_out.clone().map(Json::from));
-    if !setting.is_pod() {
-        put_into(&mut pushing, "retry", spec.retry_config.as_ref().map(retry));
-    }
-    let mut dumping = json!({"name": "dump", "function": "redis-dump", "params": dump});
+    let pushing = json!({"name": PUSH, "function": "restic-push", "stdin": DUMP, "params": push});
+    let mut dumping = json!({"name": DUMP, "function": "redis-dump", "params": dump});
     put_into(&mut dumping, "needs", before.as_ref().map(|_| json!([STEP])));
     let mut steps: Vec<Json> = before.into_iter().chain([dumping, pushing]).collect();
+    bound(&mut steps, spec, setting);
     if !is_part {
-        steps.extend(afterwards(spec, &host, &repository, setting));
+        steps.extend(afterwards(spec, &host, &repository, vec![json!(PUSH)], setting));
     }
-    if spec.paused && !setting.is_pod() {
-        draft.notes.push("it is paused, which is for its schedule: this runs it all the same".to_owned());
-    }
-    let session = draft.finish(format!("The BackupConfiguration {namespace}/{name}."), steps)?;
+    let session = draft.finish(summary, steps)?;
     Ok(Session { asker: Some(asker), ..session })
 }
 
@@ -101,9 +115,40 @@ pub fn join(
     join.extend(stored(FILE, &host));
     join.insert("snapshots".to_owned(), json!(snapshots));
     join.insert("partTag".to_owned(), json!(part_tag(configuration)));
-    let mut steps = vec![json!({"name": "push", "function": "restic-join", "params": join})];
-    steps.extend(afterwards(spec, &host, &repository, setting));
+    let mut steps = vec![json!({"name": PUSH, "function": "restic-join", "params": join})];
+    steps.extend(afterwards(spec, &host, &repository, vec![json!(PUSH)], setting));
     draft.finish(format!("The shards of the BackupConfiguration {namespace}/{name}."), steps)
+}
+
+/// What a Task of the user's own may do with what the session knows.
+fn offers(
+    place: Map<String, Json>,
+    usual: Map<String, Json>,
+    repository: &Map<String, Json>,
+    host: &str,
+) -> [Offer; 3] {
+    let mut pulled = repository.clone();
+    pulled.insert("filename".to_owned(), json!(FILE));
+    let mut pushed = pulled.clone();
+    pushed.insert("host".to_owned(), json!(host));
+    let checked = Map::from_iter([("verify".to_owned(), json!("index"))]);
+    [
+        Offer { word: "session-dump", function: "redis-dump", step: Some(DUMP), fixed: place, usual },
+        Offer { word: "session-push", function: "restic-push", step: Some(PUSH), fixed: pushed, usual: checked },
+        // Such as what was stored a moment ago, for a rehearsal.
+        Offer { word: "session-pull", function: "restic-pull", step: None, fixed: pulled, usual: Map::new() },
+    ]
+}
+
+/// How long storing may take, and on a machine how often it is tried; where a Task of the user's own says so itself, as it says.
+fn bound(steps: &mut [Json], spec: &BackupConfigurationSpec, setting: Setting<'_>) {
+    let says = |steps: &[Json], word: &str| steps.iter().any(|step| !step[word].is_null());
+    let (is_timed, is_retried) = (says(steps, "timeout"), says(steps, "retry"));
+    let Some(push) = steps.iter_mut().find(|step| step["name"] == PUSH) else { return };
+    put_into(push, "timeout", spec.time_out.clone().filter(|_| !is_timed).map(Json::from));
+    if !setting.is_pod() && !is_retried {
+        put_into(push, "retry", spec.retry_config.as_ref().map(retry));
+    }
 }
 
 /// What a snapshot is stored as.
@@ -118,25 +163,26 @@ fn part_tag(configuration: &BackupConfiguration) -> String {
     format!("aquifer-part-of-{}", configuration.uid().unwrap_or_else(|| format!("{namespace}/{name}")))
 }
 
-/// What is done in the repository once the snapshot `push` is there.
+/// What is done in the repository once the snapshot is there, and all that has to be done before.
 fn afterwards(
     spec: &BackupConfigurationSpec,
     host: &str,
     repository: &Map<String, Json>,
+    mut after: Vec<Json>,
     setting: Setting<'_>,
 ) -> Vec<Json> {
-    let (mut steps, mut after) = (Vec::new(), "push");
+    let mut steps = Vec::new();
     if let Some(rules) = rules(&spec.retention_policy) {
         let mut forget = repository.clone();
         forget.extend(rules);
         forget.insert("filter".to_owned(), json!({"host": host, "paths": [format!("/{FILE}")]}));
-        steps.push(json!({"name": "forget", "function": "restic-forget", "needs": [after], "params": forget}));
-        after = "forget";
+        steps.push(json!({"name": FORGET, "function": "restic-forget", "needs": after, "params": forget}));
+        after = vec![json!(FORGET)];
     }
     if setting.is_pod() {
         // What the Repository's status tells.
-        steps.push(json!({"name": "check", "function": "restic-check", "needs": [after], "params": repository}));
-        steps.push(json!({"name": "stats", "function": "restic-stats", "needs": ["check"], "params": repository}));
+        steps.push(json!({"name": CHECK, "function": "restic-check", "needs": after, "params": repository}));
+        steps.push(json!({"name": STATS, "function": "restic-stats", "needs": [CHECK], "params": repository}));
     }
     steps
 }

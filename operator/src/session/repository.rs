@@ -26,6 +26,12 @@ pub(super) fn location(
     let repository = draft.take(found(&manifests.repositories, "Repository", home, &of.name))?;
     draft.take(may_use(repository, &of.name, home, namespace, manifests.namespaces.get(namespace)))?;
     let backend = &repository.spec.backend;
+    if home != namespace && backend.local.as_ref().is_some_and(|local| local.persistent_volume_claim.is_some()) {
+        draft.problems.push(format!(
+            "the Repository `{home}/{}` lies on a claim of its namespace, which no pod of the namespace `{namespace}` can mount: use it from `{home}`, or one that lies elsewhere",
+            of.name
+        ));
+    }
     let Some(name) = &backend.storage_secret_name else {
         draft
             .problems
@@ -265,4 +271,35 @@ fn swift_map(credentials: &mut Credentials<'_, '_>, container: &str, prefix: Opt
     }
     put(&mut map, "http", credentials.http(false, None));
     map
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::session::Setting;
+
+    #[test]
+    fn a_claim_is_mounted_in_its_own_namespace_alone() {
+        let spec = json!({
+            "backend": {"local": {"persistentVolumeClaim": {"claimName": "backup"}, "mountPath": "/safe"}, "storageSecretName": "keys"},
+            "usagePolicy": {"allowedNamespaces": {"from": "All"}},
+        });
+        let secret = json!({"metadata": {"name": "keys"}, "stringData": {"RESTIC_PASSWORD": "correct-horse"}});
+        let key = |name: &str| ("store".to_owned(), name.to_owned());
+        let mut manifests = Manifests::default();
+        let repository = Repository::new("repo", serde_json::from_value(spec).expect("a spec"));
+        manifests.repositories.insert(key("repo"), repository);
+        manifests.secrets.insert(key("keys"), serde_json::from_value(secret).expect("a Secret"));
+        let pod = Setting::Pod { folder: Path::new("/f"), session: "s", retry_left: 0, exec: false };
+        let of = RepositoryRef { name: "repo".to_owned(), namespace: Some("store".to_owned()) };
+        let problems = |namespace: &str| {
+            let mut draft = Draft::new(pod);
+            let _found = location(&mut draft, &manifests, &of, namespace);
+            draft.problems.join("; ")
+        };
+        assert_eq!(problems("store"), "");
+        assert!(problems("shop").contains("no pod of the namespace `shop` can mount"), "{}", problems("shop"));
+    }
 }

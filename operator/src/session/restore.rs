@@ -7,7 +7,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::addon::{Operation, arguments};
 use super::database::{Wishes, server};
+use super::own::{self, Offer};
 use super::repository::location;
+use super::steps::{PULL, RESTORE};
 use super::{Asker, Draft, FILE, Session, Setting, meant, put_into, target};
 use crate::flags;
 use crate::hooks::STEP;
@@ -41,7 +43,9 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
     let before = asker.before(&mut draft);
     asker.check(&mut draft);
     let repository = location(&mut draft, manifests, &spec.repository, namespace);
-    let mut write = Map::new();
+    let own = own::chosen(spec.task.as_ref());
+    let task = spec.task.as_ref().filter(|_| own.is_none());
+    let mut place = Map::new();
     if let Some((binding, home)) = draft.take(database) {
         let known = Variables::from([
             ("NAMESPACE".to_owned(), namespace.clone()),
@@ -51,13 +55,13 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
             ("HOSTNAME".to_owned(), host.clone()),
             ("REPOSITORY_NAME".to_owned(), spec.repository.name.clone()),
         ]);
-        let args = draft.take(arguments(manifests, Operation::Restore, spec.task.as_ref(), binding, &known));
+        let args = draft.take(arguments(manifests, Operation::Restore, task, binding, &known));
         let flags = draft.take(flags::restore(args.as_deref().unwrap_or_default())).unwrap_or_default();
         let wishes =
             Wishes { user: flags.user, tls: flags.tls, insecure: flags.insecure, server_name: flags.server_name };
-        write = server(&mut draft, manifests, binding, &home, wishes).unwrap_or_default();
+        place = server(&mut draft, manifests, binding, &home, wishes).unwrap_or_default();
     }
-    write.extend([
+    let mut write = Map::from_iter([
         ("onConflict".to_owned(), json!("replace")),
         ("errors".to_owned(), json!("collect")),
         ("filter".to_owned(), json!({"exclude": [MARKER]})),
@@ -70,11 +74,29 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
     if id == "latest" {
         pull.insert("filter".to_owned(), json!({"host": source, "paths": [format!("/{FILE}")]}));
     }
-    let mut restoring = json!({"name": "restore", "function": "redis-restore", "stdin": "pull", "params": write});
-    put_into(&mut restoring, "timeout", spec.time_out.clone().map(Json::from));
-    let mut pulling = json!({"name": "pull", "function": "restic-pull", "params": pull});
-    put_into(&mut pulling, "needs", before.as_ref().map(|_| json!([STEP])));
-    let steps = before.into_iter().chain([pulling, restoring]).collect();
+    let mut steps = if let Some(task) = own {
+        let offers = [
+            Offer { word: "session-pull", function: "restic-pull", step: Some(PULL), fixed: pull, usual: Map::new() },
+            Offer {
+                word: "session-restore",
+                function: "redis-restore",
+                step: Some(RESTORE),
+                fixed: place,
+                usual: write,
+            },
+        ];
+        own::compose(&mut draft, manifests, namespace, task, &offers, before.is_some())
+    } else {
+        write.extend(place);
+        let mut pulling = json!({"name": PULL, "function": "restic-pull", "params": pull});
+        put_into(&mut pulling, "needs", before.as_ref().map(|_| json!([STEP])));
+        vec![pulling, json!({"name": RESTORE, "function": "redis-restore", "stdin": PULL, "params": write})]
+    };
+    let is_timed = steps.iter().any(|step| !step["timeout"].is_null());
+    if let Some(restoring) = steps.iter_mut().find(|step| step["name"] == RESTORE) {
+        put_into(restoring, "timeout", spec.time_out.clone().filter(|_| !is_timed).map(Json::from));
+    }
+    let steps = before.into_iter().chain(steps).collect();
     let session = draft.finish(format!("The RestoreSession {namespace}/{name}."), steps)?;
     Ok(Session { asker: Some(asker), ..session })
 }

@@ -18,7 +18,7 @@ use crate::resources::backup_session::{
     SnapshotStats, TargetPhase,
 };
 use crate::resources::condition::ConditionStatus;
-use crate::session::FILE;
+use crate::session::{FILE, steps};
 
 /// Writes down what became of it: metrics, the repository's status, its own, and an event.
 pub(super) async fn end(
@@ -41,8 +41,14 @@ pub(super) async fn end(
         ended = ended.with_hook(hook);
     }
     let ended = &ended;
-    for (condition, step) in [("RetentionPolicyApplied", "forget"), ("RepositoryIntegrityVerified", "check")] {
+    for (condition, step) in [("RetentionPolicyApplied", steps::FORGET), ("RepositoryIntegrityVerified", steps::CHECK)]
+    {
         let done = match ended.status(step) {
+            Some(Status::Succeeded) if step == steps::FORGET && is_rehearsed(configuration) => {
+                let why = "`retentionPolicy.dryRun`: nothing was removed";
+                conditions::set(all, condition, ConditionStatus::Unknown, "DryRun", why);
+                continue;
+            }
             Some(Status::Succeeded) => Ok(String::new()),
             Some(Status::Failed) => Err(ended.error.clone().unwrap_or_default()),
             _ => continue,
@@ -53,7 +59,7 @@ pub(super) async fn end(
         let why = "its pod was gone before what it said was read: the snapshot is in the repository, and its numbers are not known";
         conditions::set(all, "RepositoryIntegrityVerified", ConditionStatus::Unknown, "NotHeard", why);
     }
-    if ended.words("push", "snapshot").is_some() {
+    if ended.words(steps::PUSH, "snapshot").is_some() {
         conditions::set(all, "BackendRepositoryInitialized", ConditionStatus::True, "BackendRepositoryInitialized", "");
     }
     if ended.late {
@@ -102,11 +108,16 @@ pub(super) async fn end(
     Ok(Action::await_change())
 }
 
+/// Whether its retention only looks what it would remove.
+fn is_rehearsed(configuration: Option<&BackupConfiguration>) -> bool {
+    configuration.is_some_and(|configuration| configuration.spec.retention_policy.dry_run)
+}
+
 /// What is told of a success, whose snapshot may be of a server that is not the one that is meant.
 fn succeeded(ended: &Ended, seconds: f64) -> (EventType, &'static str, String) {
-    let snapshot = ended.words("push", "snapshot").map(|id| format!(" with the snapshot {}", short(id)));
+    let snapshot = ended.words(steps::PUSH, "snapshot").map(|id| format!(" with the snapshot {}", short(id)));
     let said = format!("it took {}{}", span(seconds), snapshot.unwrap_or_default());
-    match ended.number("dump", "keys") {
+    match ended.number(steps::DUMP, "keys") {
         Some(0) => (EventType::Warning, "BackupIsEmpty", format!("{said}: the server had no keys")),
         Some(keys) => (EventType::Normal, "BackupSucceeded", format!("{said}: {keys} keys")),
         None => (EventType::Normal, "BackupSucceeded", said),
@@ -142,15 +153,15 @@ pub(super) fn targets(
 
 /// What became of its only host.
 fn host(configuration: &BackupConfiguration, ended: &Ended) -> HostBackupStats {
-    let snapshot = ended.words("push", "snapshot").map(|id| SnapshotStats {
+    let snapshot = ended.words(steps::PUSH, "snapshot").map(|id| SnapshotStats {
         name: Some(short(id).to_owned()),
         path: Some(FILE.to_owned()),
-        total_size: ended.number("push", "bytes").map(size),
-        uploaded: ended.number("push", "storedBytes").map(size),
+        total_size: ended.number(steps::PUSH, "bytes").map(size),
+        uploaded: ended.number(steps::PUSH, "storedBytes").map(size),
         processing_time: ended
             .outcome
             .as_ref()
-            .and_then(|outcome| outcome.steps.get("push"))
+            .and_then(|outcome| outcome.steps.get(steps::PUSH))
             .map(|push| span(push.seconds)),
         file_stats: Some(FileStats { total_files: Some(1), ..FileStats::default() }),
     });

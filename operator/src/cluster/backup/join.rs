@@ -20,7 +20,7 @@ use crate::outcome::{Outcome, StepOutcome};
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{BackupSession, BackupSessionStatus};
 use crate::resources::condition::ConditionStatus;
-use crate::session::{self, Setting};
+use crate::session::{self, Setting, steps};
 
 /// The condition of a session whose second Job was made.
 const JOINING: &str = "ShardsJoined";
@@ -32,19 +32,20 @@ pub(super) async fn after(
     status: &mut BackupSessionStatus,
     asks: Option<&BackupConfiguration>,
     time_out: Duration,
-    first: Ended,
+    (first, is_noted): (Ended, bool),
 ) -> Result<Follow, Trouble> {
     let namespace = one.namespace().unwrap_or_default();
     let (name, uid) = (names::join_job(&one.name_any()), one.uid().unwrap_or_default());
     let place = Place { namespace: &namespace, name: &name, owner: &uid };
-    if first.parts.is_empty() {
+    let was_made = status.conditions.iter().any(|one| one.r#type == JOINING);
+    // Once they are being joined, the first Job may be gone.
+    if first.parts.is_empty() && (is_noted || !was_made) {
         if first.error.is_some() {
             // It may have been given up while they were joined.
             run::give_up(context, place).await?;
         }
         return Ok(ended(first));
     }
-    let was_made = status.conditions.iter().any(|one| one.r#type == JOINING);
     match run::way(context, place).await? {
         Way::Waits => return Ok(Follow::Runs),
         Way::Blocked(why) => return Ok(ended(Ended::failed(why))),
@@ -92,7 +93,8 @@ async fn begin(
     time_out: Duration,
     first: &Ended,
 ) -> Result<Result<(), String>, Trouble> {
-    let snapshots: Vec<&str> = first.parts.iter().flatten().filter_map(|part| part.words("push", "snapshot")).collect();
+    let snapshots: Vec<&str> =
+        first.parts.iter().flatten().filter_map(|part| part.words(steps::PUSH, "snapshot")).collect();
     if snapshots.len() < first.parts.len() {
         let why =
             "a pod was gone before it was heard which snapshot its shard has: another session stores only what is new";
@@ -102,7 +104,7 @@ async fn begin(
         return Ok(Err("its BackupConfiguration is gone: the snapshots of its shards were not joined".to_owned()));
     };
     let spec = &asks.spec;
-    let found = gather(context, place.namespace, &spec.repository, None).await?;
+    let found = gather(context, place.namespace, &spec.repository, None, None).await?;
     if !found.is_all() {
         return Ok(Err(found.missing().join("; ")));
     }
@@ -137,22 +139,23 @@ async fn begin(
 
 /// What became of the whole, as if one pod had done it; without sums where one of them was not heard.
 fn whole(parts: &[Option<Outcome>], mut joined: Ended) -> Ended {
-    let Some(parts) = parts.iter().map(Option::as_ref).collect::<Option<Vec<&Outcome>>>() else { return joined };
+    let all = parts.iter().map(Option::as_ref).collect::<Option<Vec<&Outcome>>>();
+    let Some(parts) = all.filter(|parts| !parts.is_empty()) else { return joined };
     let sum = |step: &str, output: &str| -> i64 { parts.iter().filter_map(|part| part.number(step, output)).sum() };
     let longest = |of: &dyn Fn(&Outcome) -> f64| parts.iter().map(|part| of(part)).fold(0.0, f64::max);
     let Some(outcome) = &mut joined.outcome else { return joined };
-    let outputs = Map::from_iter(["keys", "bytes"].map(|name| (name.to_owned(), json!(sum("dump", name)))));
+    let outputs = Map::from_iter(["keys", "bytes"].map(|name| (name.to_owned(), json!(sum(steps::DUMP, name)))));
     let dump = StepOutcome {
         status: Status::Succeeded,
-        seconds: longest(&|part| part.steps.get("dump").map_or(0.0, |step| step.seconds)),
+        seconds: longest(&|part| part.steps.get(steps::DUMP).map_or(0.0, |step| step.seconds)),
         outputs,
     };
     outcome.seconds += longest(&|part| part.seconds);
-    outcome.steps.insert("dump".to_owned(), dump);
-    if let Some(push) = outcome.steps.get_mut("push") {
+    outcome.steps.insert(steps::DUMP.to_owned(), dump);
+    if let Some(push) = outcome.steps.get_mut(steps::PUSH) {
         let stored = push.outputs.get("storedBytes").and_then(Json::as_i64).unwrap_or_default();
-        push.outputs.insert("storedBytes".to_owned(), json!(stored.max(sum("push", "storedBytes"))));
-        push.seconds += longest(&|part| part.steps.get("push").map_or(0.0, |step| step.seconds));
+        push.outputs.insert("storedBytes".to_owned(), json!(stored.max(sum(steps::PUSH, "storedBytes"))));
+        push.seconds += longest(&|part| part.steps.get(steps::PUSH).map_or(0.0, |step| step.seconds));
     }
     joined
 }

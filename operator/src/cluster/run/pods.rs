@@ -3,18 +3,18 @@
 //! Takes pods as the API server has them. Gives words for people. Always holds: a pod counts as lost only where its end is long overdue.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::{CONTAINER, POD_INDEX};
+use super::{CONTAINER, POD_INDEX, uid_of};
 use crate::cluster::{Context, Trouble, names};
 use crate::outcome::Outcome;
 
 /// How long a pod may be past the end of its grace: its node is gone then, and nobody will say that it has ended.
-const LOST: SignedDuration = SignedDuration::from_secs(180);
+const LOST: Duration = Duration::from_secs(180);
 
 /// What else runs of one that asks for sessions.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,20 +27,20 @@ pub(crate) enum Others {
     Run(String),
 }
 
-/// Whether pods of earlier sessions of the same still run: what was deleted or given up takes a while to end.
+/// Whether pods of earlier sessions of the same still run: what was deleted or given up takes a while to end. One that was made again under the same name
+/// is another one: `own` is the uid of the one that asks.
 pub(crate) async fn others(
     context: &Context,
     namespace: &str,
     labels: &BTreeMap<String, String>,
-    session: &str,
+    own: &str,
 ) -> Result<Others, Trouble> {
-    let own = names::label(session);
     let mut found = Others::None;
     for pod in all_unended(context, namespace, labels).await? {
-        if pod.labels().get(names::SESSION) == Some(&own) {
+        if uid_of(&pod) == Some(own) {
             continue;
         }
-        if !is_lost(&pod) {
+        if !is_lost(context, &pod) {
             return Ok(Others::Run(pod.name_any()));
         }
         found = Others::Lost;
@@ -55,7 +55,7 @@ pub(crate) async fn unended(
     labels: &BTreeMap<String, String>,
 ) -> Result<Vec<Pod>, Trouble> {
     let mut all = all_unended(context, namespace, labels).await?;
-    all.retain(|pod| !is_lost(pod));
+    all.retain(|pod| !is_lost(context, pod));
     Ok(all)
 }
 
@@ -73,10 +73,15 @@ async fn all_unended(
     Ok(all)
 }
 
-pub(super) fn is_lost(pod: &Pod) -> bool {
+/// Whether a pod should have ended long ago. By the clock of this process, which does not jump: the end's time is that of another one.
+pub(super) fn is_lost(context: &Context, pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-    let end = pod.metadata.deletion_timestamp.as_ref();
-    !matches!(phase, "Succeeded" | "Failed") && end.is_some_and(|end| Timestamp::now().duration_since(end.0) > LOST)
+    if matches!(phase, "Succeeded" | "Failed") || pod.metadata.deletion_timestamp.is_none() {
+        return false;
+    }
+    let grace = u64::try_from(pod.metadata.deletion_grace_period_seconds.unwrap_or_default()).unwrap_or_default();
+    let key = format!("ends {}", pod.uid().unwrap_or_default());
+    context.known_for(&key) > LOST.saturating_add(Duration::from_secs(grace))
 }
 
 pub(super) fn lost(pod: &Pod) -> String {

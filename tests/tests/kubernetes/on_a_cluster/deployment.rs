@@ -36,7 +36,7 @@ const VERBS: [&str; 12] = [
 ];
 
 /// What it may do everywhere: group, resource, verbs.
-const RIGHTS: [(&str, &str, &[&str]); 18] = [
+const RIGHTS: [(&str, &str, &[&str]); 20] = [
     ("stash.appscode.com", "repositories", &["get", "list", "watch", "create", "patch"]),
     ("stash.appscode.com", "backupconfigurations", &["get", "list", "watch", "create", "patch"]),
     ("stash.appscode.com", "backupsessions", &["get", "list", "watch", "create", "delete"]),
@@ -44,6 +44,8 @@ const RIGHTS: [(&str, &str, &[&str]); 18] = [
     ("stash.appscode.com", "backupblueprints", &["get", "list", "watch"]),
     ("stash.appscode.com", "tasks", &["get", "list", "watch"]),
     ("stash.appscode.com", "functions", &["get", "list", "watch"]),
+    ("aquifer.dev", "tasks", &["get", "list", "watch"]),
+    ("aquifer.dev", "functions", &["get", "list", "watch"]),
     ("stash.appscode.com", "repositories/status", &["patch"]),
     ("stash.appscode.com", "backupconfigurations/status", &["patch"]),
     ("stash.appscode.com", "backupsessions/status", &["patch"]),

@@ -6,6 +6,7 @@ pub(super) mod guide;
 mod hooks;
 mod kills;
 mod measures;
+mod own_tasks;
 mod replaced;
 pub(super) mod rig;
 mod shards;

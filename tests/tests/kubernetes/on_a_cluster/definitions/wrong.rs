@@ -27,6 +27,10 @@ fn namespaces(which: &str) -> String {
     ))
 }
 
+fn own(kind: &str, spec: &str) -> String {
+    format!("{{apiVersion: aquifer.dev/v1alpha1, kind: {kind}, metadata: {{name: o}}, spec: {{{spec}}}}}")
+}
+
 const ONE_BACKEND: &str = "a repository has exactly one backend";
 const ONE_ACTION: &str = "a hook does exactly one thing";
 const ONE_FOR_THE_REST: &str = "at most one rule has no `targetHosts`";
@@ -69,6 +73,18 @@ async fn what_is_wrong_is_refused_in_our_words() {
         (restore("[{}, {snapshots: [a]}]", "[]"), ONE_FOR_THE_REST),
         (restore("[]", "[{targetHosts: []}, {targetHosts: [h]}, {snapshots: [a]}]"), ONE_FOR_THE_REST),
         (port.to_owned(), "should be greater than or equal to 1"),
+        (backup("task: {apiGroup: aquifer.dev}"), "which Task of aquifer.dev?"),
+        (backup("task: {apiGroup: aquifer.de, name: t}"), "Unsupported value: \"aquifer.de\""),
+        (own("Task", "steps: []"), "should have at least 1 items"),
+        (own("Task", "steps: [{name: a, functoin: b}]"), "unknown field \"spec.steps[0].functoin\""),
+        (own("Task", "steps: [{name: a, function: b, when: maybe}]"), "Unsupported value: \"maybe\""),
+        (own("Task", "steps: [{name: a, function: b}], concurrency: 0"), "should be greater than or equal to 1"),
+        (
+            own("Task", "params: [{name: p, type: text}], steps: [{name: a, function: b}]"),
+            "Unsupported value: \"text\"",
+        ),
+        (own("Function", "builtin: compress, exec: {command: [cat]}"), "must validate one and only one schema (oneOf)"),
+        (own("Function", "summary: nothing"), "must validate one and only one schema (oneOf)"),
     ];
     for (manifest, words) in wrong {
         let (done, stdout, told) = kubectl(rig, &["create", "-n", "refused", "-f", "-"], &manifest).await;
@@ -81,6 +97,17 @@ async fn what_is_wrong_is_refused_in_our_words() {
         namespaces("from: Selector, selector: {}"),
         namespaces(""),
         backup("hooks: {}"),
+        backup("task: {apiGroup: stash.appscode.com}"),
+        backup(
+            "task: {apiGroup: aquifer.dev, name: t, params: [{name: a, valueFrom: {secretKeyRef: {name: s, key: k}}}]}",
+        ),
+        own("Task", "steps: [{name: a, function: b, if: true, params: {c: [1, {d: e}]}, retry: {attempts: 2}}]"),
+        own(
+            "Task",
+            "params: [{name: p, default: {a: 1}, type: map}], steps: [{name: a, function: b, params: [{name: c, value: 1}]}]",
+        ),
+        own("Function", "builtin: {function: compress, params: {level: 3}}"),
+        own("Function", "exec: {command: [cat, 1], env: {A: true}}, stdin: any, stdout: text/plain"),
         restore("[]", "[]"),
         restore("[{}, {targetHosts: [h]}]", "[]"),
         restore("[]", "[{}, {targetHosts: [h]}]"),

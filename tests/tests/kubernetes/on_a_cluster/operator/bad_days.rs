@@ -3,7 +3,7 @@
 use aquifer_operator::resources::app_binding::AppBinding;
 use aquifer_operator::resources::backup::BackupConfiguration;
 use aquifer_operator::resources::backup_session::{BackupPhase, BackupSession};
-use aquifer_operator::resources::condition::Readiness;
+use aquifer_operator::resources::condition::{ConditionStatus, Readiness};
 use aquifer_operator::resources::repository::Repository;
 use aquifer_operator::resources::restore::{RestorePhase, RestoreSession};
 use aquifer_tests::kubernetes::wait::until;
@@ -83,8 +83,12 @@ async fn what_is_wrong_is_said_and_heals() {
     let (phase, error) = run(&client, ROOM, "down").await;
     assert!(phase == BackupPhase::Failed && error.contains("`dump` failed"), "{error}");
 
-    // What was stored is whole after all that.
+    // What was stored is whole after all that, and nothing that failed says otherwise.
     assert!(restic(shop.place.path(), &["check", "--read-data"]).contains("no errors"));
+    let one: Repository = Api::namespaced(client.clone(), ROOM).get("repo").await.expect("there");
+    let status = one.status.expect("a status");
+    let verified = status.conditions.iter().find(|one| one.r#type == "RepositoryIntegrityVerified");
+    assert_eq!(verified.map(|one| one.status), Some(ConditionStatus::True), "{status:#?}");
 }
 
 #[tokio::test]
@@ -102,10 +106,27 @@ async fn what_is_in_a_repository_goes_with_it_where_that_is_asked_for() {
     that(&client, ROOM, "repo", "is kept", |one: &Repository| keeps(one).then_some(())).await;
     patch::<Repository>(&client, ROOM, "repo", json!({"spec": {"wipeOut": false}})).await;
     that(&client, ROOM, "repo", "is not kept", |one: &Repository| (!keeps(one)).then_some(())).await;
-    // What another one keeps, too, stays with it.
+    // What is given up is not done later: its pod waits for a claim that nobody has made.
+    let mut late = repository(shop.place.path());
+    late["metadata"]["name"] = json!("late");
+    late["spec"]["wipeOut"] = json!(true);
+    let claim = json!({"persistentVolumeClaim": {"claimName": "none"}, "mountPath": "/safe"});
+    late["spec"]["backend"]["local"] = claim;
+    make::<Repository>(&client, ROOM, late).await;
+    that(&client, ROOM, "late", "is kept", |one: &Repository| keeps(one).then_some(())).await;
     let repositories: Api<Repository> = Api::namespaced(client.clone(), ROOM);
-    let mut copy = repository(shop.place.path());
+    let jobs: Api<Job> = Api::namespaced(client.clone(), ROOM);
+    repositories.delete("late", &DeleteParams::default()).await.expect("deleted");
+    until("its job is made", async || jobs.get_opt("stash-wipe-late").await.ok()?.map(drop)).await;
+    patch::<Repository>(&client, ROOM, "late", json!({"spec": {"wipeOut": false}})).await;
+    until("it is gone", async || repositories.get_opt("late").await.ok()?.is_none().then_some(())).await;
+    let left = jobs.get_opt("stash-wipe-late").await.expect("an answer");
+    assert!(left.is_none_or(|job| job.metadata.deletion_timestamp.is_some()), "it would be emptied later");
+    // What another one keeps, too, stays with it, also where that one says the place in other words.
+    let mut copy = repository(&shop.place.path().join("redis"));
     (copy["metadata"]["name"], copy["spec"]["wipeOut"]) = (json!("copy"), json!(true));
+    (copy["spec"]["backend"]["local"]["subPath"], copy["spec"]["backend"]["local"]["mountPath"]) =
+        (json!("/"), json!("/other"));
     make::<Repository>(&client, ROOM, copy).await;
     that(&client, ROOM, "copy", "is kept", |one: &Repository| keeps(one).then_some(())).await;
     repositories.delete("copy", &DeleteParams::default()).await.expect("deleted");

@@ -9,7 +9,9 @@ use aquifer_operator::resources::restore::{RestorePhase, RestoreSession};
 use aquifer_tests::kubernetes::wait::until;
 use aquifer_tests::redis_cluster::RedisCluster;
 use aquifer_tests::redis_server::RedisServer;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{Api, DeleteParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -118,6 +120,7 @@ async fn a_cluster_is_read_by_a_pod_for_each_shard_and_stored_as_one() {
     rig.node.kill(ROOM, &name, "aquifer");
     let done = over(&client, ROOM, "killed").await.status.expect("a status");
     assert!(done.phase == Some(BackupPhase::Failed) && error(&done).contains("was killed"), "{done:#?}");
+    assert!(done.targets[0].stats[0].snapshots.is_empty(), "{done:#?}");
     assert_eq!(files(place.path()), ["/dumpfile.resp"]);
     chat.take();
     cluster.masters[2].cli(&["PING"]);
@@ -137,6 +140,21 @@ async fn a_cluster_is_read_by_a_pod_for_each_shard_and_stored_as_one() {
     assert_eq!(done.phase, Some(BackupPhase::Succeeded), "{done:#?}");
     assert_eq!(files(place.path()), ["/dumpfile.resp", "/dumpfile.resp"]);
     assert!(restic(place.path(), &["check", "--read-data"]).contains("no errors"));
+
+    // Once they are joined, it counts for nothing what becomes of the first Job. The second one's pod has no place to go to.
+    make::<BackupSession>(&client, ROOM, session("joined")).await;
+    super::super::rig::running_of(&client, ROOM, "stash-backup-joined").await;
+    let nowhere = json!({"runtimeSettings": {"pod": {"nodeSelector": {"kubernetes.io/hostname": "nowhere"}}}});
+    patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": nowhere})).await;
+    that(&client, ROOM, "joined", "is joined", |one: &BackupSession| {
+        one.status.as_ref()?.conditions.iter().any(|one| one.r#type == "ShardsJoined").then_some(())
+    })
+    .await;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), ROOM);
+    jobs.delete("stash-backup-joined", &DeleteParams::background()).await.expect("deleted");
+    let done = over(&client, ROOM, "joined").await.status.expect("a status");
+    assert!(error(&done).starts_with("its pod did not begin in 15s"), "{done:#?}");
+    patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": {"runtimeSettings": null}})).await;
 
     // Another shape: a single server.
     let other = RedisServer::start();

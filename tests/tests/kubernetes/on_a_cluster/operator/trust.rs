@@ -138,9 +138,13 @@ async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
         status.conditions.iter().any(|one| one.message.as_deref() == Some(why)).then_some(())
     })
     .await;
-    // Also for one that was removed, and whose pod has not ended.
+    // Also for one that was removed, and whose pod has not ended, and also where there is one of its name again.
     let restores: Api<RestoreSession> = Api::namespaced(client.clone(), ROOM);
     restores.delete("one", &DeleteParams::default()).await.expect("deleted");
+    until("it is gone", async || restores.get_opt("one").await.ok()?.is_none().then_some(())).await;
+    let mut again = restore("one");
+    again["spec"]["repository"]["name"] = json!("none");
+    make::<RestoreSession>(&client, ROOM, again).await;
     that(&client, ROOM, "two", "waits for a pod", |one: &RestoreSession| one.why().filter(|said| said.contains(&pod)))
         .await;
     signal("-CONT");
@@ -148,6 +152,49 @@ async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
     assert_eq!(two.phase, Some(RestorePhase::Succeeded), "{two:#?}");
     let second = over(&client, ROOM, "second").await.status.expect("a status");
     assert_eq!(second.phase, Some(BackupPhase::Succeeded), "{second:#?}");
+}
+
+#[tokio::test]
+async fn a_restore_waits_for_the_backup_that_runs_and_comes_before_the_next() {
+    const ROOM: &str = "turn-of-restores";
+    let (rig, client, _) = operated(ROOM).await;
+    let _free = rig.whole.read().await;
+    let shop = shop(&client, ROOM, json!({})).await;
+    let mut other = configuration(json!({"target": {"alias": "other", "ref": target()["ref"]}}));
+    other["metadata"]["name"] = json!("other");
+    make::<BackupConfiguration>(&client, ROOM, other).await;
+    make::<BackupSession>(&client, ROOM, session("first")).await;
+    let first = over(&client, ROOM, "first").await.status.expect("a status");
+    assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
+    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
+    make::<BackupSession>(&client, ROOM, session("second")).await;
+    let pod = running_of(&client, ROOM, "stash-backup-second").await;
+    let process = rig.node.process(ROOM, &pod, "aquifer").expect("it runs");
+    let signal = |name: &str| {
+        let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
+        assert!(done.success());
+    };
+    signal("-STOP");
+    let restore = json!({"metadata": {"name": "back"}, "spec": {"repository": {"name": "repo"}, "target": target()}});
+    make::<RestoreSession>(&client, ROOM, restore).await;
+    let why = "the BackupSession `turn-of-restores/second` reads the same database";
+    that(&client, ROOM, "back", "waits", |one: &RestoreSession| one.why().filter(|said| said.contains(why))).await;
+    let mut third = session("third");
+    third["spec"]["invoker"]["name"] = json!("other");
+    make::<BackupSession>(&client, ROOM, third).await;
+    let why = "the RestoreSession `turn-of-restores/back` waits for its turn at the same database";
+    that(&client, ROOM, "third", "waits", |one: &BackupSession| {
+        let status = one.status.as_ref().filter(|status| status.phase == Some(BackupPhase::Pending))?;
+        status.conditions.iter().any(|one| one.message.as_deref() == Some(why)).then_some(())
+    })
+    .await;
+    signal("-CONT");
+    for name in ["second", "third"] {
+        let ended = over(&client, ROOM, name).await.status.expect("a status");
+        assert_eq!(ended.phase, Some(BackupPhase::Succeeded), "{ended:#?}");
+    }
+    let back = restored(&client, ROOM, "back").await.status.expect("a status");
+    assert_eq!(back.phase, Some(RestorePhase::Succeeded), "{back:#?}");
 }
 
 #[tokio::test]
@@ -214,15 +261,16 @@ async fn a_session_begins_when_the_pod_of_the_one_before_has_ended() {
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
     sessions.delete("first", &DeleteParams::default()).await.expect("deleted");
     until("it is gone", async || sessions.get_opt("first").await.ok()?.is_none().then_some(())).await;
-    make::<BackupSession>(&client, ROOM, session("second")).await;
-    let waits = that(&client, ROOM, "second", "waits", |one: &BackupSession| {
+    // Under the name of the one before, it is another one all the same.
+    make::<BackupSession>(&client, ROOM, session("first")).await;
+    let waits = that(&client, ROOM, "first", "waits", |one: &BackupSession| {
         let status = one.status.as_ref().filter(|status| status.phase == Some(BackupPhase::Pending))?;
         status.conditions.iter().find_map(|one| one.message.clone())
     })
     .await;
     assert!(waits.contains(&pod), "{waits}");
     signal("-CONT");
-    let second = over(&client, ROOM, "second").await.status.expect("a status");
+    let second = over(&client, ROOM, "first").await.status.expect("a status");
     assert_eq!(second.phase, Some(BackupPhase::Succeeded), "{second:#?}");
 }
 
@@ -372,6 +420,12 @@ async fn a_schedule_of_another_program_is_replaced_whatever_it_is_called() {
         (names == ["mine", "stash-trigger-backup"]).then_some(())
     })
     .await;
+    // What is wrong with it does not keep it from being paused.
+    let wrong = json!({"spec": {"driver": "VolumeSnapshotter", "paused": true}});
+    patch::<BackupConfiguration>(&client, ROOM, "backup", wrong).await;
+    said(&client, ROOM, "backup", Readiness::Invalid).await;
+    let suspended = async || cron_jobs.get("stash-trigger-backup").await.ok()?.spec.suspend?.then_some(());
+    until("its schedule rests", suspended).await;
 }
 
 /// An operator whose clock is hours ahead, in the place of the first one.
@@ -415,6 +469,27 @@ async fn a_clock_that_jumps_ends_nothing_and_an_old_restore_waits_for_a_word() {
     ahead(rig, ports);
     let first = over(&client, ROOM, "first").await.status.expect("a status");
     assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
+    // A pod that is to end is not lost for that.
+    make::<BackupSession>(&client, ROOM, session("second")).await;
+    let pod = running_of(&client, ROOM, "stash-backup-second").await;
+    let process = rig.node.process(ROOM, &pod, "aquifer").expect("it runs");
+    let signal = |name: &str| {
+        let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
+        assert!(done.success());
+    };
+    signal("-STOP");
+    let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
+    sessions.delete("second", &DeleteParams::default()).await.expect("deleted");
+    until("it is gone", async || sessions.get_opt("second").await.ok()?.is_none().then_some(())).await;
+    make::<BackupSession>(&client, ROOM, session("third")).await;
+    that(&client, ROOM, "third", "waits for the pod", |one: &BackupSession| {
+        let all = &one.status.as_ref()?.conditions;
+        all.iter().any(|one| one.message.as_ref().is_some_and(|why| why.contains(&pod))).then_some(())
+    })
+    .await;
+    signal("-CONT");
+    let third = over(&client, ROOM, "third").await.status.expect("a status");
+    assert_eq!(third.phase, Some(BackupPhase::Succeeded), "{third:#?}");
     // Two hours old, by that clock.
     let restore = json!({"metadata": {"name": "back"}, "spec": {"repository": {"name": "repo"}, "target": target()}});
     make::<RestoreSession>(&client, ROOM, restore).await;
