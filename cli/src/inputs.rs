@@ -12,11 +12,7 @@ use crate::args::TaskArgs;
 
 /// The built-in functions and the shipped documents.
 pub(crate) fn builtin_catalog() -> Catalog {
-    let mut catalog = Catalog::new(aquifer_functions::builtins());
-    for (name, text) in aquifer_functions::shipped() {
-        catalog.add_builtin(name, text);
-    }
-    catalog
+    aquifer_functions::catalog()
 }
 
 /// A catalog with the user's definitions, and which task is meant.

@@ -54,14 +54,17 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// Library logs go to stderr, by `RUST_LOG`; without it only warnings of Aquifer's own.
+/// Library logs go to stderr, by `RUST_LOG`; without it only warnings of Aquifer's own, and what an operator does.
 fn logging(args: &Args, screen: &Screen) {
     use tracing_subscriber::Layer as _;
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
 
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off,aquifer_engine=warn,aquifer_functions=warn"));
+    // An operator has nothing but its log to tell of itself.
+    let usual = if matches!(args.command, Command::Operator(_)) { "off,aquifer_operator=info" } else { "off" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new(format!("{usual},aquifer_engine=warn,aquifer_functions=warn"))
+    });
     let lines = tracing_subscriber::fmt::layer().with_writer({
         let screen = screen.clone();
         move || screen.clone()
@@ -75,11 +78,15 @@ fn logging(args: &Args, screen: &Screen) {
 }
 
 /// What libraries that handle keys and requests say in detail may hold a key, a token or a signed request, and no
-/// redactor knows what they take from the environment: of those, `RUST_LOG` shows no more than `info`.
+/// redactor knows what they take from the environment: of those, `RUST_LOG` shows no more than `info`, and of the one that reads Secrets nothing.
 fn may_be_shown(line: &tracing::Metadata<'_>) -> bool {
     const DISCREET: &[&str] =
         &["opendal", "reqsign", "hyper", "h2", "reqwest", "rustls", "rustic", "age", "redis", "log"];
     let name = line.target().split("::").next().unwrap_or_default();
+    // It says the whole of what it cannot read, which may be a Secret; what is wrong with it, it gives to who asked.
+    if name == "kube_client" {
+        return false;
+    }
     let discreet = DISCREET
         .iter()
         .any(|library| name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-'])));

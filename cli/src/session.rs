@@ -23,11 +23,17 @@ pub(crate) fn run(wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
             return Exit::Failed;
         }
     };
+    let mut unknown = Vec::new();
     let read = manifests::read(&wanted.files);
-    let chosen = read.and_then(|manifests| Ok((chosen(&manifests, wanted, folder.path())?, manifests.notes)));
-    let (session, unknown) = match chosen {
+    let chosen = read.and_then(|manifests| {
+        unknown.clone_from(&manifests.notes);
+        chosen(&manifests, wanted, folder.path())
+    });
+    let session = match chosen {
         Ok(found) => found,
         Err(problems) => {
+            // What is not known may be what is missing, misspelt.
+            unknown.iter().for_each(|note| print::note(note));
             problems.iter().for_each(|problem| print::error(problem));
             return Exit::Wrong;
         }

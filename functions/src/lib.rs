@@ -91,6 +91,15 @@ pub fn builtins() -> Registry {
         .with(tcp_connect::TcpConnect)
 }
 
+/// A catalog of the built-in functions and the shipped documents.
+pub fn catalog() -> aquifer_engine::catalog::Catalog {
+    let mut catalog = aquifer_engine::catalog::Catalog::new(builtins());
+    for (name, text) in shipped() {
+        catalog.add_builtin(name, text);
+    }
+    catalog
+}
+
 /// The Task and Function documents shipped with the program: file name and text, in the order of the documentation.
 pub fn shipped() -> &'static [(&'static str, &'static str)] {
     &[

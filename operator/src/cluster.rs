@@ -53,12 +53,12 @@ use self::counts::Counts;
 use self::world::{Queues, World};
 
 pub(crate) use blueprint::BLUEPRINT;
-pub(crate) use configuration::APART;
 pub use configuration::new_session;
 pub use job::{FILES, FOLDER, INDEX, PARAMS, TASK_FILE};
 pub use names::{INVOKER_KIND, INVOKER_NAME};
 pub use restore::STILL_WANTED;
 pub use trouble::Trouble;
+pub(crate) use wipe::FINALIZER;
 
 /// How the operator works.
 #[derive(Debug, Clone)]
@@ -277,7 +277,9 @@ async fn controller<K, F>(
     let work = move |one: Arc<K>, context: Arc<Context>| {
         let (key, began) = (key(&one), Instant::now());
         let counted = Arc::clone(&context);
-        trouble::in_time(reconcile(one, context))
+        // What is wrong in here for one must not end it for all.
+        let done = std::panic::AssertUnwindSafe(trouble::in_time(reconcile(one, context))).catch_unwind();
+        done.map(|done| done.unwrap_or_else(|_| Err(Trouble::other("a bug of the operator's: please report it"))))
             .inspect_ok({
                 let counted = Arc::clone(&counted);
                 let key = key.clone();

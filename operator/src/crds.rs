@@ -3,7 +3,7 @@
 //! Takes nothing. Gives a `CustomResourceDefinition` for each kind. Always holds: what Stash's manifests have is in the schemas; nothing is filled in that says nothing, so that what is stored is what was written and the defaults that have a meaning.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool, ValidationRule,
 };
 use kube::CustomResourceExt;
 use serde_json::Value as Json;
@@ -32,13 +32,32 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         OwnTask::crd(),
     ];
     for definition in &mut all {
+        let is_restore = definition.spec.names.kind == "RestoreSession";
         for version in &mut definition.spec.versions {
+            let root = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+            if let Some(root) = root.filter(|_| is_restore) {
+                root.x_kubernetes_validations.get_or_insert_default().push(stays());
+            }
             if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
                 as_stash_has_it(schema);
             }
         }
     }
     all
+}
+
+/// A restore that has begun is of what it was begun for.
+fn stays() -> ValidationRule {
+    ValidationRule {
+        rule: "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase in ['Pending', 'Invalid'] \
+               || (self.spec.repository == oldSelf.spec.repository && has(self.spec.target) == has(oldSelf.spec.target) \
+               && (!has(self.spec.target) || self.spec.target.ref == oldSelf.spec.target.ref))"
+            .to_owned(),
+        message: Some(
+            "a RestoreSession that has begun stays with its repository and its target: make another one".to_owned(),
+        ),
+        ..ValidationRule::default()
+    }
 }
 
 /// All definitions, as YAML documents.

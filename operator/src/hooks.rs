@@ -48,12 +48,18 @@ pub struct Command {
     pub service: String,
 }
 
+/// How many words a command may have: each may be a template.
+const MOST_WORDS: usize = 100;
+
 /// What a hook does, filled in with what is known of the session.
 ///
 /// # Errors
 /// It does nothing, several things, or what cannot be done here. Said for people.
 pub(crate) fn action(handler: &Handler, database: &Database, summary: &Summary) -> Result<Action, String> {
     let Handler { exec, http_get, http_post, tcp_socket, container_name } = handler;
+    if exec.iter().flat_map(|exec| &exec.command).map(Vec::len).sum::<usize>() > MOST_WORDS {
+        return Err(format!("its `command` has more than {MOST_WORDS} words"));
+    }
     let Some(exec) = exec else { return step(handler, &database.host, summary).map(Action::Step) };
     if http_get.is_some() || http_post.is_some() || tcp_socket.is_some() {
         return Err(SEVERAL.to_owned());

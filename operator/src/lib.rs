@@ -18,4 +18,5 @@ pub mod session;
 
 mod amounts;
 mod flags;
+mod guarded;
 mod substitute;

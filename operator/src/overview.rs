@@ -13,9 +13,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::{APART, names};
+use crate::cluster::{BLUEPRINT, names};
+use crate::guarded::Guarded;
+use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{BackupPhase, BackupSession};
+use crate::resources::blueprint::BackupBlueprint;
 use crate::resources::condition::{Condition, ConditionStatus, Readiness};
 use crate::resources::repository::Repository;
 use crate::resources::restore::{RestorePhase, RestoreSession};
@@ -55,10 +58,15 @@ pub enum About {
         paused: bool,
         /// Its newest session.
         last_session: Option<LastSession>,
-        /// When a session was made that succeeded, or when its repository, which is its alone, was last written.
+        /// When its newest session was made that succeeded.
         last_success: Option<Timestamp>,
         /// When its schedule last came.
         last_slot: Option<Timestamp>,
+    },
+    /// Of an `AppBinding` whose blueprint has not made its backup.
+    Database {
+        /// The blueprint.
+        blueprint: String,
     },
     /// Of a `Repository`.
     Repository {
@@ -111,20 +119,59 @@ pub async fn overview(client: &Client, namespace: Option<&str>, name: Option<&st
         Err(kube::Error::Api(status)) if status.code == 403 => Vec::new(),
         other => other?,
     };
-    let backups = backups.iter().map(|one| backup(one, &sessions, &repositories, &cron_jobs));
-    let lines = backups.chain(repositories.iter().map(repository)).chain(restores.iter().map(restore));
+    let mut databases = Vec::new();
+    for binding in all::<AppBinding>(client, namespace).await? {
+        databases.extend(unmade(client, &binding).await?);
+    }
+    let backups = backups.iter().map(|one| backup(one, &sessions, &cron_jobs));
+    let lines = backups.chain(databases).chain(repositories.iter().map(repository)).chain(restores.iter().map(restore));
     Ok(lines.filter(|line| name.is_none_or(|name| line.name == name)).collect())
 }
 
+/// All of a kind that can be read.
 async fn all<K>(client: &Client, namespace: Option<&str>) -> Result<Vec<K>, kube::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let api: Api<K> = match namespace {
+    let api: Api<Guarded<K>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    Ok(api.list(&ListParams::default()).await?.items)
+    let found = api.list(&ListParams::default()).await?.items;
+    Ok(found.into_iter().filter_map(|one| one.0.ok()).collect())
+}
+
+/// A database whose blueprint has not made its backup, as far as who looks may see that.
+async fn unmade(client: &Client, binding: &AppBinding) -> Result<Option<Line>, kube::Error> {
+    let Some(name) = binding.annotations().get(BLUEPRINT) else { return Ok(None) };
+    let blueprint = if names::is_name(name) {
+        match Api::<BackupBlueprint>::all(client.clone()).get_opt(name).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
+            other => other?,
+        }
+    } else {
+        None
+    };
+    let mut line = line(binding, None, About::Database { blueprint: name.clone() });
+    let Some(blueprint) = blueprint else {
+        line.is_not_well(format!("it has no backup: the BackupBlueprint `{name}` that it names is not there"));
+        return Ok(Some(line));
+    };
+    let home = binding.namespace().unwrap_or_default();
+    let here = blueprint.spec.backup_namespace.clone().unwrap_or_else(|| home.clone());
+    let its = names::blueprint(&binding.name_any(), (here != home).then_some(&home));
+    match Api::<BackupConfiguration>::namespaced(client.clone(), &here).get_opt(&its).await {
+        Ok(Some(_)) => Ok(None),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(other) => Err(other),
+        Ok(None) => {
+            line.is_not_well(format!(
+                "it has no backup: the BackupBlueprint `{name}` has not made the BackupConfiguration `{here}/{its}`: `kubectl describe appbinding {} -n {home}` says why",
+                binding.name_any()
+            ));
+            Ok(Some(line))
+        }
+    }
 }
 
 fn made<K: Resource>(one: &K) -> Option<Timestamp> {
@@ -142,7 +189,7 @@ where
 impl Line {
     fn is_not_well(&mut self, why: impl Into<String>) {
         self.well = false;
-        let why = why.into().replace(['\n', '\r'], " ");
+        let why = why.into();
         if !self.why.contains(&why) {
             self.why.push(why);
         }
@@ -167,12 +214,7 @@ impl Line {
     }
 }
 
-fn backup(
-    one: &BackupConfiguration,
-    sessions: &[BackupSession],
-    repositories: &[Repository],
-    cron_jobs: &[CronJob],
-) -> Line {
+fn backup(one: &BackupConfiguration, sessions: &[BackupSession], cron_jobs: &[CronJob]) -> Line {
     let (namespace, name, spec) = (one.namespace(), one.name_any(), &one.spec);
     let status = one.status.clone().unwrap_or_default();
     let is_own = |session: &&BackupSession| {
@@ -182,15 +224,6 @@ fn backup(
     let phase_of = |session: &BackupSession| session.status.as_ref().and_then(|status| status.phase);
     let last = sessions.iter().filter(is_own).max_by_key(|session| (made(*session), session.name_any()));
     let succeeded = sessions.iter().filter(is_own).filter(|one| phase_of(one) == Some(BackupPhase::Succeeded));
-    let home = spec.repository.namespace.clone().or_else(|| namespace.clone());
-    let repository =
-        repositories.iter().find(|other| other.namespace() == home && other.name_any() == spec.repository.name);
-    let written = repository.and_then(|repository| {
-        let status = repository.status.as_ref()?;
-        let writers = status.references.iter().filter(|by| by.kind.as_deref() == Some("BackupConfiguration"));
-        // Another one's backup is not this one's.
-        (writers.count() <= 1).then(|| status.last_backup_time.as_ref().map(|at| at.0)).flatten()
-    });
     let slots = names::cron_job(&name);
     let cron_job = cron_jobs.iter().find(|job| job.namespace() == namespace && job.name_any() == slots);
     let last_slot = cron_job.and_then(|job| Some(job.status.as_ref()?.last_schedule_time.as_ref()?.0));
@@ -212,14 +245,13 @@ fn backup(
         schedule: spec.schedule.clone(),
         paused: spec.paused,
         last_session,
-        last_success: succeeded.filter_map(made).max().max(written),
+        last_success: succeeded.filter_map(made).max(),
         last_slot,
     };
     let mut line = line(one, status.phase.map(|phase| format!("{phase:?}")), about);
     line.is_looked_at(status.observed_generation, one.metadata.generation);
     ready(&mut line, status.phase, &status.conditions);
-    let alike = status.conditions.iter().find(|is| is.r#type == APART && is.status == ConditionStatus::False);
-    if let Some(why) = alike.and_then(|is| is.message.clone()) {
+    if let Some(why) = one.shares_snapshots().filter(|_| status.phase == Some(Readiness::Ready)) {
         line.is_not_well(why);
     }
     if let Some(error) = error {
@@ -246,6 +278,13 @@ fn repository(one: &Repository) -> Line {
         last_success: status.last_backup_time.map(|at| at.0),
     };
     let mut line = line(one, status.phase.map(|phase| format!("{phase:?}")), about);
+    if one.metadata.deletion_timestamp.is_some() {
+        line.phase = Some("Terminating".to_owned());
+        line.is_not_well(
+            "it is being removed, with what is in it where `wipeOut` says so: its events say how far that is",
+        );
+        return line;
+    }
     line.is_looked_at(status.observed_generation, one.metadata.generation);
     ready(&mut line, status.phase, &status.conditions);
     if status.integrity == Some(false) {

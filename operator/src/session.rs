@@ -10,6 +10,7 @@ mod asker;
 mod backup;
 mod database;
 mod own;
+mod plan;
 mod repository;
 mod restore;
 mod secrets;
@@ -17,6 +18,7 @@ pub mod steps;
 mod upkeep;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -151,18 +153,42 @@ struct Draft<'s> {
     problems: Vec<String>,
     shards: Option<u32>,
     own: Option<own::Own>,
+    /// What stands in front of a param's name where its value is to be: nobody who writes a manifest knows it.
+    mark: String,
 }
 
 impl<'s> Draft<'s> {
     fn new(setting: Setting<'s>) -> Self {
         let (secrets, files) = (BTreeMap::new(), BTreeMap::new());
-        Self { setting, secrets, files, notes: Vec::new(), problems: Vec::new(), shards: None, own: None }
+        let mark = format!("\u{1}{:016x} ", RandomState::new().build_hasher().finish());
+        Self { setting, secrets, files, notes: Vec::new(), problems: Vec::new(), shards: None, own: None, mark }
     }
 
     /// A secret's value becomes a param of the task; gives what stands in its place.
     fn secret(&mut self, name: &str, value: Held) -> Json {
         self.secrets.insert(name.to_owned(), value);
-        json!(format!("{{{{ params.{name} }}}}"))
+        self.param(name)
+    }
+
+    /// What stands for a param of the task.
+    fn param(&self, name: &str) -> Json {
+        json!(format!("{}{name}", self.mark))
+    }
+
+    /// Puts templates where params are to stand, and finds what the engine would take for one that no session wrote.
+    fn fill(&mut self, value: &mut Json) {
+        match value {
+            Json::String(text) => match text.strip_prefix(&self.mark) {
+                Some(name) => *text = format!("{{{{ params.{name} }}}}"),
+                None if text.contains("{{") => {
+                    self.problems.push(format!("`{text}` has `{{{{` in it, which stands for something else here"))
+                }
+                None => {}
+            },
+            Json::Array(all) => all.iter_mut().for_each(|one| self.fill(one)),
+            Json::Object(all) => all.values_mut().for_each(|one| self.fill(one)),
+            _ => {}
+        }
     }
 
     /// A file that the task names; gives its path.
@@ -197,14 +223,13 @@ impl<'s> Draft<'s> {
         }
     }
 
-    fn finish(self, summary: String, steps: Vec<Json>) -> Result<Session, Vec<String>> {
-        let mut problems = self.problems;
-        // Of one's own, what the session puts into it was looked over.
-        if problems.is_empty() && self.own.is_none() {
-            steps.iter().for_each(|step| templates(step, &mut problems));
+    /// The session of these steps, which the engine can run. In those of one's own, what the session puts there is filled in already.
+    fn finish(mut self, summary: String, mut steps: Vec<Json>) -> Result<Session, Vec<String>> {
+        if self.own.is_none() {
+            steps.iter_mut().for_each(|step| self.fill(step));
         }
-        if !problems.is_empty() {
-            return Err(problems);
+        if !self.problems.is_empty() {
+            return Err(self.problems);
         }
         let secret = |name: &String| json!({"name": name, "secret": true, "required": true});
         let shard = self.shards.map(|_| json!({"name": SHARD, "type": "integer", "required": true}));
@@ -215,24 +240,15 @@ impl<'s> Draft<'s> {
             "metadata": {"name": TASK},
             "spec": {"summary": summary, "params": &params, "steps": steps},
         });
-        let Self { secrets, files, notes, shards, own, .. } = self;
+        let Self { secrets, files, notes, shards, own, setting, .. } = self;
         let session = Session { document, functions: Vec::new(), secrets, files, notes, asker: None, shards };
-        match own {
+        let (session, whose) = match own {
             Some(own) => own.finish(session, params),
-            None => Ok(session),
-        }
+            None => (session, "the session".to_owned()),
+        };
+        // On a machine, it is planned and shown there.
+        if setting.is_pod() { plan::look_over(session, &whose) } else { Ok(session) }
     }
-}
-
-/// Finds what the engine would take for a template, and no session wrote as one.
-fn templates(value: &Json, problems: &mut Vec<String>) {
-    texts(value, &mut |text| {
-        let own = text.strip_prefix("{{ params.").and_then(|text| text.strip_suffix(" }}"));
-        let own = own.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-        if text.contains("{{") && !own {
-            problems.push(format!("`{text}` has `{{{{` in it, which stands for something else here"));
-        }
-    });
 }
 
 /// Shows all texts in a value.

@@ -14,13 +14,20 @@ pub(crate) type Variables = BTreeMap<String, String>;
 /// # Errors
 /// A variable stands for nothing, or the text has something else between `${` and `}`. Said for people.
 pub(crate) fn substitute(text: &str, variables: &Variables) -> Result<String, String> {
+    within(text, variables, DEEPEST)
+}
+
+/// How many defaults may stand in one another.
+const DEEPEST: usize = 20;
+
+fn within(text: &str, variables: &Variables, left: usize) -> Result<String, String> {
     let mut done = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         done.push_str(&rest[..at]);
         let inner = &rest[at + 2..];
         let end = closing(inner).ok_or_else(|| format!("`{text}` has a `${{` without its `}}`"))?;
-        done.push_str(&one(&inner[..end], variables)?);
+        done.push_str(&one(&inner[..end], variables, left)?);
         rest = &inner[end + 1..];
     }
     done.push_str(rest);
@@ -42,7 +49,7 @@ fn closing(inner: &str) -> Option<usize> {
     None
 }
 
-fn one(inner: &str, variables: &Variables) -> Result<String, String> {
+fn one(inner: &str, variables: &Variables, left: usize) -> Result<String, String> {
     let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len());
     let (name, behind) = inner.split_at(end);
     let default = [":=", ":-", "=", "-"].iter().find_map(|operator| behind.strip_prefix(operator));
@@ -51,7 +58,8 @@ fn one(inner: &str, variables: &Variables) -> Result<String, String> {
     }
     match (variables.get(name), default) {
         (Some(value), _) => Ok(value.clone()),
-        (None, Some(default)) => substitute(default, variables),
+        (None, Some(_)) if left == 0 => Err(format!("more than {DEEPEST} defaults stand in one another")),
+        (None, Some(default)) => within(default, variables, left - 1),
         (None, None) => Err(format!("nothing says what `${{{name}}}` stands for, and it has no default")),
     }
 }
@@ -71,5 +79,8 @@ mod tests {
         for wrong in ["${B}", "${A", "${}", "${A^^}", "${A:1:2}", "${B:=${C}}"] {
             assert!(text(wrong).is_err(), "{wrong}");
         }
+        let deep = |levels: usize| format!("{}x{}", "${B:=".repeat(levels), "}".repeat(levels));
+        assert_eq!(text(&deep(20)), Ok("x".into()));
+        assert!(text(&deep(100_000)).expect_err("too deep").contains("stand in one another"));
     }
 }

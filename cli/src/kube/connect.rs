@@ -14,6 +14,7 @@ use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 use super::args::ClusterArgs;
+use super::table::plain;
 use crate::exit::Exit;
 use crate::print;
 
@@ -52,6 +53,9 @@ impl Cluster {
     {
         let what = self.name::<K>(name);
         let found = self.api::<K>().get_opt(name).await.map_err(|error| failed(&what, &error))?;
+        if found.is_none() {
+            self.is_there().await?;
+        }
         found.ok_or_else(|| {
             let namespace = &self.namespace;
             Problem::Failed(format!(
@@ -120,11 +124,11 @@ pub(crate) fn with(wanted: &ClusterArgs, work: impl AsyncFnOnce(Cluster) -> Resu
     match runtime.block_on(async { work(connect(wanted).await?).await }) {
         Ok(exit) => exit,
         Err(Problem::Wrong(said)) => {
-            print::error(&said);
+            print::error(&plain(&said));
             Exit::Wrong
         }
         Err(Problem::Failed(said)) => {
-            print::error(&said);
+            print::error(&plain(&said));
             Exit::Failed
         }
     }

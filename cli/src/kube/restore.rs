@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::args::RestoreArgs;
 use super::connect::{Cluster, Problem, failed};
+use super::table::plain;
 use super::wait::{Far, until_over};
 use crate::exit::Exit;
 use crate::print;
@@ -34,14 +35,23 @@ pub(super) async fn run(wanted: &RestoreArgs, cluster: &Cluster) -> Result<Exit,
     let (target, target_home) = target(wanted, &writers, namespace)?;
     must_be_there::<AppBinding>(cluster, &target_home, &target.name).await?;
     let host = host(wanted, &writers, &target)?;
-    let session = session(wanted, (home != namespace).then_some(home), repository, &target, host.as_deref())?;
+    let writers: Vec<&BackupConfiguration> = writers.iter().filter(|one| backs_up(one, &target)).collect();
+    // What a backup needs to reach the repository's volume, a restore needs, too.
+    let settings = writers.first().and_then(|one| one.spec.runtime_settings.clone());
+    let mut session = session(wanted, (home != namespace).then_some(home), repository, &target, host.as_deref())?;
+    session.spec.runtime_settings = settings;
+    for one in writers.iter().filter(|_| wanted.snapshot == "latest") {
+        if let Some(why) = one.shares_snapshots() {
+            print::note(&plain(&format!("it may be the wrong one: {why}; `--snapshot ID` says which one is meant")));
+        }
+    }
     match cluster.api::<RestoreSession>().create(&PostParams::default(), &session).await {
         Ok(_) => {}
         Err(error) => return Err(failed(&what, &error)),
     }
     let of = host.map(|host| format!(" of the host `{host}`")).unwrap_or_default();
     print::note(&format!(
-        "the snapshot `{}`{of} of the Repository `{home}/{repository}` is restored into the AppBinding `{target_home}/{}`",
+        "the snapshot `{}`{of} of the Repository `{home}/{repository}` is to be restored into the AppBinding `{target_home}/{}`",
         wanted.snapshot, target.name
     ));
     let told = print::result(&format!("RestoreSession {namespace}/{name}"));
@@ -49,6 +59,11 @@ pub(super) async fn run(wanted: &RestoreArgs, cluster: &Cluster) -> Result<Exit,
         return Ok(told);
     }
     tell(&until_over(cluster, name, far).await?, &what, namespace)
+}
+
+/// Whether one is of this database.
+fn backs_up(one: &BackupConfiguration, target: &TargetRef) -> bool {
+    one.spec.target.as_ref().is_some_and(|own| own.r#ref.name == target.name && own.r#ref.namespace == target.namespace)
 }
 
 fn is_there(there: &RestoreSession, what: &str, namespace: &str) -> String {
@@ -187,6 +202,9 @@ fn tell(one: &RestoreSession, what: &str, namespace: &str) -> Result<Exit, Probl
     let mut text = format!("phase     {phase:?}\n");
     if let Some(duration) = &status.session_duration {
         text.push_str(&format!("duration  {duration}\n"));
+    }
+    if let Some(what) = one.what() {
+        text.push_str(&format!("restored  {}\n", plain(&what)));
     }
     let told = print::result(&text);
     if phase == RestorePhase::Succeeded {

@@ -1,4 +1,4 @@
-//! Rows of words as aligned text. Always holds: no row ends in blanks.
+//! Rows of words as aligned text. Always holds: no row ends in blanks; nothing in one acts on a terminal.
 
 /// Rows below a head, each with the lines that stand below it.
 pub(crate) struct Table {
@@ -13,9 +13,9 @@ impl Table {
 
     /// A row; nothing is written as `-`.
     pub(crate) fn row(&mut self, cells: Vec<Option<String>>, below: Vec<String>) {
-        let cells =
-            cells.into_iter().map(|cell| cell.filter(|cell| !cell.is_empty()).unwrap_or_else(|| "-".to_owned()));
-        self.rows.push((cells.collect(), below));
+        let cells = cells.into_iter().map(|cell| cell.filter(|cell| !cell.is_empty()));
+        let cells = cells.map(|cell| cell.map_or_else(|| "-".to_owned(), |cell| plain(&cell)));
+        self.rows.push((cells.collect(), below.iter().map(|line| plain(line)).collect()));
     }
 
     /// Itself as text; nothing where there are no rows.
@@ -44,9 +44,21 @@ impl Table {
     }
 }
 
+/// A text in one line, without what a terminal would act on.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_acts_on_a_terminal() {
+        let mut table = Table::new(&["NAME"]);
+        table.row(vec![Some("a\u{1b}[2Jb\nc".to_owned())], vec!["\u{7}why\u{9b}".to_owned()]);
+        assert_eq!(table.text(), "NAME\na [2Jb c\n     why\n");
+    }
 
     #[test]
     fn columns_stand_below_each_other() {

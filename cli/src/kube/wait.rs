@@ -11,6 +11,7 @@ use kube::core::NamespaceResourceScope;
 use serde::de::DeserializeOwned;
 
 use super::connect::{Cluster, Problem, failed};
+use super::table::plain;
 use crate::print;
 
 /// How often it is looked at.
@@ -54,7 +55,7 @@ where
                         )));
                     }
                     Far::Waits(why) if told.as_ref() != Some(&why) => {
-                        print::note(&format!("it waits: {why}"));
+                        print::note(&format!("it waits: {}", plain(&why)));
                         told = Some(why);
                     }
                     Far::New | Far::Waits(_) | Far::Runs => {}

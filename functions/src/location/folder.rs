@@ -65,6 +65,17 @@ impl fmt::Display for Folder {
     }
 }
 
+/// Why a folder cannot be made. It is the user that is wrong more often than the path.
+fn unmade(error: std::io::Error, folder: &Path) -> Failure {
+    let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+    let failure = Failure::from_io(error, format!("making `{}`", folder.display()));
+    if !denied {
+        return failure;
+    }
+    let user = nix::unistd::geteuid();
+    failure.with_help(format!("let the user that this runs as ({user}) write there, or run it as one that may"))
+}
+
 fn open(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
     let shown = folder.display();
     let root = folder.to_str().ok_or_else(|| Failure::config(format!("the folder's path `{shown}` is not UTF-8")))?;
@@ -72,13 +83,15 @@ fn open(folder: &Path, purpose: Purpose) -> Result<Operator, Failure> {
         Ok(found) if !found.is_dir() => return Err(Failure::rejected(format!("`{shown}` is no folder"))),
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && purpose == Purpose::Write => {
-            std::fs::create_dir_all(folder).map_err(|error| Failure::from_io(error, format!("making `{shown}`")))?;
+            std::fs::create_dir_all(folder).map_err(|error| unmade(error, folder))?;
         }
         Err(error) => return Err(Failure::from_io(error, format!("looking at `{shown}`"))),
     }
     let mut builder = opendal::services::Fs::default().root(root);
     if purpose != Purpose::Read {
         sweep(folder);
+        let parts = folder.join(PARTS);
+        std::fs::create_dir_all(&parts).map_err(|error| unmade(error, &parts))?;
         builder = builder.atomic_write_dir(&format!("{}/{PARTS}", root.trim_end_matches('/')));
     }
     Operator::new(builder)

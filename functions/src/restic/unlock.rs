@@ -37,30 +37,35 @@ pub(super) struct Tried {
     pub(super) damaged: Vec<String>,
 }
 
-/// Tries a password on all keys until it opens one. For blocking threads.
+/// Tries a password on all keys until it opens one that opens the config, too: a program that made the repository at the same moment and came second may
+/// have left its own key behind. Where none does, it is the config that is damaged. For blocking threads.
 ///
 /// # Errors
 /// The store cannot be reached, or the step was stopped.
 pub(super) fn unlock(backend: &Backend, password: &str) -> Result<Tried, Failure> {
     let mut tried = Tried::default();
+    let config = backend.wait(present(backend, "config"))?;
+    let is_of_it = |master: &MasterKey| {
+        let opens = |config: &Vec<u8>| Cipher::new(master).is_ok_and(|cipher| cipher.decrypt(config).is_ok());
+        config.as_ref().is_none_or(opens)
+    };
     for (file, _) in backend.wait(backend.list("keys"))? {
         let Ok(id) = file.parse::<Id>() else { continue };
         backend.check_ended()?;
         let name = name(FileType::Key, &id);
-        let read = backend.wait(async {
-            match backend.read_all(&name).await {
-                Ok(text) => Ok(Some(text)),
-                // Removed since it was listed.
-                Err(failure) if failure.kind == FailureKind::NotFound => Ok(None),
-                Err(failure) => Err(failure),
-            }
-        });
-        let Some(text) = read? else { continue };
+        // It may have been removed since it was listed.
+        let Some(text) = backend.wait(present(backend, &name))? else { continue };
         match open(&text, password) {
-            Ok(Some(master)) => {
+            Ok(Some(master)) if is_of_it(&master) => {
                 tried.key = Some(Unlocked { master, id });
                 tried.usable += 1;
                 return Ok(tried);
+            }
+            Ok(Some(master)) => {
+                tried.usable += 1;
+                tried.key.get_or_insert(Unlocked { master, id });
+                let shown = backend.store().shown(&name);
+                tried.damaged.push(format!("the key `{shown}` is of another repository than the `config` beside it"));
             }
             Ok(None) => tried.usable += 1,
             Err(why) => {
@@ -69,6 +74,15 @@ pub(super) fn unlock(backend: &Backend, password: &str) -> Result<Tried, Failure
         }
     }
     Ok(tried)
+}
+
+/// What a file has, where it is there.
+async fn present(backend: &Backend, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    match backend.read_all(name).await {
+        Ok(text) => Ok(Some(text.to_vec())),
+        Err(failure) if failure.kind == FailureKind::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The master key in a key file; none where the password is another one.

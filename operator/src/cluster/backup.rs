@@ -23,7 +23,7 @@ use super::job::Wanted;
 use super::run::{Ended, Follow, LOOK_AGAIN, Others, Place, Way};
 use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, run, turn};
 use crate::resources::backup::BackupConfiguration;
-use crate::resources::backup_session::{BackupPhase, BackupSession, BackupSessionStatus, TargetPhase};
+use crate::resources::backup_session::{BackupPhase, BackupSession, BackupSessionStatus, HostBackupStats, TargetPhase};
 use crate::resources::condition::ConditionStatus;
 use crate::session::{self, Asker, End, Session, Setting};
 
@@ -125,6 +125,7 @@ async fn begin(
             host: names::host("backup", &configuration.uid().unwrap_or_default()),
             labels: names::invoked(configuration::KIND, &configuration.name_any()),
             uid: place.owner,
+            database: turn::label(target, namespace),
             owner: one.controller_owner_ref(&()),
             repository: Some(super::repository::place(&configuration)),
             run: &session,
@@ -173,7 +174,9 @@ async fn begin(
     status.phase = Some(BackupPhase::Running);
     status.session_deadline = run::deadline(time_out);
     status.observed_generation = one.metadata.generation;
-    status.targets = targets(&configuration, namespace, TargetPhase::Running, Vec::new());
+    // Of what it was begun for, whatever is asked for by its end.
+    let host = HostBackupStats { hostname: Some(configuration.spec.host()), ..HostBackupStats::default() };
+    status.targets = targets(&configuration, namespace, TargetPhase::Running, vec![host]);
     let said = format!("the Job `{name}` is made");
     conditions::set(
         &mut status.conditions,

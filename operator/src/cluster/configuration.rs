@@ -19,7 +19,7 @@ use kube::{Api, Resource, ResourceExt};
 use super::gather::{Found, gather};
 use super::names::{self, INVOKER_NAME, SLOT};
 use super::{Context, Trouble, conditions, cron_job, patch_status, remove};
-use crate::resources::backup::{BackupConfiguration, BackupConfigurationStatus};
+use crate::resources::backup::{APART, BackupConfiguration, BackupConfigurationStatus};
 use crate::resources::backup_session::{BackupSession, BackupSessionSpec, Invoker};
 use crate::resources::condition::{Condition, ConditionStatus, Readiness};
 use crate::session::apart::{are_alike, said};
@@ -33,9 +33,6 @@ const LATER: Duration = Duration::from_secs(600);
 
 /// What `kubectl create job --from=cronjob/…` writes on a job.
 const BY_HAND: &str = "cronjob.kubernetes.io/instantiate";
-
-/// Whether nobody else's snapshots are taken for its own.
-pub(crate) const APART: &str = "SnapshotsToldApart";
 
 /// The kind, as sessions name it.
 pub(super) const KIND: &str = "BackupConfiguration";

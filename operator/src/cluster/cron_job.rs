@@ -92,10 +92,11 @@ impl KnownCronJob {
     }
 }
 
-/// Whether it has one, as far as is known.
+/// Whether it has one that was made here, as far as is known.
 pub(super) fn is_there(context: &Context, one: &BackupConfiguration, namespace: &str) -> bool {
     let this = ObjectRef::new(&names::cron_job(&one.name_any())).within(namespace);
-    context.world.cron_jobs.get(&this).is_some_and(|known| is_of(&*known, one))
+    let is_ours = |known: &KnownCronJob| known.labels().get(MANAGED_BY).is_some_and(|by| by == US);
+    context.world.cron_jobs.get(&this).is_some_and(|known| is_of(&*known, one) && is_ours(&known))
 }
 
 /// Makes its cron job, or brings it to where the spec says.
@@ -139,6 +140,9 @@ pub(super) async fn bring(
     }
 }
 
+/// How names of what Stash makes begin.
+const STASHS: &str = "stash-";
+
 /// Removes what another program made of this one, under a name that it made otherwise.
 async fn remove_others(
     context: &Context,
@@ -146,7 +150,10 @@ async fn remove_others(
     one: &BackupConfiguration,
     name: Option<&str>,
 ) -> Result<(), Trouble> {
-    let is_other = |other: &KnownCronJob| is_of(other, one) && Some(&*other.name_any()) != name;
+    // What somebody lets go with it may do something else.
+    let is_other = |other: &KnownCronJob| {
+        is_of(other, one) && Some(&*other.name_any()) != name && other.name_any().starts_with(STASHS)
+    };
     for other in context.world.cron_jobs.state_filter(is_other) {
         tracing::info!("the CronJob `{}/{}` is replaced", other.namespace().unwrap_or_default(), other.name_any());
         remove(api, &other.name_any(), other.uid()).await?;

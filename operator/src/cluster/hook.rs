@@ -173,6 +173,7 @@ async fn carry_out(context: &Context, frame: Frame<'_>, when: &str, what: Apart)
             namespace: frame.namespace.to_owned(),
             session: frame.session,
             uid: frame.uid,
+            database: None,
             host: names::host("hook", frame.uid),
             labels: frame.labels,
             owner: frame.owner,

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use serde_json::{Value as Json, json};
 
-use super::names::{HOST, MANAGED_BY, OF, REPOSITORY, SESSION, SHARDS, US, label};
+use super::names::{DATABASE, HOST, MANAGED_BY, OF, REPOSITORY, SESSION, SHARDS, US, label};
 use crate::resources::backend::LocalBackend;
 use crate::resources::runtime::{RuntimeSettings, TempDir};
 use crate::session::{Held, Session};
@@ -68,6 +68,8 @@ pub(super) struct Wanted<'w> {
     pub(super) host: String,
     /// More labels.
     pub(super) labels: BTreeMap<String, String>,
+    /// The database that it reads or writes, as a label has it.
+    pub(super) database: Option<String>,
     /// What it goes with; by itself, some time after its end, where that is nothing.
     pub(super) owner: Option<OwnerReference>,
     /// The repository that a backup is stored in, as `namespace/name`.
@@ -96,6 +98,7 @@ pub(super) fn job(wanted: &Wanted<'_>) -> Result<(Job, Option<Secret>), String> 
     labels.insert(MANAGED_BY.to_owned(), US.to_owned());
     labels.insert(SESSION.to_owned(), label(wanted.session));
     labels.insert(OF.to_owned(), wanted.uid.to_owned());
+    labels.extend(wanted.database.clone().map(|database| (DATABASE.to_owned(), database)));
     let metadata = ObjectMeta {
         name: Some(wanted.name.clone()),
         namespace: Some(wanted.namespace.clone()),
@@ -320,6 +323,7 @@ mod tests {
             host: "s".into(),
             labels: BTreeMap::new(),
             uid: "6b1d",
+            database: None,
             owner: Some(OwnerReference::default()),
             repository: Some("store/repo".into()),
             run,

@@ -28,6 +28,9 @@ pub const INVOKER_NAME: &str = "stash.appscode.com/invoker-name";
 /// On what is made for a session or a repository: its uid.
 pub(super) const OF: &str = "aquifer.dev/of";
 
+/// On what reads or writes a database: which one, by [`database`].
+pub(super) const DATABASE: &str = "aquifer.dev/database";
+
 /// On a session's Job: the repository that it was made for, as `namespace/name`.
 pub(super) const REPOSITORY: &str = "aquifer.dev/repository";
 
@@ -76,6 +79,11 @@ pub(crate) fn label(name: &str) -> String {
     fit(name, LABEL)
 }
 
+/// A database as a label's value, by its AppBinding.
+pub(super) fn database(namespace: &str, name: &str) -> String {
+    Sha256::digest(format!("{namespace}/{name}").as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A host's name for the pods of one that asks for sessions, by its uid: no two in the world have the same.
 pub(super) fn host(what: &str, uid: &str) -> String {
     fit(&format!("{what}-{uid}"), LABEL)
@@ -83,7 +91,7 @@ pub(super) fn host(what: &str, uid: &str) -> String {
 
 /// What a blueprint makes for a database, as Stash calls it; where that lies in another namespace, with the database's, since there may be
 /// several of one name.
-pub(super) fn blueprint(binding: &str, elsewhere: Option<&str>) -> String {
+pub(crate) fn blueprint(binding: &str, elsewhere: Option<&str>) -> String {
     let Some(home) = elsewhere else { return fit(&format!("app-{binding}"), NAME) };
     // Of `a` and `b-c`, and of `a-b` and `c`, two names.
     let digest = digest(&format!("{home}/{binding}"));
@@ -97,6 +105,8 @@ pub(crate) fn cron_job(configuration: &str) -> String {
 
 /// The session of a slot, by the end of its job's name, which is the slot's minute.
 pub(super) fn session(configuration: &str, slot: &str) -> String {
+    // A slot's job may be anybody's.
+    let slot = fit(slot, LABEL);
     let room = NAME - slot.len() - 1;
     format!("{}-{slot}", fit(configuration, room))
 }
@@ -126,7 +136,7 @@ pub(super) fn hook_job(session: &str, uid: &str) -> String {
     fit(&format!("{HOOK}{session}-{}", digest(uid)), LABEL)
 }
 
-/// The name, cut to so many bytes. Names of resources are ASCII.
+/// Eight characters that hardly any other text has.
 fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -138,6 +148,7 @@ pub(crate) fn is_name(text: &str) -> bool {
     ends && text.len() <= 253 && text.bytes().all(|byte| inner(byte) || matches!(byte, b'-' | b'.'))
 }
 
+/// The name, cut to so many bytes. Names of resources are ASCII.
 fn fit(name: &str, most: usize) -> String {
     if name.len() <= most {
         return name.to_owned();
@@ -186,5 +197,6 @@ mod tests {
         }
         assert!(cron_job(&one).len() <= 52);
         assert_eq!(session(&one, "28879200").len(), NAME);
+        assert!(session(&one, &"9".repeat(250)).len() <= NAME && is_name(&session(&one, &"9".repeat(250))));
     }
 }

@@ -19,7 +19,7 @@ use super::{Context, Trouble, conditions, hook, is_newest, names, patch_status, 
 use crate::amounts::span;
 use crate::resources::condition::{Condition, ConditionStatus};
 use crate::resources::restore::{
-    HostRestorePhase, HostRestoreStats, RestorePhase, RestoreSession, RestoreSessionStatus,
+    HostRestorePhase, HostRestoreStats, RESTORED, RestorePhase, RestoreSession, RestoreSessionStatus,
 };
 use crate::session::{self, Asker, End, Session, Setting, steps};
 
@@ -123,6 +123,7 @@ async fn begin(
             host: names::host("restore", &uid),
             labels: names::invoked(KIND, &one.name_any()),
             uid: place.owner,
+            database: turn::label(target, namespace),
             owner: one.controller_owner_ref(&()),
             repository: None,
             run: &session,
@@ -364,13 +365,16 @@ async fn end(
         let pushed = pushed.map(|()| String::new());
         conditions::judge(&mut status.conditions, "MetricsPushed", ("Succeeded", "Failed"), pushed);
     }
+    let keys = ended.number(steps::RESTORE, "keys").map(|keys| format!("{keys} keys were written"));
+    let from = ended.words(steps::PULL, "snapshot").map(|id| format!("the snapshot {}", short(id)));
+    let what: Vec<String> = [from, keys].into_iter().flatten().collect();
+    let done = ended.error.clone().map_or_else(|| Ok(what.join(": ")), Err);
+    conditions::judge(&mut status.conditions, RESTORED, ("Restored", "NotRestored"), done);
     patch_status(context, one, &status).await?;
     let (kind, reason, said) = match &ended.error {
         None => {
-            let keys = ended.number(steps::RESTORE, "keys").map(|keys| format!(": {keys} keys were written"));
-            let from = ended.words(steps::PULL, "snapshot").map(|id| format!(", from the snapshot {}", short(id)));
-            let said = [Some(format!("it took {}", span(whole))), keys, from];
-            (EventType::Normal, "RestoreSucceeded", said.into_iter().flatten().collect())
+            let said = [vec![format!("it took {}", span(whole))], what].concat().join(", ");
+            (EventType::Normal, "RestoreSucceeded", said)
         }
         Some(error) => (EventType::Warning, "RestoreFailed", error.clone()),
     };

@@ -65,7 +65,7 @@ impl Place<'_> {
 }
 
 /// Why a session failed whose time was over.
-pub(super) const LATE: &str = "it took longer than it may";
+pub(super) const LATE: &str = "it took longer than it may: `timeOut` says how long that is";
 
 /// The condition of a session whose time was over.
 pub(super) const LATE_CONDITION: &str = "DeadlineExceeded";
@@ -132,7 +132,7 @@ pub(super) async fn look(context: &Context, place: Place<'_>) -> Result<State, T
     }
     let is = |kind: &str| ended::condition(&job, kind).is_some();
     let uid = job.uid().unwrap_or_default();
-    let mut pods = pods(context, place.namespace, &format!("{OF_JOB}={uid}")).await?;
+    let mut pods = pods(context, Some(place.namespace), &format!("{OF_JOB}={uid}")).await?;
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.clone().map(|at| at.0));
     let newest = newest(pods);
     if !is("Complete") && !is("Failed") {

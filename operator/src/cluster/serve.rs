@@ -14,14 +14,16 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::blueprint::BLUEPRINT;
 use super::counts::Counts;
 use super::exposition::{Exposition, Label};
 use super::world::World;
-use super::{Settings, Trouble};
+use super::{Settings, Trouble, names};
 use crate::resources::backup_session::BackupPhase;
 use crate::resources::condition::ConditionStatus;
 use crate::resources::restore::RestorePhase;
@@ -100,6 +102,7 @@ fn of_world(world: &World, all: &mut Exposition) {
         let more = [
             ("driver", "Restic"),
             ("repository", one.spec.repository.name.as_str()),
+            ("repository_namespace", one.spec.repository.namespace.as_deref().unwrap_or(&namespace)),
             ("schedule", &schedule),
             ("phase", &phase),
         ];
@@ -130,6 +133,7 @@ fn of_world(world: &World, all: &mut Exposition) {
         all.gauge("stash_appscode_com_backupsession_info", "How far it is.", &labels, 1.0);
     }
     last_successes(world, all);
+    blueprints(world, all);
     for one in world.restores.state() {
         let (name, namespace) = (one.name_any(), one.namespace().unwrap_or_default());
         let own: [Label<'_>; 3] =
@@ -137,7 +141,12 @@ fn of_world(world: &World, all: &mut Exposition) {
         created(all, "stash_appscode_com_restoresession_created", &*one, &own);
         let target = of_target(one.spec.target.as_ref().map(|target| &target.r#ref));
         let phase = word(one.status.as_ref().and_then(|status| status.phase));
-        let more = [("driver", "Restic"), ("repository", one.spec.repository.name.as_str()), ("phase", &phase)];
+        let more = [
+            ("driver", "Restic"),
+            ("repository", one.spec.repository.name.as_str()),
+            ("repository_namespace", one.spec.repository.namespace.as_deref().unwrap_or(&namespace)),
+            ("phase", &phase),
+        ];
         let labels: Vec<Label<'_>> =
             own.into_iter().chain(more).chain(target.iter().map(|(n, v)| (*n, v.as_str()))).collect();
         all.gauge("stash_appscode_com_restoresession_info", "How far it is.", &labels, 1.0);
@@ -147,6 +156,9 @@ fn of_world(world: &World, all: &mut Exposition) {
         let own: [Label<'_>; 2] = [("name", &name), ("namespace", &namespace)];
         created(all, "stash_appscode_com_repository_created", &*one, &own);
         let status = one.status.clone().unwrap_or_default();
+        let writers = status.references.iter().filter(|by| by.kind.as_deref() == Some("BackupConfiguration")).count();
+        let help = "How many BackupConfigurations name it.";
+        all.gauge("aquifer_repository_writers", help, &own, writers as f64);
         if let Some(at) = status.last_backup_time {
             let help = "When a backup was last stored in it.";
             all.gauge("aquifer_repository_last_backup_seconds", help, &own, at.0.as_second() as f64);
@@ -159,6 +171,23 @@ fn of_world(world: &World, all: &mut Exposition) {
             let help = "Whether the last check found it sound.";
             all.gauge("aquifer_repository_integrity", help, &own, f64::from(u8::from(is_sound)));
         }
+    }
+}
+
+/// Databases whose blueprint has not made their backup. Nobody would miss it otherwise.
+fn blueprints(world: &World, all: &mut Exposition) {
+    for one in world.bindings.state() {
+        let Some(name) = one.annotations().get(BLUEPRINT) else { continue };
+        let home = one.namespace().unwrap_or_default();
+        let found = world.blueprints.get(&ObjectRef::new(name));
+        let is_made = found.is_some_and(|found| {
+            let here = found.spec.backup_namespace.clone().unwrap_or_else(|| home.clone());
+            let its = names::blueprint(&one.name_any(), (here != home).then_some(&home));
+            world.backups.get(&ObjectRef::new(&its).within(&here)).is_some()
+        });
+        let labels = [("namespace", home.as_str()), ("name", &one.name_any()), ("blueprint", name)];
+        let help = "Whether its blueprint has not made its backup.";
+        all.gauge("aquifer_appbinding_without_backup", help, &labels, f64::from(u8::from(!is_made)));
     }
 }
 

@@ -14,6 +14,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedMutexGuard;
 
+use super::gather::may_reach;
 use super::hook::{Before, stands};
 use super::names::{INVOKER_KIND, MANAGED_BY, US};
 use super::run::{Place, State, look, unended};
@@ -67,8 +68,9 @@ pub(super) async fn of_backup(
     begun: bool,
 ) -> Result<Option<String>, Trouble> {
     let Some(target) = target else { return Ok(None) };
-    let other = restores(context, &binding_of(target, namespace), None, !begun).await?;
-    if other.is_some() { Ok(other) } else { gone(context, namespace).await }
+    let this = binding_of(target, namespace);
+    let other = restores(context, &this, None, !begun).await?;
+    if other.is_some() { Ok(other) } else { pods(context, &this, "", &[restore::KIND]).await }
 }
 
 /// What is in the way of a restore of this uid: another one that has begun, or a backup that has.
@@ -84,7 +86,7 @@ pub(super) async fn of_restore(
         return Ok(Some(other));
     }
     let other = backups(context, &this).await?;
-    if other.is_some() { Ok(other) } else { gone(context, namespace).await }
+    if other.is_some() { Ok(other) } else { pods(context, &this, own, &[restore::KIND, configuration::KIND]).await }
 }
 
 /// A restore into this database, other than that of the uid `own`, that has begun and not ended, or where it `waits` for its turn.
@@ -101,6 +103,7 @@ async fn restores(
             && !restore::is_over(other)
             && target.is_some_and(|target| binding_of(target, &home) == *this)
     };
+    let mut waiting = None;
     for other in context.world.restores.state_filter(is_of_the_same) {
         let Some(other) = newest(context, &*other).await?.filter(|other| !restore::is_over(other)) else { continue };
         let said = |what: &str| format!("the RestoreSession `{}` {what}", whole(&other));
@@ -112,10 +115,10 @@ async fn restores(
             return Ok(Some(said("writes to the same database")));
         }
         if waits && restore::waits_for_its_turn(conditions) {
-            return Ok(Some(said("waits for its turn at the same database")));
+            waiting = Some(said("waits for its turn at the same database"));
         }
     }
-    Ok(None)
+    Ok(waiting)
 }
 
 /// A backup of this database that has begun and still reads.
@@ -166,19 +169,39 @@ fn whole<K: Resource>(one: &K) -> String {
     format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any())
 }
 
-/// A pod of a restore of this namespace that was removed, and that has not ended yet: nobody knows any more which database it writes to.
-async fn gone(context: &Context, namespace: &str) -> Result<Option<String>, Trouble> {
+/// A pod that reads or writes this database and has not ended, of whatever session: that may have been removed, or name another database by now. Of a
+/// namespace that may not use the database, nobody's pod counts.
+async fn pods(
+    context: &Context,
+    this: &ObjectRef<AppBinding>,
+    own: &str,
+    kinds: &[&str],
+) -> Result<Option<String>, Trouble> {
+    let home = this.namespace.clone().unwrap_or_default();
     let labels = BTreeMap::from(
-        [(MANAGED_BY, US), (INVOKER_KIND, restore::KIND)].map(|(name, value)| (name.to_owned(), value.to_owned())),
+        [(MANAGED_BY, US.to_owned()), (names::DATABASE, names::database(&home, &this.name))]
+            .map(|(name, value)| (name.to_owned(), value)),
     );
-    for pod in unended(context, namespace, &labels).await? {
-        let of = pod.labels().get(names::OF);
-        // One that was made again under the same name is another one.
-        if context.world.restores.find(|one| one.uid().as_ref() == of).is_none() {
-            return Ok(Some(format!("the pod `{}` of a restore that was removed has not ended", pod.name_any())));
+    let binding = context.world.bindings.get(this);
+    for pod in unended(context, &labels).await? {
+        let there = pod.namespace().unwrap_or_default();
+        let is_of = |kind: &&str| pod.labels().get(INVOKER_KIND).is_some_and(|own| own == kind);
+        let is_own = pod.labels().get(names::OF).is_some_and(|of| of == own);
+        let may = there == home || binding.as_ref().is_some_and(|found| may_reach(context, found, &home, &there));
+        if !is_own && may && kinds.iter().any(is_of) {
+            return Ok(Some(format!(
+                "the pod `{there}/{}` of another session is at the same database",
+                pod.name_any()
+            )));
         }
     }
     Ok(None)
+}
+
+/// What a database is called on what reads or writes it.
+pub(super) fn label(target: Option<&TargetRef>, namespace: &str) -> Option<String> {
+    let this = binding_of(target?, namespace);
+    Some(names::database(&this.namespace.unwrap_or_default(), &this.name))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::session::apart::is_same;
 use crate::session::{self, Setting, Upkeep};
 
 /// What keeps a Repository until it is empty.
-const FINALIZER: &str = "aquifer.dev/wipe-out";
+pub(crate) const FINALIZER: &str = "aquifer.dev/wipe-out";
 
 /// How long it is tried.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -96,6 +96,8 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
     // A pod that waits for its node would do it later, when somebody may have made the Repository again.
     run::give_up(context, place).await?;
     if context.known_for(&uid) < PATIENCE && !ends && other.is_none() {
+        let said = format!("what is in it cannot be removed yet, and is tried again for a quarter of an hour: {why}");
+        context.tell(one, EventType::Warning, "WipeOutRetried", &said).await;
         return Ok(Action::requeue(LOOK_AGAIN));
     }
     let said = format!("what is in it stays: {why}");
@@ -153,6 +155,7 @@ async fn begin(context: &Context, one: &Repository, place: Place<'_>) -> Result<
         namespace: place.namespace.to_owned(),
         session: &name,
         uid: place.owner,
+        database: None,
         host: names::host("wipe", place.owner),
         labels: BTreeMap::new(),
         // What belongs to what is being removed may be removed first.

@@ -12,7 +12,7 @@ use futures::channel::mpsc::UnboundedSender;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 use super::cron_job::KnownCronJob;
 use super::names::{INVOKER_NAME, MANAGED_BY, US};
+use crate::guarded::Guarded;
 use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::BackupSession;
@@ -293,7 +294,7 @@ fn watched<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+    let api: Api<Guarded<K>> = Api::all(client.clone());
     let known = known.clone();
     watcher(api, config.clone()).filter_map(move |event| {
         let event = match event {
@@ -321,11 +322,11 @@ where
 }
 
 /// An event of what can be read. What was known of one that cannot be read any more is no longer so: it is as if it had gone.
-fn readable<K>(event: Event<DeserializeGuard<K>>, known: &Store<K>) -> Option<Event<K>>
+fn readable<K>(event: Event<Guarded<K>>, known: &Store<K>) -> Option<Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone,
 {
-    let read = |guard: DeserializeGuard<K>| match guard.0 {
+    let read = |guard: Guarded<K>| match guard.0 {
         Ok(one) => Ok(one),
         Err(wrong) => {
             let (namespace, name) = (wrong.metadata.namespace, wrong.metadata.name);

@@ -1,14 +1,15 @@
 //! What users of Stash made: whether the operator takes it as it is, and what Stash left on it.
 
 use k8s_openapi::api::batch::v1::CronJob;
+use kube::api::PostParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 use super::Look;
 use super::needs::{Lack, gather};
-use crate::cluster::{files_folder, names};
+use crate::cluster::{FINALIZER, files_folder, names};
 use crate::manifests::Manifests;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::repository::Repository;
@@ -46,6 +47,7 @@ pub(super) async fn look(look: &mut Look) -> Result<(), kube::Error> {
         let target = one.spec.target.as_ref().map(|target| &target.r#ref);
         let asks = (&one.spec.repository, target, one.spec.task.as_ref());
         judge(look, &mut manifests, one, asks, session::backup).await?;
+        schedule(look, one).await?;
     }
     for one in read::<RestoreSession>(look).await? {
         let key = (one.namespace().unwrap_or_default(), one.name_any());
@@ -102,7 +104,8 @@ where
 
 /// Whoever else wants to be asked before it goes.
 fn finalizers(look: &mut Look, kind: &ApiResource, one: &DynamicObject, name: &str) {
-    let of_kubernetes = |finalizer: &&String| ["foregroundDeletion", "orphan"].contains(&finalizer.as_str());
+    // Those of Kubernetes, and the operator's own.
+    let of_kubernetes = |finalizer: &&String| ["foregroundDeletion", "orphan", FINALIZER].contains(&finalizer.as_str());
     let (kept, foreign): (Vec<&String>, Vec<&String>) = one.finalizers().iter().partition(of_kubernetes);
     let [first, ..] = foreign[..] else { return };
     let kept = if kept.is_empty() { Json::Null } else { json!(kept) };
@@ -164,6 +167,39 @@ where
                 look.stops(format!("{what}: {problem}"), "change this part of its spec, or of what it refers to");
             }
         }
+    }
+    Ok(())
+}
+
+/// Whether a schedule is one: the API server is asked, which makes nothing of it.
+async fn schedule(look: &mut Look, one: &BackupConfiguration) -> Result<(), kube::Error> {
+    let name = whole(one);
+    let Some(schedule) = one.spec.schedule.as_ref().filter(|schedule| !schedule.trim().is_empty()) else {
+        look.note(
+            format!("the BackupConfiguration `{name}` has no schedule: nothing is backed up by itself"),
+            "give it a `schedule`, if that is not meant so",
+        );
+        return Ok(());
+    };
+    let container = json!({"name": "slot", "image": "none"});
+    let pod = json!({"restartPolicy": "Never", "containers": [container]});
+    let cron_job = json!({
+        "metadata": {"generateName": "schedule-"},
+        "spec": {"schedule": schedule, "timeZone": one.spec.time_zone, "jobTemplate": {"spec": {"template": {"spec": pod}}}},
+    });
+    let cron_job: CronJob = serde_json::from_value(cron_job).map_err(kube::Error::SerdeError)?;
+    let api: Api<CronJob> = Api::namespaced(look.client.clone(), &one.namespace().unwrap_or_default());
+    match api.create(&PostParams { dry_run: true, field_manager: None }, &cron_job).await {
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            let said = status.message.split_once("is invalid: ").map_or(status.message.as_str(), |(_, said)| said);
+            look.stops(
+                format!("the BackupConfiguration `{name}` has a schedule that is none: {said}"),
+                "mend `schedule` or `timeZone`: until then nothing is backed up by itself",
+            );
+        }
+        // Who looks may not make any, or not there.
+        Err(kube::Error::Api(_)) | Ok(_) => {}
+        Err(other) => return Err(other),
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Condition, Readiness};
+use super::condition::{Condition, ConditionStatus, Readiness};
 use super::hooks::BackupHooks;
 use super::retention::RetentionPolicy;
 use super::runtime::{RuntimeSettings, TempDir};
@@ -76,6 +76,17 @@ pub struct BackupConfigurationSpec {
     /// `Restic`, or `VolumeSnapshotter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
+}
+
+/// Whether nobody else's snapshots are taken for its own.
+pub(crate) const APART: &str = "SnapshotsToldApart";
+
+impl BackupConfiguration {
+    /// Whose snapshots may be taken for its own, where that is so.
+    pub fn shares_snapshots(&self) -> Option<String> {
+        let all = &self.status.as_ref()?.conditions;
+        all.iter().find(|one| one.r#type == APART && one.status == ConditionStatus::False)?.message.clone()
+    }
 }
 
 impl BackupConfigurationSpec {

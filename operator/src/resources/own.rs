@@ -1,6 +1,6 @@
 //! Our own `Task` and `Function`, as a cluster keeps them: the documents of the engine's language, in the namespace of who uses them.
 //!
-//! Always holds: each field that the language has is here under its name, and what is written is what the engine reads. What the API server can
+//! They are not called `tasks` and `functions` there, so that `kubectl get functions` goes on to give Stash's. Always holds: each field that the language has is here under its name, and what is written is what the engine reads. What the API server can
 //! check it checks; the rest is looked over, with what a session gives it, when something refers to it.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ use serde_json::{Value as Json, json};
     version = "v1alpha1",
     kind = "Task",
     root = "OwnTask",
+    plural = "aquifertasks",
+    singular = "aquifertask",
     namespaced,
     derive = "PartialEq",
     shortname = "aqt",
@@ -48,6 +50,8 @@ pub struct OwnTaskSpec {
     version = "v1alpha1",
     kind = "Function",
     root = "OwnFunction",
+    plural = "aquiferfunctions",
+    singular = "aquiferfunction",
     namespaced,
     derive = "PartialEq",
     shortname = "aqf",

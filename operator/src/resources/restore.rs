@@ -150,7 +150,17 @@ pub enum HostRestorePhase {
     Unknown,
 }
 
+/// The condition of what was brought back.
+pub(crate) const RESTORED: &str = "SnapshotRestored";
+
 impl RestoreSession {
+    /// What it brought back: which snapshot, and how many keys.
+    pub fn what(&self) -> Option<String> {
+        let conditions = &self.status.as_ref()?.conditions;
+        let restored = |one: &&Condition| one.r#type == RESTORED && one.status == ConditionStatus::True;
+        conditions.iter().find(restored)?.message.clone()
+    }
+
     /// Why it brought nothing back, or waits: what went wrong with its hosts, or else what is not as it should be.
     pub fn why(&self) -> Option<String> {
         let status = self.status.as_ref()?;

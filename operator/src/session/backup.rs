@@ -66,10 +66,11 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     let summary = format!("The BackupConfiguration {namespace}/{name}.");
     if let Some(task) = own {
         let offers = offers(place, dump, &repository, &host);
-        let mut steps = own::compose(&mut draft, manifests, namespace, task, &offers, before.is_some());
+        let mut steps = own::compose(&mut draft, manifests, namespace, task, offers, before.is_some());
         bound(&mut steps, spec, setting);
         let after: Vec<Json> = steps.iter().map(|step| step["name"].clone()).collect();
-        let afterwards = afterwards(spec, &host, &repository, after, setting);
+        let mut afterwards = afterwards(spec, &host, &repository, after, setting);
+        afterwards.iter_mut().for_each(|step| draft.fill(step));
         let steps = before.into_iter().chain(steps).chain(afterwards).collect();
         let session = draft.finish(summary, steps)?;
         return Ok(Session { asker: Some(asker), ..session });
@@ -80,7 +81,7 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     push.extend(stored(if is_part { PART_FILE } else { FILE }, &host));
     if is_part {
         dump.insert("joined".to_owned(), json!(true));
-        dump.insert("shard".to_owned(), json!(format!("{{{{ params.{SHARD} }}}}")));
+        dump.insert("shard".to_owned(), draft.param(SHARD));
         push.insert("tags".to_owned(), json!([part_tag(configuration)]));
     }
     // Each of several pods would do it.
@@ -126,13 +127,13 @@ fn offers(
     usual: Map<String, Json>,
     repository: &Map<String, Json>,
     host: &str,
-) -> [Offer; 3] {
+) -> Vec<Offer> {
     let mut pulled = repository.clone();
     pulled.insert("filename".to_owned(), json!(FILE));
     let mut pushed = pulled.clone();
     pushed.insert("host".to_owned(), json!(host));
     let checked = Map::from_iter([("verify".to_owned(), json!("index"))]);
-    [
+    vec![
         Offer { word: "session-dump", function: "redis-dump", step: Some(DUMP), fixed: place, usual },
         Offer { word: "session-push", function: "restic-push", step: Some(PUSH), fixed: pushed, usual: checked },
         // Such as what was stored a moment ago, for a rehearsal.

@@ -7,12 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aquifer_engine::catalog::Catalog;
-use aquifer_engine::diagnostic::Diagnostics;
 use serde_json::{Map, Value as Json, json};
 
 use super::secrets::{Held, values};
-use super::{Draft, Session, TASK, found, steps, templates};
+use super::{Draft, Session, found, steps};
 use crate::hooks::STEP;
 use crate::manifests::Manifests;
 use crate::resources::own::{OwnFunction, OwnStep, OwnTask};
@@ -60,7 +58,7 @@ pub(super) fn compose(
     manifests: &Manifests,
     namespace: &str,
     task: &TaskRef,
-    offers: &[Offer],
+    mut offers: Vec<Offer>,
     has_hook: bool,
 ) -> Vec<Json> {
     let found = found(&manifests.own_tasks, "Task of aquifer.dev", namespace, &task.name);
@@ -85,15 +83,12 @@ pub(super) fn compose(
             made.values.insert(param.name.clone(), value);
         }
     }
-    for offer in offers {
-        [&offer.fixed, &offer.usual]
-            .into_iter()
-            .flat_map(Map::values)
-            .for_each(|value| templates(value, &mut draft.problems));
+    for offer in &mut offers {
+        offer.fixed.values_mut().chain(offer.usual.values_mut()).for_each(|value| draft.fill(value));
     }
-    named(draft, &made.name, own, offers);
+    named(draft, &made.name, own, &offers);
     let steps = own.spec.steps.iter().filter_map(|written| {
-        let filled = step(written, offers, has_hook);
+        let filled = step(written, &offers, has_hook);
         draft.take(filled.map_err(|why| format!("the Task `{}`: the step `{}`: {why}", made.name, written.name)))
     });
     let steps = steps.collect();
@@ -214,66 +209,13 @@ fn document(kind: &str, name: &str, spec: Json) -> Json {
 }
 
 impl Own {
-    /// The session's document, its values and the functions beside it; `params` are those of the session itself.
-    pub(super) fn finish(self, session: Session, params: Vec<Json>) -> Result<Session, Vec<String>> {
-        let Session { mut document, mut secrets, mut notes, .. } = session;
-        document["spec"]["params"] = self.params.into_iter().chain(params).collect();
-        secrets.extend(self.values);
-        let functions = self.functions.into_values().collect();
-        let made = Session { document, functions, secrets, notes: Vec::new(), ..session };
-        let told = look_over(&made, &self.name);
-        match told {
-            Ok(warnings) => {
-                notes.extend(warnings);
-                Ok(Session { notes, ..made })
-            }
-            Err(problems) => Err(problems),
-        }
+    /// The session's document with what it declares, its values and the functions beside it, and whose it is; `params` are those of the session itself.
+    pub(super) fn finish(self, mut session: Session, params: Vec<Json>) -> (Session, String) {
+        session.document["spec"]["params"] = self.params.into_iter().chain(params).collect();
+        session.secrets.extend(self.values);
+        session.functions = self.functions.into_values().collect();
+        (session, format!("the Task `{}`", self.name))
     }
-}
-
-/// Looks whether the engine could run it. Gives what is odd about it.
-fn look_over(session: &Session, name: &str) -> Result<Vec<String>, Vec<String>> {
-    let mut catalog = Catalog::new(aquifer_functions::builtins());
-    for (name, text) in aquifer_functions::shipped() {
-        catalog.add_builtin(name, text);
-    }
-    catalog.add_text(&format!("the Task `{name}`"), &format!("{:#}", session.document));
-    for function in &session.functions {
-        let name = function["metadata"]["name"].as_str().unwrap_or_default();
-        catalog.add_text(&format!("the Function `{name}`"), &format!("{function:#}"));
-    }
-    let found = catalog.problems();
-    if found.has_errors() {
-        return Err(told(&found));
-    }
-    match catalog.plan(TASK, &session.inputs()) {
-        Ok(_) => Ok(told(&found)),
-        Err(problems) => Err(told(&problems)),
-    }
-}
-
-/// How much of what a problem is about is shown, in characters.
-const SHOWN: usize = 60;
-
-/// Problems in a line each, with what they are about: who wrote a manifest has other lines than it has here.
-fn told(problems: &Diagnostics) -> Vec<String> {
-    let line = |problem: &aquifer_engine::diagnostic::Diagnostic| {
-        let place = problem.span().map(|span| {
-            let shown: String =
-                problems.sources().slice(span).lines().next().unwrap_or_default().chars().take(SHOWN).collect();
-            let whose = &problems.sources().get(span.source).name;
-            let shown = shown.trim().trim_matches('"');
-            if shown.is_empty() || shown.starts_with(['{', '[']) {
-                format!("{whose}: ")
-            } else {
-                format!("{whose}, at `{shown}`: ")
-            }
-        });
-        let help = problem.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
-        format!("{}{}{help}", place.unwrap_or_default(), problem.message)
-    };
-    problems.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -426,6 +368,44 @@ mod tests {
         stashs.backups.values_mut().for_each(|one| one.spec.task.as_mut().expect("a task").api_group = None);
         stashs.backups.values_mut().for_each(|one| one.spec.task.as_mut().expect("a task").name = String::new());
         assert!(backup(&stashs, None, pod()).expect_err("refused").join("; ").contains("`apiGroup: aquifer.dev`"));
+    }
+
+    /// A shop without a Task of its own.
+    fn plain() -> Manifests {
+        let mut all = shop(json!([]), json!([]), json!([]));
+        all.backups.values_mut().for_each(|one| one.spec.task = None);
+        all.restores.values_mut().for_each(|one| one.spec.task = None);
+        all
+    }
+
+    #[test]
+    fn what_a_pod_would_find_out_is_known_before() {
+        assert!(backup(&plain(), None, pod()).is_ok() && restore(&plain(), None, pod()).is_ok());
+        let mut all = plain();
+        for one in all.restores.values_mut() {
+            one.spec.rules = vec![serde_json::from_value(json!({"snapshots": ["lastest"]})).expect("a rule")];
+        }
+        let why = restore(&all, None, pod()).expect_err("no such snapshot").join("; ");
+        assert!(why.contains("at `lastest`"), "{why}");
+        // Nobody's text is taken for what only the session puts there.
+        for text in ["{{ params.storageKey }}", "{{ params.redisPassword }}", "{{ run.id }}"] {
+            let mut all = plain();
+            all.backups
+                .values_mut()
+                .for_each(|one| one.spec.target.as_mut().expect("one").alias = Some(text.to_owned()));
+            let why = backup(&all, None, pod()).expect_err(text).join("; ");
+            assert!(why.contains("which stands for something else here"), "{why}");
+        }
+        for address in ["http://bob:hunter2@store:8000/", "rest.example@evil"] {
+            let mut all = plain();
+            for one in all.repositories.values_mut() {
+                one.spec.backend =
+                    serde_json::from_value(json!({"rest": {"url": address}, "storageSecretName": "keys"}))
+                        .expect("one");
+            }
+            let why = backup(&all, None, pod()).expect_err(address).join("; ");
+            assert!(why.contains("holds credentials in its address") && !why.contains("hunter2"), "{why}");
+        }
     }
 
     #[test]

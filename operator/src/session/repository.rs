@@ -218,6 +218,15 @@ fn place(credentials: &mut Credentials<'_, '_>, backend: &Backend, name: &str) -
         put(&mut map, "http", credentials.http(false, None));
         places.push(Some(json!({"rest": map})));
     }
+    let addresses = [backend.rest.as_ref().map(|it| &it.url), backend.s3.as_ref().and_then(|it| it.endpoint.as_ref())];
+    if addresses.into_iter().flatten().any(|address| {
+        let host = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest).split('/').next();
+        host.is_some_and(|host| host.contains('@'))
+    }) {
+        credentials.draft.problems.push(format!(
+            "the Repository `{name}` holds credentials in its address: put them into its Secret, as `REST_SERVER_USERNAME` and `REST_SERVER_PASSWORD` or `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`"
+        ));
+    }
     let prefixes = [
         backend.s3.as_ref().and_then(|it| it.prefix.as_deref()),
         backend.gcs.as_ref().and_then(|it| it.prefix.as_deref()),

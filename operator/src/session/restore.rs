@@ -75,7 +75,7 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
         pull.insert("filter".to_owned(), json!({"host": source, "paths": [format!("/{FILE}")]}));
     }
     let mut steps = if let Some(task) = own {
-        let offers = [
+        let offers = vec![
             Offer { word: "session-pull", function: "restic-pull", step: Some(PULL), fixed: pull, usual: Map::new() },
             Offer {
                 word: "session-restore",
@@ -85,7 +85,7 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
                 usual: write,
             },
         ];
-        own::compose(&mut draft, manifests, namespace, task, &offers, before.is_some())
+        own::compose(&mut draft, manifests, namespace, task, offers, before.is_some())
     } else {
         write.extend(place);
         let mut pulling = json!({"name": PULL, "function": "restic-pull", "params": pull});

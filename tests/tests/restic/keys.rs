@@ -170,6 +170,12 @@ async fn a_damaged_or_absurd_key_shuts_nobody_out() {
         assert!(is_short || told.message.contains("000000"), "{told:?}");
         std::fs::rename(&hidden, &real).expect("moved");
     }
+    // That of another repository with the same password, as who makes one at the same moment leaves it when killed.
+    let elsewhere = Repository::made_by_restic(2);
+    std::fs::copy(elsewhere.files("keys").pop().expect("a key"), &other).expect("copied");
+    let pulled = pull(&repository, json!({})).await;
+    assert!(pulled.result.is_ok() && pulled.stdout == bytes, "{:?}", pulled.result);
+    push(&repository, &bytes, json!({})).await.expect("stored");
     // It is listed and can be removed.
     std::fs::write(&other, b"{").expect("written");
     assert_eq!(ids(&key(&repository, json!({"action": "list"})).await.expect("listed")).len(), 2);

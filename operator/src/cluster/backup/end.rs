@@ -2,6 +2,8 @@
 //!
 //! Always holds: what is said of a snapshot is what the engine said of it; a dump that is stored is told of, also where what came after it failed.
 
+use std::time::Duration;
+
 use aquifer_engine::event::Status;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -11,7 +13,7 @@ use kube::runtime::events::EventType;
 
 use crate::amounts::{period, size, span};
 use crate::cluster::run::{Ended, LATE, LATE_CONDITION, short};
-use crate::cluster::{Context, Trouble, conditions, hook, patch_status, push, repository, run};
+use crate::cluster::{Context, Trouble, conditions, configuration, hook, patch_status, push, repository, run};
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{
     BackupPhase, BackupSession, BackupSessionStatus, BackupTargetStatus, FileStats, HostBackupPhase, HostBackupStats,
@@ -41,6 +43,8 @@ pub(super) async fn end(
         ended = ended.with_hook(hook);
     }
     let ended = &ended;
+    let as_it_was = configuration.map(|configuration| as_it_was(configuration, &status));
+    let (all, configuration) = (&mut status.conditions, as_it_was.as_ref());
     for (condition, step) in [("RetentionPolicyApplied", steps::FORGET), ("RepositoryIntegrityVerified", steps::CHECK)]
     {
         let done = match ended.status(step) {
@@ -97,7 +101,8 @@ pub(super) async fn end(
             );
         }
         let again = one.spec.retry_left.unwrap_or(0) > 0 && !ended.succeeded;
-        status.next_retry = again.then(|| Time(next_retry(configuration, now)));
+        let made = configuration::retries(configuration).saturating_sub(one.spec.retry_left.unwrap_or(0));
+        status.next_retry = again.then(|| Time(next_retry(configuration, made, now)));
     }
     patch_status(context, one, &status).await?;
     let (kind, reason, said) = match &ended.error {
@@ -106,6 +111,16 @@ pub(super) async fn end(
     };
     context.tell(one, kind, reason, &said).await;
     Ok(Action::await_change())
+}
+
+/// The configuration with the target that the session was begun for: that may be another one by now, of which nothing was backed up.
+fn as_it_was(configuration: &BackupConfiguration, status: &BackupSessionStatus) -> BackupConfiguration {
+    let mut it = configuration.clone();
+    if let (Some(begun), Some(target)) = (status.targets.first(), it.spec.target.as_mut()) {
+        target.r#ref = begun.r#ref.clone();
+        target.alias = begun.stats.first().and_then(|host| host.hostname.clone()).or_else(|| target.alias.take());
+    }
+    it
 }
 
 /// Whether its retention only looks what it would remove.
@@ -124,9 +139,15 @@ fn succeeded(ended: &Ended, seconds: f64) -> (EventType, &'static str, String) {
     }
 }
 
-fn next_retry(configuration: &BackupConfiguration, now: Timestamp) -> Timestamp {
+/// How long a retry waits at least: a second, and twice as long after each that was made, up to five minutes.
+fn least(made: i32) -> Duration {
+    let doubled = 1_u64 << u32::try_from(made.clamp(0, 9)).unwrap_or_default();
+    Duration::from_secs(doubled.min(300))
+}
+
+fn next_retry(configuration: &BackupConfiguration, made: i32, now: Timestamp) -> Timestamp {
     let delay = configuration.spec.retry_config.as_ref().and_then(|retry| retry.delay.as_deref());
-    let delay = delay.and_then(|text| period(text).ok()).unwrap_or_default();
+    let delay = delay.and_then(|text| period(text).ok()).unwrap_or_default().max(least(made));
     SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok()).unwrap_or(now)
 }
 
@@ -180,6 +201,12 @@ fn host(configuration: &BackupConfiguration, ended: &Ended) -> HostBackupStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_retry_waits_longer_each_time() {
+        let waits: Vec<u64> = [-1, 0, 1, 3, 8, 9, i32::MAX].map(|made| least(made).as_secs()).into();
+        assert_eq!(waits, [1, 1, 2, 8, 256, 300, 300]);
+    }
 
     #[test]
     fn a_backup_of_nothing_is_a_success_that_is_warned_of() {

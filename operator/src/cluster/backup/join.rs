@@ -122,6 +122,7 @@ async fn begin(
         namespace: place.namespace.to_owned(),
         session: &own_name,
         uid: place.owner,
+        database: None,
         // That of the first Job, which was made for what there was then: its pods have ended.
         host: first.host.clone().unwrap_or_else(|| names::host("backup", place.owner)),
         labels: names::invoked(configuration::KIND, &asks.name_any()),

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use super::LATE;
 use super::pods::{all_said, end, said};
 use crate::cluster::names;
+use crate::hooks::STEP;
 use crate::outcome::Outcome;
 
 /// What became of it.
@@ -103,6 +104,7 @@ pub(super) fn of(job: &Job, pods: &[Pod]) -> Ended {
             let error = outcome.as_ref()?.error.as_ref()?;
             Some(match error.step.as_str() {
                 "" => error.message.clone(),
+                STEP => format!("the hook before it failed: {}", error.message),
                 step => format!("`{step}` failed: {}", error.message),
             })
         };

@@ -36,7 +36,7 @@ pub(crate) async fn others(
     own: &str,
 ) -> Result<Others, Trouble> {
     let mut found = Others::None;
-    for pod in all_unended(context, namespace, labels).await? {
+    for pod in all_unended(context, Some(namespace), labels).await? {
         if uid_of(&pod) == Some(own) {
             continue;
         }
@@ -48,20 +48,16 @@ pub(crate) async fn others(
     Ok(found)
 }
 
-/// The pods of sessions with these labels that have not ended, as far as anybody can tell.
-pub(crate) async fn unended(
-    context: &Context,
-    namespace: &str,
-    labels: &BTreeMap<String, String>,
-) -> Result<Vec<Pod>, Trouble> {
-    let mut all = all_unended(context, namespace, labels).await?;
+/// The pods of sessions with these labels that have not ended, as far as anybody can tell, in whatever namespace.
+pub(crate) async fn unended(context: &Context, labels: &BTreeMap<String, String>) -> Result<Vec<Pod>, Trouble> {
+    let mut all = all_unended(context, None, labels).await?;
     all.retain(|pod| !is_lost(context, pod));
     Ok(all)
 }
 
 async fn all_unended(
     context: &Context,
-    namespace: &str,
+    namespace: Option<&str>,
     labels: &BTreeMap<String, String>,
 ) -> Result<Vec<Pod>, Trouble> {
     let mut all = pods(context, namespace, &names::selector(labels)).await?;
@@ -89,9 +85,11 @@ pub(super) fn lost(pod: &Pod) -> String {
     format!("its pod `{}` is to end and does not: the node `{node}` does not answer", pod.name_any())
 }
 
-/// The pods with these labels.
-pub(super) async fn pods(context: &Context, namespace: &str, labels: &str) -> Result<Vec<Pod>, Trouble> {
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+/// The pods with these labels, of a namespace or of all.
+pub(super) async fn pods(context: &Context, namespace: Option<&str>, labels: &str) -> Result<Vec<Pod>, Trouble> {
+    let client = context.client.clone();
+    let api: Api<Pod> =
+        namespace.map_or_else(|| Api::all(client.clone()), |name| Api::namespaced(client.clone(), name));
     Ok(api.list(&ListParams::default().labels(labels)).await?.items)
 }
 

@@ -109,6 +109,8 @@ async fn all_definitions_are_established() {
             "Repository repositories repo",
             "RestoreSession restoresessions restore",
             "Task tasks ",
+            "Function aquiferfunctions aqf",
+            "Task aquifertasks aqt",
         ]
     );
 }

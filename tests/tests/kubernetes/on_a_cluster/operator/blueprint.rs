@@ -6,6 +6,7 @@ use aquifer_operator::resources::backup_session::{BackupPhase, BackupSession};
 use aquifer_operator::resources::blueprint::BackupBlueprint;
 use aquifer_operator::resources::condition::Readiness;
 use aquifer_operator::resources::repository::Repository;
+use aquifer_tests::kubernetes::wait::until;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use serde_json::{from_value, json};
@@ -16,7 +17,7 @@ use super::rig::*;
 #[tokio::test]
 async fn an_annotation_makes_a_repository_and_a_configuration() {
     const ROOM: &str = "blueprint";
-    let (rig, client, _) = operated(ROOM).await;
+    let (rig, client, ports) = operated(ROOM).await;
     let _free = rig.whole.read().await;
     let (server, place) = (server(), folder());
     let blueprint = json!({"metadata": {"name": "of-the-tests"}, "spec": {
@@ -34,6 +35,8 @@ async fn an_annotation_makes_a_repository_and_a_configuration() {
         json!({"stash.appscode.com/backup-blueprint": "of-the-tests", "stash.appscode.com/schedule": "0 6 * * *"});
     // The blueprint comes later.
     make::<AppBinding>(&client, ROOM, database).await;
+    let told = r#"aquifer_appbinding_without_backup{namespace="blueprint",name="db",blueprint="of-the-tests"} "#;
+    until("it is told of", async || page(ports.operator).await.contains(&format!("{told}1")).then_some(())).await;
     blueprints.create(&PostParams::default(), &from_value(blueprint).expect("one")).await.expect("made");
     let schedule = |wanted: &'static str| {
         move |one: &BackupConfiguration| {
@@ -42,6 +45,7 @@ async fn an_annotation_makes_a_repository_and_a_configuration() {
         }
     };
     that(&client, ROOM, "app-db", "is ready", schedule("0 6 * * *")).await;
+    assert!(page(ports.operator).await.contains(&format!("{told}0")));
     let mut by_hand = session("by-hand");
     by_hand["spec"]["invoker"]["name"] = json!("app-db");
     make::<BackupSession>(&client, ROOM, by_hand).await;

@@ -1,10 +1,11 @@
-//! What an operator costs with many configurations. By hand, since it says figures and judges none of them but the memory:
+//! What an operator costs with many configurations, and how long a session of a small database takes. By hand, since it says figures and judges none of them but the memory:
 //! `cargo test --workspace --test kubernetes measures -- --ignored --nocapture`.
 
 use std::time::Instant;
 
 use aquifer_operator::resources::app_binding::AppBinding;
 use aquifer_operator::resources::backup::BackupConfiguration;
+use aquifer_operator::resources::backup_session::{BackupPhase, BackupSession};
 use aquifer_operator::resources::condition::Readiness;
 use aquifer_operator::resources::repository::Repository;
 use futures::{StreamExt, stream};
@@ -82,4 +83,39 @@ async fn ten_a_hundred_and_a_thousand_configurations() {
         );
         assert!(memory < MEMORY, "{}", rig.cluster.said("operator"));
     }
+}
+
+/// How often a session is measured.
+const ROUNDS: usize = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it says figures, on a machine that does nothing else"]
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+async fn a_session_of_a_small_database() {
+    const ROOM: &str = "small";
+    let (rig, client, _) = operated(ROOM).await;
+    let (server, place) = (server(), folder());
+    make::<Secret>(&client, ROOM, auth()).await;
+    make::<Secret>(&client, ROOM, storage_secret()).await;
+    make::<AppBinding>(&client, ROOM, binding(&server)).await;
+    make::<Repository>(&client, ROOM, repository(place.path())).await;
+    make::<BackupConfiguration>(&client, ROOM, configuration(json!({}))).await;
+    server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "100", "key", "20"]);
+    that(&client, ROOM, "backup", "is ready", |one: &BackupConfiguration| {
+        (one.status.as_ref()?.phase? == Readiness::Ready).then_some(())
+    })
+    .await;
+    let mut took = Vec::new();
+    for round in 0..ROUNDS {
+        let begun = Instant::now();
+        make::<BackupSession>(&client, ROOM, session(&format!("s{round}"))).await;
+        let one = over(&client, ROOM, &format!("s{round}")).await;
+        let status = one.status.expect("a status");
+        assert_eq!(status.phase, Some(BackupPhase::Succeeded), "{}", rig.cluster.said("operator"));
+        let engine = status.targets[0].stats[0].duration.clone().unwrap_or_default();
+        println!("session {round}: {:.2} s, of which the engine's {engine}", begun.elapsed().as_secs_f64());
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    println!("from made to succeeded: median {:.2} s", took[ROUNDS / 2].as_secs_f64());
 }

@@ -15,6 +15,7 @@ use kube::{Client, Resource};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::super::definitions::kubectl;
 use super::super::deployment::{OPERATOR, SYSTEM, installed};
 use super::super::rig::{AQUIFER, Rig, aquifer};
 
@@ -63,6 +64,13 @@ pub(in super::super) async fn operated(name: &'static str) -> (&'static Rig, Cli
     let ports = PORTS
         .get_or_init(async || {
             let ports = Ports { operator: free_port(), gateway: free_port() };
+            // What nobody can read must not keep an operator from all the rest, whenever it begins.
+            let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
+            let deep = format!(
+                r#"{{"apiVersion":"appcatalog.appscode.com/v1alpha1","kind":"AppBinding","metadata":{{"name":"deep","namespace":"default"}},"spec":{{"clientConfig":{{"url":"redis://r"}},"parameters":{deep}}}}}"#
+            );
+            let (done, _, told) = kubectl(rig, &["create", "-f", "-"], &deep).await;
+            assert!(done, "{told}");
             let gateway = [format!("--web.listen-address=127.0.0.1:{}", ports.gateway)];
             rig.cluster.run("gateway", Path::new("prometheus-pushgateway"), &gateway, &[]);
             start(rig, "operator", ports.operator, ports.gateway);

@@ -110,8 +110,10 @@ async fn a_session_made_again_under_its_name_is_run_and_not_believed() {
 #[tokio::test]
 async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
     const ROOM: &str = "turns";
+    const FAR: &str = "turns-far";
     let (rig, client, _) = operated(ROOM).await;
     let _free = rig.whole.read().await;
+    rig.cluster.namespace(FAR, &[]).await;
     let shop = shop(&client, ROOM, json!({})).await;
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let first = over(&client, ROOM, "first").await.status.expect("a status");
@@ -120,9 +122,17 @@ async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
     shop.server.cli(&["-a", "open-sesame", "CLIENT", "PAUSE", "60000", "WRITE"]);
     let restore =
         |name: &str| json!({"metadata": {"name": name}, "spec": {"repository": {"name": "repo"}, "target": target()}});
-    make::<RestoreSession>(&client, ROOM, restore("one")).await;
-    let pod = running_of(&client, ROOM, "stash-restore-one").await;
-    let process = rig.node.process(ROOM, &pod, "aquifer").expect("it runs");
+    // The first one is of another namespace, which may.
+    let all = json!({"spec": {"usagePolicy": {"allowedNamespaces": {"from": "All"}}}});
+    patch::<Repository>(&client, ROOM, "repo", all).await;
+    let allowed = json!({"metadata": {"annotations": {"aquifer.dev/allowed-namespaces": FAR}}});
+    patch::<AppBinding>(&client, ROOM, "db", allowed).await;
+    let mut one = restore("one");
+    one["spec"]["repository"]["namespace"] = json!(ROOM);
+    one["spec"]["target"]["ref"]["namespace"] = json!(ROOM);
+    make::<RestoreSession>(&client, FAR, one.clone()).await;
+    let pod = running_of(&client, FAR, "stash-restore-one").await;
+    let process = rig.node.process(FAR, &pod, "aquifer").expect("it runs");
     let signal = |name: &str| {
         let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
         assert!(done.success());
@@ -131,7 +141,7 @@ async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
     shop.server.cli(&["-a", "open-sesame", "CLIENT", "UNPAUSE"]);
     make::<RestoreSession>(&client, ROOM, restore("two")).await;
     make::<BackupSession>(&client, ROOM, session("second")).await;
-    let why = "the RestoreSession `turns/one` writes to the same database";
+    let why = "the RestoreSession `turns-far/one` writes to the same database";
     that(&client, ROOM, "two", "waits", |one: &RestoreSession| one.why().filter(|said| said.contains(why))).await;
     that(&client, ROOM, "second", "waits", |one: &BackupSession| {
         let status = one.status.as_ref().filter(|status| status.phase == Some(BackupPhase::Pending))?;
@@ -139,12 +149,15 @@ async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
     })
     .await;
     // Also for one that was removed, and whose pod has not ended, and also where there is one of its name again.
-    let restores: Api<RestoreSession> = Api::namespaced(client.clone(), ROOM);
+    let elsewhere = json!({"spec": {"target": {"ref": {"name": "other"}}}}).to_string();
+    let moved = ["patch", "-n", FAR, "restoresession", "one", "--type=merge", "-p", &elsewhere];
+    let (done, _, told) = kubectl(rig, &moved, "").await;
+    assert!(!done && told.contains("stays with its repository and its target"), "{told}");
+    let restores: Api<RestoreSession> = Api::namespaced(client.clone(), FAR);
     restores.delete("one", &DeleteParams::default()).await.expect("deleted");
     until("it is gone", async || restores.get_opt("one").await.ok()?.is_none().then_some(())).await;
-    let mut again = restore("one");
-    again["spec"]["repository"]["name"] = json!("none");
-    make::<RestoreSession>(&client, ROOM, again).await;
+    one["spec"]["repository"]["name"] = json!("none");
+    make::<RestoreSession>(&client, FAR, one).await;
     that(&client, ROOM, "two", "waits for a pod", |one: &RestoreSession| one.why().filter(|said| said.contains(&pod)))
         .await;
     signal("-CONT");
@@ -232,9 +245,12 @@ async fn what_a_backup_found_is_said_of_the_repository_that_it_was_made_for() {
     shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
     make::<BackupSession>(&client, ROOM, session("first")).await;
     running_of(&client, ROOM, "stash-backup-first").await;
-    patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": {"repository": {"name": "other"}}})).await;
+    let moved = json!({"repository": {"name": "other"}, "target": {"alias": "other", "ref": {"name": "elsewhere"}}});
+    patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": moved})).await;
     let first = over(&client, ROOM, "first").await.status.expect("a status");
     assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
+    let (name, host) = (&first.targets[0].r#ref.name, first.targets[0].stats[0].hostname.as_deref());
+    assert_eq!((name.as_str(), host), ("db", Some("host-0")), "what was backed up, and not what is by now asked for");
     let repositories: Api<Repository> = Api::namespaced(client.clone(), ROOM);
     let of = async |name: &str| repositories.get(name).await.expect("there").status.unwrap_or_default();
     let (old, new) = (of("repo").await, of("other").await);
@@ -411,13 +427,14 @@ async fn a_schedule_of_another_program_is_replaced_whatever_it_is_called() {
     let cron_job = |name: &str, owners: serde_json::Value| json!({"metadata": {"name": name, "ownerReferences": owners}, "spec": {"schedule": "0 0 1 1 *", "jobTemplate": template}});
     make::<CronJob>(&client, ROOM, cron_job("stash-trigger-otherwise", json!([owner]))).await;
     make::<CronJob>(&client, ROOM, cron_job("mine", json!([]))).await;
+    make::<CronJob>(&client, ROOM, cron_job("my-report", json!([owner]))).await;
     patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": {"schedule": "0 3 * * *"}})).await;
     let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), ROOM);
     until("one schedule of it is left", async || {
         let all = cron_jobs.list(&ListParams::default()).await.ok()?.items;
         let mut names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
         names.sort();
-        (names == ["mine", "stash-trigger-backup"]).then_some(())
+        (names == ["mine", "my-report", "stash-trigger-backup"]).then_some(())
     })
     .await;
     // What is wrong with it does not keep it from being paused.

@@ -106,7 +106,7 @@ async fn what_is_ended_ends_in_time_and_leaves_no_half_snapshot() {
     let (pod, _) = process(&client, node, ROOM, "stash-backup-late").await;
     held.reached().await;
     let late = over(&client, ROOM, "late").await;
-    assert_eq!(error(&late), "it took longer than it may");
+    assert!(error(&late).starts_with("it took longer than it may"), "{late:#?}");
     ended(node, &pod.uid().expect("an id")).await;
     drop(held);
     assert_eq!(restic(place, &["snapshots", "--json"]), whole);

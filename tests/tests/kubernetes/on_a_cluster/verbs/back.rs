@@ -7,7 +7,7 @@ use aquifer_operator::resources::repository::Repository;
 use aquifer_operator::resources::restore::RestoreSession;
 use aquifer_tests::s3_server::{BUCKET, S3Server};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::Api;
+use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
 use super::super::operator::rig::*;
@@ -31,7 +31,7 @@ async fn a_database_is_brought_back_by_one_command() {
     furnish(&client, ROOM, &server, place.path()).await;
     let mut aliased = target();
     aliased["alias"] = json!("prod");
-    make::<BackupConfiguration>(&client, ROOM, configuration(json!({"target": aliased}))).await;
+    make::<BackupConfiguration>(&client, ROOM, configuration(json!({"target": aliased.clone()}))).await;
     ready(&client, ROOM).await;
     verb(rig, ROOM, &["trigger", "backup", "--wait"]).await.is(0, "Succeeded", "");
     server.cli(&["-a", "open-sesame", "FLUSHALL"]);
@@ -39,10 +39,26 @@ async fn a_database_is_brought_back_by_one_command() {
     // Its target and its host are those of the only backup.
     let done = verb(rig, ROOM, &["restore", "first", "--from", "repo", "--wait"]).await;
     done.is(0, "RestoreSession back/first\nphase     Succeeded\nduration  ", "of the host `prod`");
+    done.is(0, "\nrestored  the snapshot ", "");
+    assert!(done.stdout.contains(": 1 keys were written"), "{done:?}");
     assert_eq!(server.cli(&["-a", "open-sesame", "GET", "key"]).trim(), "value");
     let again = verb(rig, ROOM, &["restore", "first", "--from", "repo"]).await;
     again.is(1, "", "is there already and is Succeeded: choose another name");
     assert!(again.stderr.contains("kubectl delete restoresession first -n back"), "{again:?}");
+
+    // Another one's snapshots look the same: that is said before.
+    let mut twin = configuration(json!({"target": aliased}));
+    (twin["metadata"]["name"], twin["spec"]["target"]["ref"]["name"]) = (json!("twin"), json!("db3"));
+    make::<BackupConfiguration>(&client, ROOM, twin).await;
+    that(&client, ROOM, "backup", "is not alone", |one: &BackupConfiguration| one.shares_snapshots()).await;
+    let doubtful = verb(rig, ROOM, &["restore", "doubtful", "--from", "repo", "--target", "db"]).await;
+    doubtful.is(
+        0,
+        "RestoreSession back/doubtful",
+        "it may be the wrong one: the BackupConfiguration `back/twin` keeps its snapshots in the same place",
+    );
+    let configurations: Api<BackupConfiguration> = Api::namespaced(client.clone(), ROOM);
+    configurations.delete("twin", &DeleteParams::default()).await.expect("deleted");
 
     // What fails is no success.
     let other = verb(rig, ROOM, &["restore", "other", "--from", "repo", "--host", "nobody", "--wait"]).await;

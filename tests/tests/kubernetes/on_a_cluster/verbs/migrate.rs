@@ -89,7 +89,10 @@ async fn what_stash_left_is_found() {
     let _alone = rig.whole.write().await;
     let (server, place) = (server(), folder());
     furnish(&client, ROOM, &server, place.path()).await;
-    make::<BackupConfiguration>(&client, ROOM, configuration(json!({}))).await;
+    make::<BackupConfiguration>(&client, ROOM, configuration(json!({"schedule": "0 3 1 1 *"}))).await;
+    // What the operator itself keeps a Repository by is nobody's leftover.
+    let own = json!({"metadata": {"finalizers": ["aquifer.dev/wipe-out"]}});
+    patch::<Repository>(&client, ROOM, "repo", own).await;
     let clean = verb(rig, ROOM, &["migrate", "check"]).await;
     clean.is(0, "", "nothing in the namespace `migrate` stands in the way");
     assert_eq!(clean.stdout, "");
@@ -107,6 +110,8 @@ async fn what_stash_left_is_found() {
     make::<BackupConfiguration>(&client, ROOM, configured("volume", json!({"driver": "VolumeSnapshotter"}))).await;
     make::<BackupConfiguration>(&client, ROOM, configured("sql", json!({"task": {"name": "postgres-backup-14"}})))
         .await;
+    let mars = json!({"schedule": "0 3 * * 8", "timeZone": "Mars/Phobos"});
+    make::<BackupConfiguration>(&client, ROOM, configured("mars", mars)).await;
     let lost = configured("lost", json!({"repository": {"name": "gone"}}));
     make::<BackupConfiguration>(&client, ROOM, lost).await;
     let two = json!({"metadata": {"name": "two"}, "spec": {
@@ -123,7 +128,7 @@ async fn what_stash_left_is_found() {
     let found = verb(rig, ROOM, &["migrate", "check"]).await;
     let (undone, _, told) = kubectl(rig, &["delete", "--wait=false", "-f", "-"], STASH).await;
     assert!(undone, "{told}");
-    found.is(1, "", "in the namespace `migrate`, 12 things would not work");
+    found.is(1, "", "in the namespace `migrate`, 13 things would not work");
     for expected in [
         "stops  the Deployment `migrate/stash` is Stash's operator, and runs",
         "kubectl scale -n migrate deployment/stash --replicas=0",
@@ -134,6 +139,9 @@ async fn what_stash_left_is_found() {
         "stops  the BackupConfiguration `migrate/files`: its target is of the kind `Deployment`",
         "stops  the BackupConfiguration `migrate/volume`: its driver is `VolumeSnapshotter`",
         "stops  the BackupConfiguration `migrate/sql`: the task `postgres-backup-14` is not among",
+        "stops  the BackupConfiguration `migrate/mars` has a schedule that is none: ",
+        "unknown time zone Mars/Phobos",
+        "note   the BackupConfiguration `migrate/hooked` has no schedule",
         "stops  the BackupConfiguration `migrate/lost`: the Repository `migrate/gone` is not there",
         "stops  the RestoreSession `migrate/two`: its rule names several snapshots",
         "stops  the Repository `migrate/repo` has the finalizer `stash.appscode.com/wait`",

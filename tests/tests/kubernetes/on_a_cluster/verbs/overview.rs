@@ -86,6 +86,37 @@ async fn what_is_not_well_is_said_with_its_reason() {
     patch::<BackupConfiguration>(&client, ROOM, "twin", json!({"spec": {"target": {"alias": "twin"}}})).await;
     are_apart(&client, ROOM, ConditionStatus::True).await;
 
+    // A database whose blueprint is not there has no backup, and nothing else would say so.
+    let mut lost = binding(&server);
+    lost["metadata"] = json!({"name": "lost", "annotations": {"stash.appscode.com/backup-blueprint": "of-nobody"}});
+    lost["spec"]["type"] = json!("redis\u{1b}[2J");
+    make::<AppBinding>(&client, ROOM, lost).await;
+    let lost = verb(rig, ROOM, &["status", "lost"]).await;
+    lost.is(
+        1,
+        "overview/lost  of-nobody\n    it has no backup: the BackupBlueprint `of-nobody` that it names is not there\n",
+        "",
+    );
+    let told = page(ports().operator).await;
+    assert!(
+        told.contains(r#"aquifer_appbinding_without_backup{namespace="overview",name="lost",blueprint="of-nobody"} 1"#),
+        "{told}"
+    );
+    // One that was made again under the name of another has none of its successes.
+    let configurations: Api<BackupConfiguration> = Api::namespaced(client.clone(), ROOM);
+    configurations.delete("twin", &DeleteParams::default()).await.expect("removed");
+    configurations.delete("backup", &DeleteParams::default()).await.expect("removed");
+    let mut fresh = configuration(json!({}));
+    fresh["metadata"]["name"] = json!("fresh");
+    make::<BackupConfiguration>(&client, ROOM, fresh).await;
+    that(&client, ROOM, "fresh", "is ready", |one: &BackupConfiguration| {
+        (one.status.as_ref()?.phase? == Readiness::Ready).then_some(())
+    })
+    .await;
+    let fresh = verb(rig, ROOM, &["status", "fresh", "-o", "json"]).await;
+    let fresh: Value = serde_json::from_str(&fresh.stdout).expect("JSON");
+    assert_eq!(fresh[0]["lastSuccess"], Value::Null, "{fresh:#}");
+
     // Wrong uses.
     for what in [&["status"][..], &["migrate", "check"]] {
         verb(rig, "overveiw", what).await.is(1, "", "the namespace `overveiw` is not there");
