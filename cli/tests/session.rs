@@ -157,6 +157,68 @@ fn the_manifests_of_a_cluster_back_up_keep_and_restore_on_one_machine() {
     );
 }
 
+const OWN: &str = "
+apiVersion: aquifer.dev/v1alpha1
+kind: Task
+metadata: {name: proven, namespace: shop}
+spec:
+  params: [{name: level, type: integer, default: 3}]
+  steps:
+  - {name: dump, function: session-dump}
+  - {name: push, function: session-push, stdin: dump}
+  - {name: small, function: smaller, stdin: dump, params: {level: '{{ params.level }}'}}
+  - {name: sum, function: checksum, stdin: small}
+  - {name: keep, function: file-write, stdin: sum, params: {path: FILE}}
+  - {name: again, function: session-pull, needs: [push], params: {snapshot: '{{ steps.push.outputs.snapshot }}'}}
+  - {name: proof, function: redis-verify, stdin: again}
+---
+apiVersion: aquifer.dev/v1alpha1
+kind: Function
+metadata: {name: smaller, namespace: shop}
+spec:
+  params: [{name: level, type: integer}]
+  stdin: any
+  stdout: small
+  steps: [{name: small, function: compress, stdin: input, params: {level: '{{ params.level }}'}}]
+";
+
+#[test]
+fn steps_of_ones_own_run_on_one_machine_and_mistakes_are_shown() {
+    let server = RedisServer::with(&["--requirepass", "open-sesame"]);
+    let cli = |args: &[&str]| server.cli(&[&["-a", "open-sesame", "--no-auth-warning"], args].concat());
+    cli(&["-n", "0", "SET", "cart", "full"]);
+    let store = tempfile::tempdir().expect("a folder");
+    let local = format!("local: {{hostPath: {{path: {}}}, mountPath: /safe}}", store.path().join("r").display());
+    let task = "task: {apiGroup: aquifer.dev, name: proven, params: [{name: level, value: '9'}]}";
+    let backup = BACKUP.replace("task: {name: redis-backup-7.0.5, params: [{name: args, value: -db 1}]}", task);
+    let kept = store.path().join("copy.zst");
+    let own = OWN.replace("FILE", &kept.display().to_string());
+    let with = |own: &str, backup: &str| {
+        Manifests::new(&[
+            ("1-secrets.yaml", SECRETS),
+            ("2-database.yaml", &binding(&server, "")),
+            ("3-repository.yaml", &repository(&local)),
+            ("4-backup.yaml", backup),
+            ("5-own.yaml", own),
+        ])
+    };
+    let shown = with(&own, &backup).ok(&["--dry-run"]);
+    assert!(shown.contains("\"redis-verify\"") && shown.contains("\"smaller\""), "{shown}");
+    with(&own, &backup).ok(&[]);
+    assert!(std::fs::metadata(&kept).expect("the second copy").len() > 0);
+    assert!(restic(&store.path().join("r"), &["snapshots"], b"").contains("1 snapshots"));
+
+    let (done, _, told) = with(&own.replace("redis-verify,", "redis-verifi,"), &backup).run(&[]);
+    assert!(!done && told.contains("did you mean `redis-verify`?"), "{told}");
+    let (done, _, told) = with(&own.replace("session-push", "session-pusch"), &backup).run(&[]);
+    assert!(!done && told.contains("has no step with the function `session-push`"), "{told}");
+    // What is not known is told of, also where something else is wrong.
+    let odd =
+        backup.replace("repository: {name: carts-store}", "repository: {name: none}").replace("keepLast", "keepLst");
+    let (done, _, told) = with(&own, &odd).run(&[]);
+    assert!(!done && told.contains("keepLst") && told.contains("`none`"), "{told}");
+}
+
 #[test]
 fn a_repository_that_others_wrote_is_restored_without_its_marker() {
     let server = RedisServer::with(&["--requirepass", "open-sesame"]);

@@ -11,6 +11,9 @@ use aquifer_engine::report::Report;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::hooks::STEP;
+use crate::session::steps;
+
 /// How many bytes of a container's last words a node passes on.
 /// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
 pub const ROOM: usize = 4096;
@@ -110,6 +113,16 @@ impl Outcome {
             text = said(&self);
         }
         if text.len() > ROOM {
+            // Nothing is read of those of one's own.
+            let others = self.steps.iter_mut().filter(|(name, _)| !steps::ALL.contains(&name.as_str()));
+            others.for_each(|(_, step)| step.outputs.clear());
+            text = said(&self);
+        }
+        if text.len() > ROOM {
+            self.steps.retain(|name, _| name == STEP || steps::ALL.contains(&name.as_str()));
+            text = said(&self);
+        }
+        if text.len() > ROOM {
             self.steps.values_mut().for_each(|step| step.outputs.clear());
             text = said(&self);
         }
@@ -197,6 +210,21 @@ mod tests {
         assert_eq!((one.number("push", "output2"), one.number("push", "none")), (Some(2), None));
         assert_eq!(Outcome::read("panicked at"), None);
         assert_eq!(Outcome::read(&one.text().replace("\"version\":1", "\"version\":2")), None);
+    }
+
+    #[test]
+    fn steps_of_ones_own_do_not_push_out_what_is_told_of_the_session() {
+        let mut one = outcome("", 0);
+        one.steps.get_mut("push").expect("there").outputs.insert("snapshot".to_owned(), json!("abcd"));
+        let own = outcome("", 20).steps.remove("push").expect("there");
+        for (count, stay) in [(10, true), (300, false)] {
+            let mut one = one.clone();
+            one.steps.extend((0..count).map(|number| (format!("own-{number}"), own.clone())));
+            let text = one.text();
+            let read = Outcome::read(&text).expect("an outcome");
+            assert!(text.len() <= ROOM && read.words("push", "snapshot") == Some("abcd"), "{text}");
+            assert_eq!(read.status("own-0").is_some(), stay, "{text}");
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ use self::pods::{begun, is_lost, lost, pods, waits};
 use super::job::{CONTAINER, POD_INDEX, Wanted, job};
 use super::{Context, Trouble, conditions, names, remove};
 use crate::amounts::{period, span};
+use crate::resources::backup_session::BackupSession;
 use crate::resources::condition::{Condition, ConditionStatus};
+use crate::resources::restore::RestoreSession;
 
 pub(super) use self::ended::{Ended, short};
 pub(super) use self::pods::{Others, others, unended};
@@ -201,6 +203,7 @@ pub(super) async fn way(context: &Context, place: Place<'_>) -> Result<Way, Trou
             context.forget(place.owner);
             Way::Free
         }
+        State::Foreign if clear_away(context, place).await? => Way::Waits,
         State::Foreign if context.known_for(place.owner) < PATIENCE => Way::Waits,
         State::Foreign => {
             context.forget(place.owner);
@@ -208,6 +211,36 @@ pub(super) async fn way(context: &Context, place: Place<'_>) -> Result<Way, Trou
         }
         State::Runs { .. } | State::Ended(_) => Way::Made,
     })
+}
+
+/// Removes a Job in the way that was left behind by a session of the same name which is gone. It would go by itself; but where there is another one of that name,
+/// who collects such things may look for a minute before it believes that.
+async fn clear_away(context: &Context, place: Place<'_>) -> Result<bool, Trouble> {
+    let api: Api<Job> = Api::namespaced(context.client.clone(), place.namespace);
+    let Some(job) = api.get_opt(place.name).await? else { return Ok(true) };
+    let owners = job.owner_references();
+    let Some(owner) = owners.iter().find(|owner| uid_of(&job) == Some(&owner.uid) && owner.uid != place.owner) else {
+        return Ok(false);
+    };
+    let now = match owner.kind.as_str() {
+        "BackupSession" => uid_now::<BackupSession>(context, place.namespace, &owner.name).await?,
+        "RestoreSession" => uid_now::<RestoreSession>(context, place.namespace, &owner.name).await?,
+        _ => return Ok(false),
+    };
+    if now.as_ref() == Some(&owner.uid) {
+        return Ok(false);
+    }
+    remove(&api, place.name, job.uid()).await?;
+    Ok(true)
+}
+
+/// The uid of what has this name now.
+async fn uid_now<K>(context: &Context, namespace: &str, name: &str) -> Result<Option<String>, Trouble>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
+    Ok(api.get_opt(name).await?.and_then(|one| one.uid()))
 }
 
 /// How long a session has taken, in seconds.

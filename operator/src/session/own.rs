@@ -2,8 +2,8 @@
 //!
 //! Takes the Task that a `BackupConfiguration` or a `RestoreSession` names, the Functions beside it, and what the session knows: where the database and the
 //! repository are, and the secrets that open them. Gives the steps, in which each that asks for one of these by a function of the session's (`session-dump`
-//! and the like) has it. Always holds: a Task gets these only in the steps that do what the session is for, which are there once, under the names that
-//! statuses are read by; where a snapshot lies and whose it is, no Task says; a mistake is known before anything runs, with its place.
+//! and the like) has it. Always holds: a Task gets these only in the steps that do what the session is for, which are there once, are never left out, and
+//! have the names that statuses are read by; what is stored or restored comes from where it is to come from; where a snapshot lies and whose it is, no Task says; a mistake is known before anything runs, with its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::secrets::{Held, values};
 use super::{Draft, Session, found, steps};
 use crate::hooks::STEP;
 use crate::manifests::Manifests;
-use crate::resources::own::{OwnFunction, OwnStep, OwnTask};
+use crate::resources::own::{OwnFunction, OwnStep, OwnTask, StepWhen};
 use crate::resources::target::{TaskParam, TaskRef};
 
 /// The version of our own documents.
@@ -78,6 +78,13 @@ pub(super) fn compose(
         }
     }
     for param in &task.params {
+        let is_shown = own.spec.params.iter().any(|declared| declared.name == param.name && !declared.secret);
+        if param.value_from.is_some() && is_shown {
+            draft.problems.push(format!(
+                "the task's param `{}` comes from a Secret, and the Task `{}` would show it: declare it with `secret: true`",
+                param.name, made.name
+            ));
+        }
         let value = value(manifests, namespace, param);
         if let Some(value) = draft.take(value) {
             made.values.insert(param.name.clone(), value);
@@ -102,7 +109,13 @@ fn named(draft: &mut Draft<'_>, name: &str, own: &OwnTask, offers: &[Offer]) {
     for (offer, wanted) in offers.iter().filter_map(|offer| Some((offer, offer.step?))) {
         let mut with = all.iter().filter(|step| step.function == offer.word);
         match (with.next(), with.next()) {
-            (Some(step), None) if step.name == wanted => {}
+            (Some(step), None) if step.name == wanted => {
+                if step.condition.is_some() || step.when.is_some_and(|when| when != StepWhen::Success) {
+                    draft.problems.push(format!(
+                        "the Task `{name}`: the step `{wanted}` is what the session is for, and may not be left out: take away its `if` and `when`"
+                    ));
+                }
+            }
             (Some(step), None) => draft.problems.push(format!(
                 "the Task `{name}`: the step `{}` with the function `{}` has to be called `{wanted}`: what it does is told of by that name",
                 step.name, offer.word
@@ -116,6 +129,15 @@ fn named(draft: &mut Draft<'_>, name: &str, own: &OwnTask, offers: &[Offer]) {
             }
         }
     }
+    let ends: Vec<&str> = offers.iter().filter_map(|offer| offer.step).collect();
+    if let [source, sink] = ends[..]
+        && all.iter().any(|step| step.name == source)
+        && first(all, sink).is_some_and(|first| first != source)
+    {
+        draft.problems.push(format!(
+            "the Task `{name}`: what the step `{sink}` reads does not come from the step `{source}`: lead it there by `stdin`"
+        ));
+    }
     let taken: Vec<&str> =
         offers.iter().filter_map(|offer| offer.step).chain([STEP, steps::FORGET, steps::CHECK, steps::STATS]).collect();
     let is_its =
@@ -126,6 +148,19 @@ fn named(draft: &mut Draft<'_>, name: &str, own: &OwnTask, offers: &[Offer]) {
             step.name
         ));
     }
+}
+
+/// The step that a stream begins at, of which this one reads the end.
+fn first<'s>(all: &'s [OwnStep], name: &'s str) -> Option<&'s str> {
+    let mut at = all.iter().find(|step| step.name == name)?;
+    // A circle is a mistake that the engine tells.
+    for _ in all {
+        let Some(above) = at.stdin.as_deref().and_then(|above| all.iter().find(|step| step.name == above)) else {
+            break;
+        };
+        at = above;
+    }
+    Some(&at.name)
 }
 
 /// A step with what it asks for.
@@ -338,12 +373,18 @@ mod tests {
             ),
             (with(2, "params", json!({"passphrase": "{{ params.wort }}"})), "did you mean `word`?"),
             (with(2, "params", json!({"workFactor": 18})), "encrypt"),
+            (with(3, "if", json!("{{ eq params.word \"x\" }}")), "may not be left out"),
+            (with(3, "when", json!("always")), "may not be left out"),
+            (with(1, "stdin", json!("other")), "does not come from the step `dump`"),
         ];
         for (steps, why) in cases {
             let problems = backup(&shop(steps, params.clone(), given.clone()), None, pod()).expect_err(why).join("\n");
             assert!(problems.contains(why), "{why}: {problems}");
             assert!(!problems.contains("a long word"), "{problems}");
         }
+        let shown = json!([{"name": "word", "required": true}]);
+        let told = backup(&shop(sealed(), shown, given.clone()), None, pod()).expect_err("shown").join("; ");
+        assert!(told.contains("would show it: declare it with `secret: true`"), "{told}");
         let mut theirs = params.clone();
         theirs.as_array_mut().expect("params").push(json!({"name": "repositoryPassword"}));
         let problems = |params: &Json, given: Json| {

@@ -1,5 +1,8 @@
 //! The names of a session's steps, by which it is told of: in its document, in what a pod says at its end, and so in statuses and metrics.
 
+/// All of them.
+pub const ALL: [&str; 7] = [DUMP, PUSH, FORGET, CHECK, STATS, PULL, RESTORE];
+
 /// A database is read.
 pub const DUMP: &str = "dump";
 

@@ -17,10 +17,10 @@ use super::bad_days::{Shop, shop};
 use super::guide::restic;
 use super::rig::*;
 
-/// How often something is killed: 20 times, unless `AQUIFER_TEST_KILLS` says otherwise.
+/// How often something is killed: 50 times, unless `AQUIFER_TEST_KILLS` says otherwise.
 #[expect(clippy::disallowed_methods, reason = "a test program has no arguments of its own")]
 fn times() -> usize {
-    std::env::var("AQUIFER_TEST_KILLS").ok().map_or(20, |times| times.parse().expect("a number"))
+    std::env::var("AQUIFER_TEST_KILLS").ok().map_or(50, |times| times.parse().expect("a number"))
 }
 
 /// A number that differs each time, below another.

@@ -267,7 +267,7 @@ async fn a_session_begins_when_the_pod_of_the_one_before_has_ended() {
     shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let pod = running_of(&client, ROOM, "stash-backup-first").await;
-    // A pod that does not hear that it is to end.
+    // A pod that does not hear that it is to end. What comes after it has little to do.
     let process = rig.node.process(ROOM, &pod, "aquifer").expect("it runs");
     let signal = |name: &str| {
         let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
@@ -277,7 +277,8 @@ async fn a_session_begins_when_the_pod_of_the_one_before_has_ended() {
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
     sessions.delete("first", &DeleteParams::default()).await.expect("deleted");
     until("it is gone", async || sessions.get_opt("first").await.ok()?.is_none().then_some(())).await;
-    // Under the name of the one before, it is another one all the same.
+    shop.server.cli(&["-a", "open-sesame", "FLUSHALL"]);
+    // Under the name of the one before, it is another one all the same, and waits for no more than its pod.
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let waits = that(&client, ROOM, "first", "waits", |one: &BackupSession| {
         let status = one.status.as_ref().filter(|status| status.phase == Some(BackupPhase::Pending))?;
