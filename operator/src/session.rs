@@ -242,12 +242,15 @@ impl<'s> Draft<'s> {
         });
         let Self { secrets, files, notes, shards, own, setting, .. } = self;
         let session = Session { document, functions: Vec::new(), secrets, files, notes, asker: None, shards };
-        let (session, whose) = match own {
-            Some(own) => own.finish(session, params),
-            None => (session, "the session".to_owned()),
+        let (session, own) = match own {
+            Some(own) => {
+                let (session, whose) = own.finish(session, params);
+                (session, Some(whose))
+            }
+            None => (session, None),
         };
         // On a machine, it is planned and shown there.
-        if setting.is_pod() { plan::look_over(session, &whose) } else { Ok(session) }
+        if setting.is_pod() { plan::look_over(session, own.as_deref()) } else { Ok(session) }
     }
 }
 

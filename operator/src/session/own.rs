@@ -261,7 +261,7 @@ mod tests {
     use crate::resources::app_binding::AppBinding;
     use crate::resources::backup::BackupConfiguration;
     use crate::resources::restore::RestoreSession;
-    use crate::session::{Setting, backup, restore};
+    use crate::session::{Setting, Upkeep, backup, join, restore, upkeep};
 
     fn one<T: serde::de::DeserializeOwned>(value: Json) -> T {
         serde_json::from_value(value).expect("a resource")
@@ -422,6 +422,16 @@ mod tests {
     #[test]
     fn what_a_pod_would_find_out_is_known_before() {
         assert!(backup(&plain(), None, pod()).is_ok() && restore(&plain(), None, pod()).is_ok());
+        assert!(join(&plain(), "shop/b", pod(), &["aaaaaaaa", "bbbbbbbb"]).is_ok());
+        for what in [Upkeep::Snapshots, Upkeep::Unlock { all: false }, Upkeep::Wipe] {
+            assert!(upkeep(&plain(), "shop", "repo", what, pod()).is_ok(), "{what:?}");
+        }
+        let hooks = json!({"preBackup": {"tcpSocket": {"host": "h", "port": 1}}, "postBackup": {"httpGet": {"host": "h", "port": 1}}});
+        let mut hooked = plain();
+        for one in hooked.backups.values_mut() {
+            one.spec.hooks = Some(serde_json::from_value(hooks.clone()).expect("hooks"));
+        }
+        assert!(backup(&hooked, None, pod()).is_ok());
         let mut all = plain();
         for one in all.restores.values_mut() {
             one.spec.rules = vec![serde_json::from_value(json!({"snapshots": ["lastest"]})).expect("a rule")];
