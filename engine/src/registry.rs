@@ -129,14 +129,6 @@ impl Registry {
         Self::default()
     }
 
-    /// Those of these names alone.
-    #[must_use]
-    pub fn only(mut self, names: &[&str]) -> Self {
-        self.0.retain(|function| names.contains(&function.info().name));
-        self.0.shrink_to_fit();
-        self
-    }
-
     /// Adds a function behind those that are there.
     ///
     /// # Panics

@@ -7,28 +7,33 @@ use std::sync::LazyLock;
 
 use aquifer_engine::catalog::Catalog;
 use aquifer_engine::diagnostic::{Diagnostic, Diagnostics, Severity};
+use aquifer_engine::registry::Registry;
+use aquifer_functions::{
+    http_request, redis_dump, redis_restore, restic_check, restic_forget, restic_join, restic_pull, restic_push,
+    restic_snapshots, restic_stats, restic_unlock, restic_wipe, tcp_connect,
+};
 
 use super::{Session, TASK};
 
-/// What sessions that have no steps of a user's own run. All functions with what is said of their params take more room than a thousand configurations may.
-const FUNCTIONS: [&str; 13] = [
-    "redis-dump",
-    "redis-restore",
-    "restic-push",
-    "restic-pull",
-    "restic-join",
-    "restic-forget",
-    "restic-check",
-    "restic-stats",
-    "restic-snapshots",
-    "restic-unlock",
-    "restic-wipe",
-    "http-request",
-    "tcp-connect",
-];
-
-/// The catalog of these; it is part of the program, and is made once.
-static FEW: LazyLock<Catalog> = LazyLock::new(|| Catalog::new(aquifer_functions::builtins().only(&FUNCTIONS)));
+/// What sessions that have no steps of a user's own run. It is part of the program, and is made once; all functions, with what is said of their params, take a
+/// fifth of the memory that an operator may have.
+static FEW: LazyLock<Catalog> = LazyLock::new(|| {
+    let functions = Registry::new()
+        .with(redis_dump::RedisDump)
+        .with(redis_restore::RedisRestore)
+        .with(restic_push::ResticPush)
+        .with(restic_pull::ResticPull)
+        .with(restic_join::ResticJoin)
+        .with(restic_forget::ResticForget)
+        .with(restic_check::ResticCheck)
+        .with(restic_stats::ResticStats)
+        .with(restic_snapshots::ResticSnapshots)
+        .with(restic_unlock::ResticUnlock)
+        .with(restic_wipe::ResticWipe)
+        .with(http_request::HttpRequest)
+        .with(tcp_connect::TcpConnect);
+    Catalog::new(functions)
+});
 
 /// Plans it. `own` says whose it is, where that is a Task of the user's own, which may run anything.
 pub(super) fn look_over(mut session: Session, own: Option<&str>) -> Result<Session, Vec<String>> {

@@ -188,6 +188,8 @@ async fn a_restore_waits_for_the_backup_that_runs_and_comes_before_the_next() {
         assert!(done.success());
     };
     signal("-STOP");
+    // What comes after it has little to do.
+    shop.server.cli(&["-a", "open-sesame", "FLUSHALL"]);
     let restore = json!({"metadata": {"name": "back"}, "spec": {"repository": {"name": "repo"}, "target": target()}});
     make::<RestoreSession>(&client, ROOM, restore).await;
     let why = "the BackupSession `turn-of-restores/second` reads the same database";
@@ -499,6 +501,8 @@ async fn a_clock_that_jumps_ends_nothing_and_an_old_restore_waits_for_a_word() {
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
     sessions.delete("second", &DeleteParams::default()).await.expect("deleted");
     until("it is gone", async || sessions.get_opt("second").await.ok()?.is_none().then_some(())).await;
+    shop.server.cli(&["-a", "open-sesame", "FLUSHALL"]);
+    shop.server.cli(&["-a", "open-sesame", "SET", "key", "value"]);
     make::<BackupSession>(&client, ROOM, session("third")).await;
     that(&client, ROOM, "third", "waits for the pod", |one: &BackupSession| {
         let all = &one.status.as_ref()?.conditions;
