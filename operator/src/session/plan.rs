@@ -15,8 +15,7 @@ use aquifer_functions::{
 
 use super::{Session, TASK};
 
-/// What sessions that have no steps of a user's own run. It is part of the program, and is made once; all functions, with what is said of their params, take a
-/// fifth of the memory that an operator may have.
+/// What sessions that have no steps of a user's own run. It is part of the program, and is made once.
 static FEW: LazyLock<Catalog> = LazyLock::new(|| {
     let functions = Registry::new()
         .with(redis_dump::RedisDump)
