@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value as Json, json};
 
 use super::secrets::{Held, values};
-use super::{Draft, Session, found, steps};
+use super::{Draft, Session, found, put_into, steps};
 use crate::hooks::STEP;
 use crate::manifests::Manifests;
 use crate::resources::own::{OwnFunction, OwnStep, OwnTask, StepWhen};
@@ -43,6 +43,8 @@ pub(super) struct Own {
     params: Vec<Json>,
     /// What is given for that.
     values: BTreeMap<String, Held>,
+    /// How many of its pipelines may run at once, where it says so.
+    concurrency: Option<i64>,
     /// The functions that it uses, by name.
     functions: BTreeMap<String, Json>,
 }
@@ -66,6 +68,7 @@ pub(super) fn compose(
     let mut made = Own {
         name: format!("{namespace}/{}", task.name),
         params: own.spec.params.iter().map(|param| json!(param)).collect(),
+        concurrency: own.spec.concurrency,
         values: BTreeMap::new(),
         functions: functions(manifests, namespace, own),
     };
@@ -247,6 +250,7 @@ impl Own {
     /// The session's document with what it declares, its values and the functions beside it, and whose it is; `params` are those of the session itself.
     pub(super) fn finish(self, mut session: Session, params: Vec<Json>) -> (Session, String) {
         session.document["spec"]["params"] = self.params.into_iter().chain(params).collect();
+        put_into(&mut session.document["spec"], "concurrency", self.concurrency.map(Json::from));
         session.secrets.extend(self.values);
         session.functions = self.functions.into_values().collect();
         (session, format!("the Task `{}`", self.name))
@@ -290,7 +294,8 @@ mod tests {
         all.backups.insert(key("b"), BackupConfiguration::new("b", one(wanted)));
         let wanted = json!({"repository": {"name": "repo"}, "target": target, "task": task});
         all.restores.insert(key("r"), RestoreSession::new("r", one(wanted)));
-        all.own_tasks.insert(key("own"), OwnTask::new("own", one(json!({"steps": steps, "params": params}))));
+        let own = json!({"steps": steps, "params": params, "concurrency": 2});
+        all.own_tasks.insert(key("own"), OwnTask::new("own", one(own)));
         let function =
             |steps: Json| OwnFunction::new("f", one(json!({"steps": steps, "stdin": "any", "stdout": "small"})));
         let small = json!([{"name": "small", "function": "deeper", "stdin": "input"}]);
@@ -326,6 +331,7 @@ mod tests {
         let steps = session.document["spec"]["steps"].as_array().expect("steps").clone();
         let names: Vec<&str> = steps.iter().filter_map(|step| step["name"].as_str()).collect();
         assert_eq!(names, ["dump", "small", "seal", "push", "forget", "check", "stats"]);
+        assert_eq!(session.document["spec"]["concurrency"], 2);
         let (dump, push, forget) = (&steps[0], &steps[3], &steps[4]);
         assert_eq!((&dump["function"], &dump["params"]["databases"]), (&json!("redis-dump"), &json!([1])));
         assert_eq!(
