@@ -52,7 +52,7 @@ use self::context::Context;
 use self::counts::Counts;
 use self::world::{Queues, World};
 
-pub(crate) use blueprint::BLUEPRINT;
+pub(crate) use blueprint::{BLUEPRINT, configuration_of};
 pub use configuration::new_session;
 pub use job::{FILES, FOLDER, INDEX, PARAMS, TASK_FILE};
 pub use names::{INVOKER_KIND, INVOKER_NAME};

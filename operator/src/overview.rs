@@ -13,7 +13,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::{BLUEPRINT, names};
+use crate::cluster::{BLUEPRINT, configuration_of, names};
 use crate::guarded::Guarded;
 use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfiguration;
@@ -147,6 +147,8 @@ async fn unmade(client: &Client, binding: &AppBinding) -> Result<Option<Line>, k
     let blueprint = if names::is_name(name) {
         match Api::<BackupBlueprint>::all(client.clone()).get_opt(name).await {
             Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
+            // The operator can read it no better.
+            Err(kube::Error::SerdeError(_)) => None,
             other => other?,
         }
     } else {
@@ -158,8 +160,7 @@ async fn unmade(client: &Client, binding: &AppBinding) -> Result<Option<Line>, k
         return Ok(Some(line));
     };
     let home = binding.namespace().unwrap_or_default();
-    let here = blueprint.spec.backup_namespace.clone().unwrap_or_else(|| home.clone());
-    let its = names::blueprint(&binding.name_any(), (here != home).then_some(&home));
+    let (here, its) = configuration_of(&blueprint, binding);
     match Api::<BackupConfiguration>::namespaced(client.clone(), &here).get_opt(&its).await {
         Ok(Some(_)) => Ok(None),
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),

@@ -66,13 +66,20 @@ pub(super) async fn reconcile(binding: Arc<AppBinding>, context: Arc<Context>) -
     }
 }
 
+/// The namespace and the name of the BackupConfiguration that a blueprint makes for a database.
+pub(crate) fn configuration_of(blueprint: &BackupBlueprint, binding: &AppBinding) -> (String, String) {
+    let home = binding.namespace().unwrap_or_default();
+    let here = blueprint.spec.backup_namespace.clone().unwrap_or_else(|| home.clone());
+    let name = names::blueprint(&binding.name_any(), (here != home).then_some(&home));
+    (here, name)
+}
+
 /// What is to be there.
 fn wanted(binding: &AppBinding, blueprint: &BackupBlueprint) -> Result<(Repository, BackupConfiguration), String> {
     let spec = &blueprint.spec;
     let home = binding.namespace().unwrap_or_default();
-    let here = spec.backup_namespace.clone().unwrap_or_else(|| home.clone());
+    let (here, name) = configuration_of(blueprint, binding);
     let there = spec.repo_namespace.clone().unwrap_or_else(|| here.clone());
-    let name = names::blueprint(&binding.name_any(), (here != home).then_some(&home));
     // Databases of several namespaces may have their repositories in one.
     let repository_name = names::blueprint(&binding.name_any(), (there != home).then_some(&home));
     let known = variables(binding, &home);

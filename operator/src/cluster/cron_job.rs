@@ -107,11 +107,11 @@ pub(super) async fn bring(
 ) -> Result<Result<String, String>, Trouble> {
     let name = names::cron_job(&one.name_any());
     let api: Api<CronJob> = Api::namespaced(context.client.clone(), namespace);
-    let Some(schedule) = one.spec.schedule.as_ref().filter(|schedule| !schedule.trim().is_empty()) else {
-        remove_others(context, &api, one, None).await?;
+    let schedule = one.spec.schedule.as_ref().filter(|schedule| !schedule.trim().is_empty());
+    remove_others(context, &api, one, schedule.map(|_| &*name)).await?;
+    let Some(schedule) = schedule else {
         return Ok(Ok("it has no schedule: its sessions are made by hand".to_owned()));
     };
-    remove_others(context, &api, one, Some(&name)).await?;
     let (wanted, as_known) = wanted_cron_job(context, one, namespace, &name, schedule)?;
     let known = context.world.cron_jobs.get(&ObjectRef::new(&name).within(namespace));
     let said = format!("the CronJob `{name}` has the schedule `{schedule}`");

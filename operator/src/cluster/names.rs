@@ -91,7 +91,7 @@ pub(super) fn host(what: &str, uid: &str) -> String {
 
 /// What a blueprint makes for a database, as Stash calls it; where that lies in another namespace, with the database's, since there may be
 /// several of one name.
-pub(crate) fn blueprint(binding: &str, elsewhere: Option<&str>) -> String {
+pub(super) fn blueprint(binding: &str, elsewhere: Option<&str>) -> String {
     let Some(home) = elsewhere else { return fit(&format!("app-{binding}"), NAME) };
     // Of `a` and `b-c`, and of `a-b` and `c`, two names.
     let digest = digest(&format!("{home}/{binding}"));

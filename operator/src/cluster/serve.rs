@@ -19,11 +19,11 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::blueprint::BLUEPRINT;
+use super::blueprint::{BLUEPRINT, configuration_of};
 use super::counts::Counts;
 use super::exposition::{Exposition, Label};
 use super::world::World;
-use super::{Settings, Trouble, names};
+use super::{Settings, Trouble};
 use crate::resources::backup_session::BackupPhase;
 use crate::resources::condition::ConditionStatus;
 use crate::resources::restore::RestorePhase;
@@ -181,8 +181,7 @@ fn blueprints(world: &World, all: &mut Exposition) {
         let home = one.namespace().unwrap_or_default();
         let found = world.blueprints.get(&ObjectRef::new(name));
         let is_made = found.is_some_and(|found| {
-            let here = found.spec.backup_namespace.clone().unwrap_or_else(|| home.clone());
-            let its = names::blueprint(&one.name_any(), (here != home).then_some(&home));
+            let (here, its) = configuration_of(&found, &one);
             world.backups.get(&ObjectRef::new(&its).within(&here)).is_some()
         });
         let labels = [("namespace", home.as_str()), ("name", &one.name_any()), ("blueprint", name)];
