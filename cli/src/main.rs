@@ -80,9 +80,13 @@ fn logging(args: &Args, screen: &Screen) {
 /// What libraries that handle keys and requests say in detail may hold a key, a token or a signed request, and no
 /// redactor knows what they take from the environment: of those, `RUST_LOG` shows no more than `info`, and of the one that reads Secrets nothing.
 fn may_be_shown(line: &tracing::Metadata<'_>) -> bool {
+    shows(line.target(), *line.level())
+}
+
+fn shows(target: &str, level: tracing::Level) -> bool {
     const DISCREET: &[&str] =
         &["opendal", "reqsign", "hyper", "h2", "reqwest", "rustls", "rustic", "age", "redis", "log"];
-    let name = line.target().split("::").next().unwrap_or_default();
+    let name = target.split("::").next().unwrap_or_default();
     // It says the whole of what it cannot read, which may be a Secret; what is wrong with it, it gives to who asked.
     if name == "kube_client" {
         return false;
@@ -90,7 +94,7 @@ fn may_be_shown(line: &tracing::Metadata<'_>) -> bool {
     let discreet = DISCREET
         .iter()
         .any(|library| name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-'])));
-    *line.level() <= tracing::Level::INFO || !discreet
+    level <= tracing::Level::INFO || !discreet
 }
 
 /// A panic's text may hold a secret, so only its place is printed here; the engine puts the text, without secrets, into the report.
@@ -103,4 +107,18 @@ fn quiet_panics(args: &Args, screen: Screen) {
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         screen.note(&format!("a function panicked{place}: this is a bug, please report it"));
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::shows;
+
+    #[test]
+    fn who_reads_secrets_says_nothing_and_who_handles_keys_little() {
+        assert!(!shows("kube_client::client", Level::WARN) && !shows("kube_client", Level::ERROR));
+        assert!(!shows("hyper_util::client", Level::DEBUG) && shows("hyper_util::client", Level::INFO));
+        assert!(shows("aquifer_operator::cluster", Level::TRACE) && shows("kube_runtime::watcher", Level::DEBUG));
+    }
 }

@@ -177,6 +177,13 @@ mod tests {
     }
 
     #[test]
+    fn a_command_of_very_many_words_is_refused_before_any_is_filled_in() {
+        let of = |words: usize| json!({"exec": {"command": vec!["{{ .Name }}"; words]}});
+        assert!(action_of(of(100)).is_ok());
+        assert!(action_of(of(60_000)).expect_err("too many").contains("more than 100 words"));
+    }
+
+    #[test]
     fn each_kind_is_a_step() {
         let get =
             json!({"httpGet": {"port": 8080, "path": "/freeze", "httpHeaders": [{"name": "X-Who", "value": "me"}]}});

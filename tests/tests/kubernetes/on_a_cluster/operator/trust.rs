@@ -18,6 +18,15 @@ use super::super::rig::{Rig, job, make, running_of};
 use super::bad_days::shop;
 use super::rig::*;
 
+/// What gives signals to a pod's program.
+fn signals(rig: &Rig, room: &str, pod: &str) -> impl Fn(&str) + use<> {
+    let process = rig.node.process(room, pod, "aquifer").expect("it runs").to_string();
+    move |name| {
+        let done = std::process::Command::new("kill").args([name, &process]).status().expect("kill");
+        assert!(done.success());
+    }
+}
+
 /// What a configuration's conditions say once it is as ready as asked.
 async fn said(client: &Client, room: &str, name: &str, wanted: Readiness) -> String {
     let one = that(client, room, name, "is as asked", |one: &BackupConfiguration| {
@@ -132,11 +141,7 @@ async fn a_restore_writes_alone_and_nothing_is_backed_up_meanwhile() {
     one["spec"]["target"]["ref"]["namespace"] = json!(ROOM);
     make::<RestoreSession>(&client, FAR, one.clone()).await;
     let pod = running_of(&client, FAR, "stash-restore-one").await;
-    let process = rig.node.process(FAR, &pod, "aquifer").expect("it runs");
-    let signal = |name: &str| {
-        let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
-        assert!(done.success());
-    };
+    let signal = signals(rig, FAR, &pod);
     signal("-STOP");
     shop.server.cli(&["-a", "open-sesame", "CLIENT", "UNPAUSE"]);
     make::<RestoreSession>(&client, ROOM, restore("two")).await;
@@ -182,11 +187,7 @@ async fn a_restore_waits_for_the_backup_that_runs_and_comes_before_the_next() {
     shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
     make::<BackupSession>(&client, ROOM, session("second")).await;
     let pod = running_of(&client, ROOM, "stash-backup-second").await;
-    let process = rig.node.process(ROOM, &pod, "aquifer").expect("it runs");
-    let signal = |name: &str| {
-        let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
-        assert!(done.success());
-    };
+    let signal = signals(rig, ROOM, &pod);
     signal("-STOP");
     // What comes after it has little to do.
     shop.server.cli(&["-a", "open-sesame", "FLUSHALL"]);
@@ -270,11 +271,7 @@ async fn a_session_begins_when_the_pod_of_the_one_before_has_ended() {
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let pod = running_of(&client, ROOM, "stash-backup-first").await;
     // A pod that does not hear that it is to end. What comes after it has little to do.
-    let process = rig.node.process(ROOM, &pod, "aquifer").expect("it runs");
-    let signal = |name: &str| {
-        let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
-        assert!(done.success());
-    };
+    let signal = signals(rig, ROOM, &pod);
     signal("-STOP");
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
     sessions.delete("first", &DeleteParams::default()).await.expect("deleted");
@@ -492,11 +489,7 @@ async fn a_clock_that_jumps_ends_nothing_and_an_old_restore_waits_for_a_word() {
     // A pod that is to end is not lost for that.
     make::<BackupSession>(&client, ROOM, session("second")).await;
     let pod = running_of(&client, ROOM, "stash-backup-second").await;
-    let process = rig.node.process(ROOM, &pod, "aquifer").expect("it runs");
-    let signal = |name: &str| {
-        let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
-        assert!(done.success());
-    };
+    let signal = signals(rig, ROOM, &pod);
     signal("-STOP");
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
     sessions.delete("second", &DeleteParams::default()).await.expect("deleted");

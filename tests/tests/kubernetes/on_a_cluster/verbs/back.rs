@@ -31,7 +31,12 @@ async fn a_database_is_brought_back_by_one_command() {
     furnish(&client, ROOM, &server, place.path()).await;
     let mut aliased = target();
     aliased["alias"] = json!("prod");
-    make::<BackupConfiguration>(&client, ROOM, configuration(json!({"target": aliased.clone()}))).await;
+    make::<BackupConfiguration>(
+        &client,
+        ROOM,
+        configuration(json!({"target": aliased.clone(), "runtimeSettings": {"pod": {"podLabels": {"team": "shop"}}}})),
+    )
+    .await;
     ready(&client, ROOM).await;
     verb(rig, ROOM, &["trigger", "backup", "--wait"]).await.is(0, "Succeeded", "");
     server.cli(&["-a", "open-sesame", "FLUSHALL"]);
@@ -41,6 +46,10 @@ async fn a_database_is_brought_back_by_one_command() {
     done.is(0, "RestoreSession back/first\nphase     Succeeded\nduration  ", "of the host `prod`");
     done.is(0, "\nrestored  the snapshot ", "");
     assert!(done.stdout.contains(": 1 keys were written"), "{done:?}");
+    let restores: Api<RestoreSession> = Api::namespaced(client.clone(), ROOM);
+    let settings = restores.get("first").await.expect("there").spec.runtime_settings;
+    let labels = settings.and_then(|settings| settings.pod).expect("those of its backup").pod_labels;
+    assert_eq!(labels.get("team").map(String::as_str), Some("shop"));
     assert_eq!(server.cli(&["-a", "open-sesame", "GET", "key"]).trim(), "value");
     let again = verb(rig, ROOM, &["restore", "first", "--from", "repo"]).await;
     again.is(1, "", "is there already and is Succeeded: choose another name");
@@ -82,7 +91,6 @@ async fn a_database_is_brought_back_by_one_command() {
     make::<BackupConfiguration>(&client, ROOM, second).await;
     let which = verb(rig, ROOM, &["restore", "x", "--from", "repo"]).await;
     which.is(2, "", "say into which AppBinding with `--target`: `db`, `db2`");
-    let restores: Api<RestoreSession> = Api::namespaced(client.clone(), ROOM);
     assert!(restores.get_opt("x").await.expect("an answer").is_none());
 
     let local = verb(rig, ROOM, &["snapshots", "repo"]).await;
