@@ -104,9 +104,27 @@ pub fn read(source: SourceId, text: &str, problems: &mut Vec<Diagnostic>) -> Vec
     nodes.iter().filter_map(|node| document(node, text, problems)).collect()
 }
 
+/// Whether a version is that of another program's documents, and none of ours that is misspelt.
+fn is_foreign(version: &str, kind: Option<&str>) -> bool {
+    let (own, _) = API_VERSION.split_once('/').unwrap_or_default();
+    let group = version.split('/').next().unwrap_or_default();
+    let is_kind = matches!(kind, None | Some("Task" | "Function"));
+    crate::diagnostic::nearest(group, [own]).is_none() && (!is_kind || group.contains('.'))
+}
+
 fn document(node: &Node, source: &str, problems: &mut Vec<Diagnostic>) -> Option<Document> {
     let mut fields = Fields::open(node, "a document", problems)?;
     let version = fields.text("apiVersion");
+    let kind = fields.text("kind");
+    if let Some(version) =
+        version.as_ref().filter(|version| is_foreign(&version.text, kind.as_ref().map(|kind| &*kind.text)))
+    {
+        let message = format!("`{}` is a version of other documents than the engine's", version.text);
+        let help =
+            "manifests of a cluster are run by `aquifer run-session -f FOLDER`; with `--dry-run` it looks them over";
+        fields.problem(Diagnostic::at(version.span, "foreign-document", message, "another program's").help(help));
+        return None;
+    }
     if let Some(version) = version.as_ref().filter(|version| version.text != API_VERSION) {
         let message = format!("`{}` is no version that this program knows", version.text);
         fields.problem(
@@ -114,7 +132,6 @@ fn document(node: &Node, source: &str, problems: &mut Vec<Diagnostic>) -> Option
                 .help(format!("write `{API_VERSION}`")),
         );
     }
-    let kind = fields.text("kind");
     if version.is_none() {
         fields.missing("apiVersion", &format!("begin the document with `apiVersion: {API_VERSION}`"));
     }
