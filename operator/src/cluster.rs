@@ -277,9 +277,7 @@ async fn controller<K, F>(
     let work = move |one: Arc<K>, context: Arc<Context>| {
         let (key, began) = (key(&one), Instant::now());
         let counted = Arc::clone(&context);
-        // What is wrong in here for one must not end it for all.
-        let done = std::panic::AssertUnwindSafe(trouble::in_time(reconcile(one, context))).catch_unwind();
-        done.map(|done| done.unwrap_or_else(|_| Err(Trouble::other("a bug of the operator's: please report it"))))
+        trouble::guarded(reconcile(one, context))
             .inspect_ok({
                 let counted = Arc::clone(&counted);
                 let key = key.clone();

@@ -16,6 +16,7 @@ pub mod overview;
 pub mod resources;
 pub mod session;
 
+mod advice;
 mod amounts;
 mod flags;
 mod guarded;

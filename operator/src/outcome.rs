@@ -11,6 +11,7 @@ use aquifer_engine::report::Report;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::advice::in_manifests;
 use crate::hooks::STEP;
 use crate::session::steps;
 
@@ -157,7 +158,10 @@ impl Outcome {
 /// All that a failure says, in a line: people read it where there is no report beside it.
 fn told(failure: &Failure) -> String {
     let causes = failure.causes.iter().map(|cause| format!(": {cause}"));
-    let help = failure.help.iter().map(|help| format!("; next: {help}"));
+    let help = failure.help.iter().map(|help| {
+        let here = in_manifests(help).map(|here| format!(" ({here})")).unwrap_or_default();
+        format!("; next: {help}{here}")
+    });
     [failure.message.clone()].into_iter().chain(causes).chain(help).collect()
 }
 
@@ -200,6 +204,8 @@ mod tests {
         let mut failure = Failure::not_found("no such key").with_help("correct it");
         failure.causes = vec!["NOKEY".to_owned()];
         assert_eq!(told(&failure), "no such key: NOKEY; next: correct it");
+        let failure = Failure::not_found("it").with_help("correct `url`");
+        assert_eq!(told(&failure), "it; next: correct `url` (in manifests, `url` is the AppBinding's `clientConfig`)");
         assert_eq!(told(&Failure::internal("alone")), "alone");
     }
 

@@ -22,6 +22,7 @@ use crate::resources::blueprint::BackupBlueprint;
 use crate::resources::condition::{Condition, ConditionStatus, Readiness};
 use crate::resources::repository::Repository;
 use crate::resources::restore::{RestorePhase, RestoreSession};
+use crate::session::noted;
 
 /// How a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +42,9 @@ pub struct Line {
     /// Why it is not well.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub why: Vec<String>,
+    /// What is odd about its spec, and stops nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The rest, which is each kind's own.
     #[serde(flatten)]
     pub about: About,
@@ -184,7 +188,7 @@ where
     K: Resource<DynamicType = ()>,
 {
     let (namespace, name) = (one.namespace().unwrap_or_default(), one.name_any());
-    Line { kind: K::kind(&()).into_owned(), namespace, name, phase, well: true, why: Vec::new(), about }
+    Line { kind: K::kind(&()).into_owned(), namespace, name, phase, well: true, why: Vec::new(), note: None, about }
 }
 
 impl Line {
@@ -251,6 +255,7 @@ fn backup(one: &BackupConfiguration, sessions: &[BackupSession], cron_jobs: &[Cr
     };
     let mut line = line(one, status.phase.map(|phase| format!("{phase:?}")), about);
     line.is_looked_at(status.observed_generation, one.metadata.generation);
+    line.note = note(&status.conditions);
     ready(&mut line, status.phase, &status.conditions);
     if let Some(why) = one.shares_snapshots().filter(|_| status.phase == Some(Readiness::Ready)) {
         line.is_not_well(why);
@@ -259,6 +264,12 @@ fn backup(one: &BackupConfiguration, sessions: &[BackupSession], cron_jobs: &[Cr
         line.is_not_well(format!("its last backup failed: {error}"));
     }
     line
+}
+
+/// What was noted when its spec was looked over.
+fn note(conditions: &[Condition]) -> Option<String> {
+    let passed = conditions.iter().find(|one| one.r#type == "ValidationPassed")?;
+    noted(passed.message.as_deref()?).map(str::to_owned)
 }
 
 fn ready(line: &mut Line, phase: Option<Readiness>, conditions: &[Condition]) {
@@ -302,6 +313,7 @@ fn restore(one: &RestoreSession) -> Line {
         duration: status.session_duration.clone(),
     };
     let mut line = line(one, status.phase.map(|phase| format!("{phase:?}")), about);
+    line.note = note(&status.conditions);
     match status.phase {
         None => line.is_looked_at(status.observed_generation, one.metadata.generation),
         Some(RestorePhase::Running | RestorePhase::Succeeded) => {}

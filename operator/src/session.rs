@@ -23,10 +23,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use aquifer_engine::catalog::{InputValue, Inputs};
+use kube::Resource;
 use serde_json::{Map, Value as Json, json};
 
 use crate::amounts::period;
 use crate::manifests::{Key, Manifests};
+use crate::resources::app_binding::AppBinding;
 use crate::resources::runtime::RuntimeSettings;
 use crate::resources::target::TargetRef;
 
@@ -112,7 +114,20 @@ pub struct Session {
 /// The param of a session's document that says which shard of a cluster is read.
 pub const SHARD: &str = "shard";
 
+/// What is said of one that can be run, in front of its notes.
+const RUNNABLE: &str = "it can be run";
+
+/// The notes in what is said of one that can be run.
+pub(crate) fn noted(verdict: &str) -> Option<&str> {
+    verdict.strip_prefix(RUNNABLE)?.strip_prefix("; ")
+}
+
 impl Session {
+    /// What is said of it, since it can be run.
+    pub(crate) fn verdict(&self) -> String {
+        [&[RUNNABLE.to_owned()], &self.notes[..]].concat().join("; ")
+    }
+
     /// All its documents, the Task first.
     pub fn documents(&self) -> impl Iterator<Item = &Json> {
         std::iter::once(&self.document).chain(&self.functions)
@@ -206,6 +221,19 @@ impl<'s> Draft<'s> {
     fn period(&mut self, name: &str, text: Option<&String>) {
         if let Some(Err(why)) = text.map(|text| period(text)) {
             self.problems.push(format!("`{name}`: {why}"));
+        }
+    }
+
+    /// Says what is odd about how a target is named.
+    fn odd(&mut self, target: Option<&TargetRef>) {
+        let Some(target) = target.filter(|target| target.kind == AppBinding::kind(&())) else { return };
+        let (group, known) = (target.api_version.split('/').next().unwrap_or_default(), AppBinding::group(&()));
+        if group != known {
+            self.notes.push(format!(
+                "`target.ref.apiVersion` is `{}`: an AppBinding is of `{}`, and it is taken for one of those",
+                target.api_version,
+                AppBinding::api_version(&())
+            ));
         }
     }
 
@@ -312,7 +340,7 @@ fn target<'m>(
     manifests: &'m Manifests,
     target: Option<&TargetRef>,
     namespace: &str,
-) -> Result<(&'m crate::resources::app_binding::AppBinding, String), String> {
+) -> Result<(&'m AppBinding, String), String> {
     let target = target.ok_or("it has no `spec.target`")?;
     if target.kind != "AppBinding" {
         return Err(format!(

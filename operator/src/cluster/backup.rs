@@ -17,6 +17,7 @@ use kube::{Api, Resource, ResourceExt};
 use self::end::{end, targets};
 use self::history::afterwards;
 use super::configuration;
+use super::context::Since;
 use super::gather::{gather, known};
 use super::hook::{Before, Frame, HOOK_RUNS, Stage};
 use super::job::Wanted;
@@ -205,7 +206,7 @@ async fn prepare(
         Stage::Over(Some(Err(why))) => why,
         Stage::Over(_) => {
             // What it took is no time that the session has waited.
-            context.forget(&waits(one));
+            context.forget(Since::SessionWaits, &uid);
             patch_status(context, one, &status).await?;
             // The change that this is brings it here again, and says so to whoever comes after this operator.
             return Ok(Action::await_change());
@@ -217,11 +218,6 @@ async fn prepare(
     end(context, one, status, Some(configuration), &ended, None).await
 }
 
-/// By which it is known how long one has waited.
-fn waits(one: &BackupSession) -> String {
-    format!("{} waits", one.uid().unwrap_or_default())
-}
-
 /// It begins when something that is in the way has gone; what stays there for as long as a session may take ends it.
 async fn wait(
     context: &Context,
@@ -230,9 +226,9 @@ async fn wait(
     longest: Duration,
     why: String,
 ) -> Result<Action, Trouble> {
-    let key = waits(one);
-    if context.known_for(&key) > longest {
-        context.forget(&key);
+    let uid = one.uid().unwrap_or_default();
+    if context.known_for(Since::SessionWaits, &uid) > longest {
+        context.forget(Since::SessionWaits, &uid);
         return give_up(context, one, status, &Ended::failed(format!("it could not begin in time: {why}"))).await;
     }
     status.phase = Some(BackupPhase::Pending);

@@ -101,7 +101,7 @@ fn judge(one: &BackupConfiguration, namespace: &str, exec: bool, found: Found, t
     let (folder, own) = (super::files_folder(), one.name_any());
     let checked =
         session::backup(&manifests, Some(&name), Setting::Pod { folder: &folder, session: &own, retry_left: 0, exec })
-            .map(|session| [vec!["it can be run".to_owned()], session.notes].concat().join("; "))
+            .map(|session| session.verdict())
             .map_err(|problems| problems.join("; "));
     let sound = checked.is_ok();
     let reasons = ("ResourceValidationPassed", "ResourceValidationFailed");

@@ -25,11 +25,32 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) counts: Arc<Counts>,
     pub(super) failures: Arc<Mutex<HashMap<String, u32>>>,
-    pub(super) seen: Arc<Mutex<HashMap<String, Instant>>>,
+    pub(super) seen: Arc<Mutex<HashMap<(Since, String), Instant>>>,
     /// The commands of hooks that were begun here.
     pub(super) commands: Commands,
     /// Who begins, and where.
     pub(super) turns: Turns,
+}
+
+/// Since when something is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Since {
+    /// A Job was there.
+    Job,
+    /// It had no pod.
+    NoPod,
+    /// A pod did not begin.
+    PodWaits,
+    /// It was to end.
+    PodEnds,
+    /// A session was to begin.
+    SessionWaits,
+    /// What is another's was in its way.
+    InTheWay,
+    /// A Repository was to be emptied.
+    Wipe,
+    /// What is asked for one was forbidden.
+    Forbidden,
 }
 
 /// How long something has to be forbidden until that is believed.
@@ -71,13 +92,13 @@ impl Context {
         Duration::from_millis(500 << (*times).min(7))
     }
 
-    /// How long something has been known, by its uid: by a clock that does not jump, since this process first saw it.
-    pub(super) fn known_for(&self, uid: &str) -> Duration {
+    /// How long something has been known of what has this uid: by a clock that does not jump, since this process first saw it.
+    pub(super) fn known_for(&self, since: Since, uid: &str) -> Duration {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() > REMEMBERED {
             seen.clear();
         }
-        seen.entry(uid.to_owned()).or_insert_with(Instant::now).elapsed()
+        seen.entry((since, uid.to_owned())).or_insert_with(Instant::now).elapsed()
     }
 
     /// Whether a refusal by the API server is its last word about what is asked for one of this uid. It forbids for a moment all that it has not
@@ -86,10 +107,9 @@ impl Context {
         match code {
             401 | 404 | 408 | 409 | 429 => false,
             403 => {
-                let key = format!("forbidden {uid}");
-                let is = self.known_for(&key) > FORBIDDEN;
+                let is = self.known_for(Since::Forbidden, uid) > FORBIDDEN;
                 if is {
-                    self.forget(&key);
+                    self.forget(Since::Forbidden, uid);
                 }
                 is
             }
@@ -98,8 +118,8 @@ impl Context {
     }
 
     /// Forgets what has ended.
-    pub(super) fn forget(&self, uid: &str) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    pub(super) fn forget(&self, since: Since, uid: &str) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&(since, uid.to_owned()));
     }
 
     pub(super) fn worked(&self, key: &str) {

@@ -149,7 +149,7 @@ async fn begin(
             return wait(context, one, status, Obstacle::Missing, HOOK_RUNS.to_owned()).await;
         }
         let (passed, to) = ("ResourceValidationPassed", &mut status.conditions);
-        conditions::set(to, "ValidationPassed", ConditionStatus::True, passed, "it can be run");
+        conditions::set(to, "ValidationPassed", ConditionStatus::True, passed, session.verdict());
         let made = run::make(context, &wanted).await?;
         drop(alone);
         if let Err(why) = made {

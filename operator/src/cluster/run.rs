@@ -20,7 +20,8 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use self::pods::{begun, is_lost, lost, pods, waits};
+use self::pods::{Waits, begun, is_lost, lost, pods, waits, warned};
+use super::context::Since;
 use super::job::{CONTAINER, POD_INDEX, Wanted, job};
 use super::{Context, Trouble, conditions, names, remove};
 use crate::amounts::{period, span};
@@ -79,10 +80,19 @@ pub(super) enum State {
     Gone,
     /// What is there is another's.
     Foreign,
-    /// It is under way: its uid, why its pod has not begun yet and for how long, and why nobody will say how it ended.
-    Runs { uid: String, waits: Option<(String, Duration)>, lost: Option<String> },
+    /// It is under way: its uid, what keeps its pod from beginning, and why nobody will say how it ended.
+    Runs { uid: String, held: Option<Held>, lost: Option<String> },
     /// It ended.
     Ended(Box<Ended>),
+}
+
+/// A Job whose pod has not begun.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Why.
+    waits: Waits,
+    /// How long there was nothing that it could have waited for.
+    known_for: Duration,
 }
 
 /// Makes the Job, and the Secret that goes with it; what is there already is the same. Gives what the API server has against it.
@@ -141,10 +151,10 @@ pub(super) async fn look(context: &Context, place: Place<'_>) -> Result<State, T
         // What the Job has decided, it says once its pods have ended: they may be gone by then.
         let ends = is("FailureTarget") || is("SuccessCriteriaMet");
         let lost = newest.iter().find(|pod| is_lost(context, pod)).map(lost);
-        return Ok(State::Runs { waits: held(context, &uid, &newest).filter(|_| !ends), uid, lost });
+        return Ok(State::Runs { held: held(context, &uid, &newest).filter(|_| !ends), uid, lost });
     }
-    context.forget(&uid);
-    newest.iter().filter_map(ResourceExt::uid).for_each(|pod| context.forget(&pod));
+    context.forget(Since::Job, &uid);
+    newest.iter().filter_map(ResourceExt::uid).for_each(|pod| context.forget(Since::PodWaits, &pod));
     Ok(State::Ended(Box::new(ended::of(&job, &newest))))
 }
 
@@ -158,23 +168,22 @@ fn newest(pods: Vec<Pod>) -> Vec<Pod> {
     newest
 }
 
-/// Why a pod has not begun, and for how long there was nothing that it could have waited for.
-fn held(context: &Context, uid: &str, pods: &[Pod]) -> Option<(String, Duration)> {
+/// What keeps the pods of a Job from beginning, where none runs.
+fn held(context: &Context, uid: &str, pods: &[Pod]) -> Option<Held> {
     // A pod that takes another's place has a time of its own to begin, and so has the Job to make it.
-    let none = format!("no pod of {uid}");
     if pods.is_empty() {
-        return waits(None).map(|why| (why, context.known_for(&none)));
+        return Some(Held { waits: Waits::without_pod(uid), known_for: context.known_for(Since::NoPod, uid) });
     }
-    context.forget(&none);
-    let waiting: Vec<(&Pod, String)> = pods.iter().filter_map(|pod| Some((pod, waits(Some(pod))?))).collect();
+    context.forget(Since::NoPod, uid);
+    let waiting: Vec<(&Pod, Waits)> = pods.iter().filter_map(|pod| Some((pod, waits(pod)?))).collect();
     let uids = || waiting.iter().filter_map(|(pod, _)| pod.uid());
     if pods.iter().any(|pod| begun(pod) == Some(true)) {
         // There may be no room for it as long as others of its Job run.
-        uids().for_each(|pod| context.forget(&pod));
+        uids().for_each(|pod| context.forget(Since::PodWaits, &pod));
         return None;
     }
-    let longest = uids().map(|pod| context.known_for(&pod)).max()?;
-    waiting.into_iter().next().map(|(_, why)| (why, longest))
+    let known_for = uids().map(|pod| context.known_for(Since::PodWaits, &pod)).max()?;
+    waiting.into_iter().next().map(|(_, waits)| Held { waits, known_for })
 }
 
 /// How soon one is looked at again that has something in its way.
@@ -200,13 +209,13 @@ pub(super) enum Way {
 pub(super) async fn way(context: &Context, place: Place<'_>) -> Result<Way, Trouble> {
     Ok(match look(context, place).await? {
         State::Gone => {
-            context.forget(place.owner);
+            context.forget(Since::InTheWay, place.owner);
             Way::Free
         }
         State::Foreign if clear_away(context, place).await? => Way::Waits,
-        State::Foreign if context.known_for(place.owner) < PATIENCE => Way::Waits,
+        State::Foreign if context.known_for(Since::InTheWay, place.owner) < PATIENCE => Way::Waits,
         State::Foreign => {
-            context.forget(place.owner);
+            context.forget(Since::InTheWay, place.owner);
             Way::Blocked(format!("there is a Job `{}` that is not this session's: remove it", place.name))
         }
         State::Runs { .. } | State::Ended(_) => Way::Made,
@@ -328,14 +337,15 @@ pub(super) async fn follow(
     let ended = match look(context, place).await? {
         State::Ended(ended) => *ended,
         State::Gone | State::Foreign => Ended::failed(format!("its Job `{}` was removed before it ended", place.name)),
-        State::Runs { uid, waits, lost } => {
-            let (known, start) = (context.known_for(&uid), context.settings.start_timeout);
-            return Ok(match (waits, lost) {
+        State::Runs { uid, held, lost } => {
+            let (known, start) = (context.known_for(Since::Job, &uid), context.settings.start_timeout);
+            return Ok(match (held, lost) {
                 _ if known > time_out.saturating_add(GRACE) => {
                     Follow::GivenUp(Box::new(Ended { late: true, ..Ended::failed(LATE) }))
                 }
                 (_, Some(why)) => Follow::GivenUp(Box::new(Ended::failed(why))),
-                (Some((why, since)), None) if since > start => {
+                (Some(Held { waits, known_for }), None) if known_for > start => {
+                    let why = warned(context, place.namespace, waits).await;
                     let why = format!("its pod did not begin in {}: {why}", span(start.as_secs_f64()));
                     Follow::GivenUp(Box::new(Ended::failed(why)))
                 }

@@ -1,18 +1,27 @@
 //! Why something could not be done, and when it is no longer waited for.
 //!
-//! Always holds: what is looked at comes to an end in [`LONGEST`], whatever the API server answers, so that it holds up nothing else for longer.
+//! Always holds: what is looked at comes to an end in [`LONGEST`], whatever the API server answers, so that it holds up nothing else for longer; a panic in
+//! it is its own alone.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+use futures::FutureExt;
 
 /// How long one may be looked at: an API server that takes a question and never answers must not stop all others. What was begun is gone on with when it
 /// is looked at again.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// What a look comes to, or that it did not in time.
+/// What a look comes to, or that it did not.
 ///
 /// # Errors
-/// Its own, and that it took too long.
-pub(super) async fn in_time<T>(look: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+/// Its own, that it took too long, and that it panicked: what is wrong in here for one must not end it for all.
+pub(super) async fn guarded<T>(look: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let bug = |_| Err(Trouble::other("a bug of the operator's: please report it"));
+    AssertUnwindSafe(in_time(look)).catch_unwind().await.unwrap_or_else(bug)
+}
+
+async fn in_time<T>(look: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
     let late =
         |_| Trouble::other("it was not done in two minutes: the API server does not answer all that it is asked");
     tokio::time::timeout(LONGEST, look).await.map_err(late)?
@@ -74,10 +83,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_never_answered_comes_to_an_end() {
-        let look = in_time(std::future::pending::<Result<(), Trouble>>());
+        let look = guarded(std::future::pending::<Result<(), Trouble>>());
         let ended = tokio::time::timeout(Duration::from_secs(150), look).await.expect("it ends");
         assert!(ended.is_err(), "{ended:?}");
-        assert!(in_time(async { Ok(()) }).await.is_ok());
+        assert!(guarded(async { Ok(()) }).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_own() {
+        let bug: Result<(), Trouble> = guarded(async { panic!("wrong") }).await;
+        assert!(bug.is_err_and(|bug| bug.to_string().contains("report it")));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use aquifer_engine::diagnostic::suggest;
+
 use crate::manifests::Manifests;
 use crate::resources::app_binding::{AddonTask, AppBinding};
 use crate::resources::target::{Param, TaskParam, TaskRef};
@@ -87,6 +89,40 @@ pub(super) fn arguments(
     found.ok_or_else(|| format!("no Function of the task `{chosen}` does `{}`", operation.word()))
 }
 
+/// Params that Stash's addon has, or had, and which say nothing here.
+const WITHOUT_MEANING: [&str; 2] = ["outputDir", "waitTimeout"];
+
+/// Params that nobody reads, in words: such as one that is misspelt. Stash takes them in silence, so they stop nothing here.
+pub(super) fn unused(
+    manifests: &Manifests,
+    operation: Operation,
+    task: Option<&TaskRef>,
+    binding: &AppBinding,
+) -> Vec<String> {
+    // What cannot be read is said elsewhere.
+    let Ok(addon) = operation.task(binding) else { return Vec::new() };
+    let chosen = task.map(|task| task.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(&addon.name);
+    let steps = manifests.tasks.get(&(String::new(), chosen.to_owned())).map(|own| &own.spec.steps[..]);
+    let functions = steps.unwrap_or_default().iter();
+    let functions = functions.filter_map(|step| manifests.functions.get(&(String::new(), step.name.clone())));
+    let texts: Vec<&String> = functions.flat_map(|function| &function.spec.args).collect();
+    let ours: &[&str] = if operation == Operation::Backup { &["args", "shards"] } else { &["args"] };
+    let is_used = |name: &str| {
+        // Of its own variables, which all look so, Stash lets any be replaced.
+        let is_variable = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+        let stands = |text: &&String| {
+            text.split("${").skip(1).any(|inner| inner.split([':', '}', '-', '=']).next() == Some(name))
+        };
+        ours.contains(&name) || WITHOUT_MEANING.contains(&name) || is_variable || texts.iter().any(stands)
+    };
+    let all = said(&addon.params, task).into_keys().filter(|name| !is_used(name));
+    all.map(|name| {
+        let instead = suggest(&name, "params", ours.iter().copied());
+        format!("the task's param `{name}` is read by nobody: {instead}")
+    })
+    .collect()
+}
+
 /// The most shards that a pod each is made for.
 const MOST_SHARDS: u32 = 256;
 
@@ -138,6 +174,30 @@ mod tests {
     fn shards_of(binding: &AppBinding, said: &str) -> Result<Option<u32>, String> {
         let params = vec![TaskParam { name: "shards".into(), value: said.into(), value_from: None }];
         shards(Some(&TaskRef { params, ..TaskRef::default() }), binding)
+    }
+
+    #[test]
+    fn a_param_that_nobody_reads_is_told_of() {
+        let addon = json!({"stash": {"addon": {"backupTask": {"name": "redis-backup-6.2.5", "params": [{"name": "arg", "value": "-db 1"}]}}}});
+        let binding = binding(addon);
+        let told = |operation: Operation, manifests: &Manifests, names: &[&str]| {
+            let params =
+                names.iter().map(|name| TaskParam { name: (*name).to_owned(), ..TaskParam::default() }).collect();
+            unused(manifests, operation, Some(&TaskRef { name: "own".into(), params, ..TaskRef::default() }), &binding)
+        };
+        let none = Manifests::default();
+        let misspelt = "the task's param `arg` is read by nobody: did you mean `args`?";
+        assert_eq!(told(Operation::Backup, &none, &["args", "shards", "waitTimeout", "ENABLE_CACHE"]), [misspelt]);
+        let restore = told(Operation::Restore, &none, &["shards", "args"]);
+        assert_eq!(restore, ["the task's param `shards` is read by nobody: the params are `args`"]);
+        let mut own = Manifests::default();
+        let task = json!({"metadata": {"name": "own"}, "spec": {"steps": [{"name": "dump"}]}});
+        let function =
+            json!({"metadata": {"name": "dump"}, "spec": {"args": ["backup-redis", "--redis-args=${arg:=}"]}});
+        own.tasks.insert((String::new(), "own".into()), serde_json::from_value(task).expect("a task"));
+        own.functions.insert((String::new(), "dump".into()), serde_json::from_value(function).expect("a function"));
+        assert!(told(Operation::Backup, &own, &[]).is_empty());
+        assert_eq!(told(Operation::Backup, &own, &["ar"]).len(), 1);
     }
 
     #[test]

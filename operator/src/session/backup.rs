@@ -5,7 +5,7 @@
 use kube::ResourceExt;
 use serde_json::{Map, Value as Json, json};
 
-use super::addon::{Operation, arguments, shards};
+use super::addon::{Operation, arguments, shards, unused};
 use super::apart::{are_alike, said};
 use super::database::{Wishes, server};
 use super::own::{self, Offer};
@@ -49,6 +49,7 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     if let Some((binding, home)) = draft.take(database) {
         let known = variables(spec, namespace, name, &host);
         let args = draft.take(arguments(manifests, Operation::Backup, task, binding, &known));
+        draft.notes.extend(unused(manifests, Operation::Backup, task, binding));
         let flags = draft.take(flags::dump(args.as_deref().unwrap_or_default())).unwrap_or_default();
         let wishes = Wishes { user: flags.user, tls: flags.tls, insecure: flags.insecure, server_name: None };
         place = server(&mut draft, manifests, binding, &home, wishes).unwrap_or_default();
@@ -206,6 +207,11 @@ fn retry(config: &crate::resources::backup::RetryConfig) -> Json {
 /// What is asked for and not done, where that loses nothing: it is said.
 fn settings(draft: &mut Draft<'_>, spec: &BackupConfigurationSpec) {
     draft.leave_out(spec.runtime_settings.as_ref());
+    if spec.retention_policy.prune && rules(&spec.retention_policy).is_none() {
+        let said = "`retentionPolicy` has `prune` and no word of what is kept: all snapshots stay, and nothing is removed; say `keepLast` or another";
+        draft.notes.push(said.to_owned());
+    }
+    draft.odd(spec.target.as_ref().map(|target| &target.r#ref));
     let Some(target) = &spec.target else { return };
     let left_out = [
         ("paths", !target.paths.is_empty()),

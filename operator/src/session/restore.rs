@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::addon::{Operation, arguments};
+use super::addon::{Operation, arguments, unused};
 use super::database::{Wishes, server};
 use super::own::{self, Offer};
 use super::repository::location;
@@ -34,6 +34,7 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
         draft.problems.push("its driver is `VolumeSnapshotter`, which copies volumes and not databases".to_owned());
     }
     draft.leave_out(spec.runtime_settings.as_ref());
+    draft.odd(spec.target.as_ref().map(|target| &target.r#ref));
     draft.period("timeOut", spec.time_out.as_ref());
     let host = spec.host();
     let chosen = draft.take(snapshot(spec, &host));
@@ -56,6 +57,7 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
             ("REPOSITORY_NAME".to_owned(), spec.repository.name.clone()),
         ]);
         let args = draft.take(arguments(manifests, Operation::Restore, task, binding, &known));
+        draft.notes.extend(unused(manifests, Operation::Restore, task, binding));
         let flags = draft.take(flags::restore(args.as_deref().unwrap_or_default())).unwrap_or_default();
         let wishes =
             Wishes { user: flags.user, tls: flags.tls, insecure: flags.insecure, server_name: flags.server_name };

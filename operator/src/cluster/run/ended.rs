@@ -13,6 +13,7 @@ use super::pods::{all_said, end, said};
 use crate::cluster::names;
 use crate::hooks::STEP;
 use crate::outcome::Outcome;
+use crate::session::steps;
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +52,9 @@ impl Ended {
     pub(in super::super) fn with_hook(self, hook: Result<(), String>) -> Self {
         match hook {
             Err(why) if self.succeeded => {
-                Self { succeeded: false, error: Some(format!("the hook after it failed: {why}")), ..self }
+                let stored = self.words(steps::PUSH, "snapshot");
+                let stored = stored.map(|id| format!(", and the snapshot {} is there", short(id))).unwrap_or_default();
+                Self { succeeded: false, error: Some(format!("the hook after it failed{stored}: {why}")), ..self }
             }
             _ => self,
         }

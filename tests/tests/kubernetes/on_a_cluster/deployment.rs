@@ -56,7 +56,7 @@ const RIGHTS: [(&str, &str, &[&str]); 20] = [
     ("", "pods", &["get", "list"]),
     ("", "secrets", &["get", "create", "delete"]),
     ("", "namespaces", &["get", "list", "watch"]),
-    ("events.k8s.io", "events", &["create", "patch"]),
+    ("events.k8s.io", "events", &["list", "create", "patch"]),
 ];
 
 /// A right: namespace, group, resource with what is below it, name, verb.

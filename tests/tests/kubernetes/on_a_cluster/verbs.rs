@@ -2,6 +2,7 @@
 
 mod back;
 mod migrate;
+mod notes;
 mod overview;
 mod sessions;
 

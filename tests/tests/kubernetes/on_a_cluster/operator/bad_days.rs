@@ -11,7 +11,7 @@ use aquifer_tests::redis_server::RedisServer;
 use aquifer_tests::s3_server::S3Server;
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Secret};
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -224,6 +224,15 @@ async fn a_pod_that_cannot_begin_ends_its_session() {
     let jobs: Api<Job> = Api::namespaced(client.clone(), ROOM);
     until("its job is gone", async || jobs.list(&ListParams::default()).await.ok()?.items.is_empty().then_some(()))
         .await;
+
+    // One that cannot be made: who forbids it says so in an event alone.
+    let quota: ResourceQuota =
+        make(&client, ROOM, json!({"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})).await;
+    make::<BackupSession>(&client, ROOM, session("forbidden")).await;
+    let status = over(&client, ROOM, "forbidden").await.status.expect("a status");
+    let error = status.targets[0].stats[0].error.clone().unwrap_or_default();
+    let begins = "its pod did not begin in 15s: it has no pod yet: FailedCreate: ";
+    assert!(error.starts_with(begins) && error.contains(&quota.metadata.name.expect("a name")), "{error}");
 }
 
 #[tokio::test]

@@ -183,7 +183,8 @@ async fn commands_are_run_in_a_pod_of_the_database_before_and_after() {
     // And after: the snapshot is there.
     hooked(&client, ROOM, exec(&["before"]), fails).await;
     let done = run(&client, ROOM, "after").await;
-    assert_eq!(error(&done), format!("the hook after it failed: {why}"));
+    let stored = done.targets[0].stats[0].snapshots[0].name.clone().unwrap_or_default();
+    assert_eq!(error(&done), format!("the hook after it failed, and the snapshot {stored} is there: {why}"));
     assert!(done.phase == Some(BackupPhase::Failed) && done.targets[0].stats[0].snapshots.len() == 1, "{done:#?}");
     assert_eq!(heard(node, &pod), ["before", "fail the disk is full"]);
 

@@ -138,7 +138,7 @@ async fn are_apart(client: &kube::Client, room: &str, wanted: ConditionStatus) {
     }
 }
 
-async fn is(client: &kube::Client, room: &str, wanted: Readiness) {
+pub(super) async fn is(client: &kube::Client, room: &str, wanted: Readiness) {
     that(client, room, "backup", &format!("is {wanted:?}"), |one: &BackupConfiguration| {
         (one.status.as_ref()?.phase? == wanted).then_some(())
     })
