@@ -207,17 +207,20 @@ async fn a_pod_that_is_evicted_is_run_again() {
     let (rig, client, _) = operated(ROOM).await;
     let _free = rig.whole.read().await;
     let shop = shop(&client, ROOM, all_kept()).await;
-    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
+    // A server that does not answer, so that no pod is done before it is evicted.
+    let signal = signals_to(shop.server.pid());
+    signal("-STOP");
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let name = running_of(&client, ROOM, "stash-backup-first").await;
     let pods: Api<Pod> = Api::namespaced(client.clone(), ROOM);
     pods.evict(&name, &kube::api::EvictParams::default()).await.expect("evicted");
-    let first = over(&client, ROOM, "first").await;
     let other = until("a second pod", async || {
         let made = pods_of(&client, ROOM, "stash-backup-first").await;
         made.iter().map(ResourceExt::name_any).find(|other| *other != name)
     })
     .await;
+    signal("-CONT");
+    let first = over(&client, ROOM, "first").await;
     let snapshot = snapshot(&first).unwrap_or_else(|| panic!("{other}: {:#?}", first.status));
     sound(&client, ROOM, &shop, &[snapshot]).await;
 }

@@ -58,6 +58,14 @@ fn keep(rig: &Rig) {
     }
 }
 
+/// What a process of this id is sent by the names of signals.
+pub(in super::super) fn signals_to(process: u32) -> impl Fn(&str) + use<> {
+    move |name| {
+        let done = std::process::Command::new("kill").args([name, &process.to_string()]).status().expect("kill");
+        assert!(done.success());
+    }
+}
+
 /// A namespace of a cluster with an operator.
 pub(in super::super) async fn operated(name: &'static str) -> (&'static Rig, Client, &'static Ports) {
     let (rig, client) = installed(name).await;

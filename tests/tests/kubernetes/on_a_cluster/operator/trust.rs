@@ -20,11 +20,7 @@ use super::rig::*;
 
 /// What gives signals to a pod's program.
 fn signals(rig: &Rig, room: &str, pod: &str) -> impl Fn(&str) + use<> {
-    let process = rig.node.process(room, pod, "aquifer").expect("it runs").to_string();
-    move |name| {
-        let done = std::process::Command::new("kill").args([name, &process]).status().expect("kill");
-        assert!(done.success());
-    }
+    signals_to(rig.node.process(room, pod, "aquifer").expect("it runs").unsigned_abs())
 }
 
 /// What a configuration's conditions say once it is as ready as asked.
@@ -189,8 +185,6 @@ async fn a_restore_waits_for_the_backup_that_runs_and_comes_before_the_next() {
     let pod = running_of(&client, ROOM, "stash-backup-second").await;
     let signal = signals(rig, ROOM, &pod);
     signal("-STOP");
-    // What comes after it has little to do.
-    shop.server.cli(&["-a", "open-sesame", "FLUSHALL"]);
     let restore = json!({"metadata": {"name": "back"}, "spec": {"repository": {"name": "repo"}, "target": target()}});
     make::<RestoreSession>(&client, ROOM, restore).await;
     let why = "the BackupSession `turn-of-restores/second` reads the same database";
