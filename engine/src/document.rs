@@ -101,18 +101,23 @@ pub fn read(source: SourceId, text: &str, problems: &mut Vec<Diagnostic>) -> Vec
         let problem = Diagnostic::at(span, "empty-file", "this file holds no document", "");
         problems.push(problem.help(format!("begin with `apiVersion: {API_VERSION}` and `kind: Task`")));
     }
-    nodes.iter().filter_map(|node| document(node, text, problems)).collect()
+    // Of many that are another program's, one is told of.
+    let mut foreign = false;
+    nodes.iter().filter_map(|node| document(node, text, &mut foreign, problems)).collect()
 }
 
 /// Whether a version is that of another program's documents, and none of ours that is misspelt.
 fn is_foreign(version: &str, kind: Option<&str>) -> bool {
     let (own, _) = API_VERSION.split_once('/').unwrap_or_default();
     let group = version.split('/').next().unwrap_or_default();
-    let is_kind = matches!(kind, None | Some("Task" | "Function"));
-    crate::diagnostic::nearest(group, [own]).is_none() && (!is_kind || group.contains('.'))
+    let is_like =
+        |written: &str, known: &[&'static str]| crate::diagnostic::nearest(written, known.iter().copied()).is_some();
+    let is_own = version.starts_with("aquifer") || is_like(group, &[own]);
+    let is_kind = kind.is_none_or(|kind| is_like(kind, &["Task", "Function"]));
+    !is_own && (!is_kind || group.contains('.'))
 }
 
-fn document(node: &Node, source: &str, problems: &mut Vec<Diagnostic>) -> Option<Document> {
+fn document(node: &Node, source: &str, foreign: &mut bool, problems: &mut Vec<Diagnostic>) -> Option<Document> {
     let mut fields = Fields::open(node, "a document", problems)?;
     let version = fields.text("apiVersion");
     let kind = fields.text("kind");
@@ -122,7 +127,9 @@ fn document(node: &Node, source: &str, problems: &mut Vec<Diagnostic>) -> Option
         let message = format!("`{}` is a version of other documents than the engine's", version.text);
         let help =
             "manifests of a cluster are run by `aquifer run-session -f FOLDER`; with `--dry-run` it looks them over";
-        fields.problem(Diagnostic::at(version.span, "foreign-document", message, "another program's").help(help));
+        if !std::mem::replace(foreign, true) {
+            fields.problem(Diagnostic::at(version.span, "foreign-document", message, "another program's").help(help));
+        }
         return None;
     }
     if let Some(version) = version.as_ref().filter(|version| version.text != API_VERSION) {
@@ -161,6 +168,8 @@ fn document(node: &Node, source: &str, problems: &mut Vec<Diagnostic>) -> Option
         if name.is_none() {
             fields.missing("name", "write `name: …`: lower-case letters, digits and hyphens");
         }
+        // Where a cluster keeps it.
+        fields.node("namespace");
         fields.node("labels");
         fields.node("annotations");
         fields.close();
