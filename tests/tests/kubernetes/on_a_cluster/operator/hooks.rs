@@ -143,10 +143,11 @@ async fn what_is_before_and_after_a_backup_is_done_and_said() {
     make::<Secret>(&client, ROOM, auth()).await;
 
     // And where its pod is killed, which can say nothing any more.
-    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
+    let held = hold(&shop.server);
     make::<BackupSession>(&client, ROOM, session("killed")).await;
     let pod = running_of(&client, ROOM, "stash-backup-killed").await;
     rig.node.kill(ROOM, &pod, "aquifer");
+    drop(held);
     let done = over(&client, ROOM, "killed").await.status.expect("a status");
     assert!(error(&done).contains("was killed"), "{done:#?}");
     let heard = chat.take();

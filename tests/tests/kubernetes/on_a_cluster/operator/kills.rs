@@ -207,9 +207,7 @@ async fn a_pod_that_is_evicted_is_run_again() {
     let (rig, client, _) = operated(ROOM).await;
     let _free = rig.whole.read().await;
     let shop = shop(&client, ROOM, all_kept()).await;
-    // A server that does not answer, so that no pod is done before it is evicted.
-    let signal = signals_to(shop.server.pid());
-    signal("-STOP");
+    let held = hold(&shop.server);
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let name = running_of(&client, ROOM, "stash-backup-first").await;
     let pods: Api<Pod> = Api::namespaced(client.clone(), ROOM);
@@ -219,7 +217,7 @@ async fn a_pod_that_is_evicted_is_run_again() {
         made.iter().map(ResourceExt::name_any).find(|other| *other != name)
     })
     .await;
-    signal("-CONT");
+    drop(held);
     let first = over(&client, ROOM, "first").await;
     let snapshot = snapshot(&first).unwrap_or_else(|| panic!("{other}: {:#?}", first.status));
     sound(&client, ROOM, &shop, &[snapshot]).await;

@@ -58,6 +58,21 @@ fn keep(rig: &Rig) {
     }
 }
 
+/// A server that answers nothing as long as this is there: what reads it has begun then, and is not done.
+pub(in super::super) struct Held(u32);
+
+/// Holds it.
+pub(in super::super) fn hold(server: &RedisServer) -> Held {
+    signals_to(server.pid())("-STOP");
+    Held(server.pid())
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        signals_to(self.0)("-CONT");
+    }
+}
+
 /// What a process of this id is sent by the names of signals.
 pub(in super::super) fn signals_to(process: u32) -> impl Fn(&str) + use<> {
     move |name| {

@@ -180,11 +180,9 @@ async fn a_restore_waits_for_the_backup_that_runs_and_comes_before_the_next() {
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let first = over(&client, ROOM, "first").await.status.expect("a status");
     assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
-    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
+    let held = hold(&shop.server);
     make::<BackupSession>(&client, ROOM, session("second")).await;
-    let pod = running_of(&client, ROOM, "stash-backup-second").await;
-    let signal = signals(rig, ROOM, &pod);
-    signal("-STOP");
+    running_of(&client, ROOM, "stash-backup-second").await;
     let restore = json!({"metadata": {"name": "back"}, "spec": {"repository": {"name": "repo"}, "target": target()}});
     make::<RestoreSession>(&client, ROOM, restore).await;
     let why = "the BackupSession `turn-of-restores/second` reads the same database";
@@ -198,7 +196,7 @@ async fn a_restore_waits_for_the_backup_that_runs_and_comes_before_the_next() {
         status.conditions.iter().any(|one| one.message.as_deref() == Some(why)).then_some(())
     })
     .await;
-    signal("-CONT");
+    drop(held);
     for name in ["second", "third"] {
         let ended = over(&client, ROOM, name).await.status.expect("a status");
         assert_eq!(ended.phase, Some(BackupPhase::Succeeded), "{ended:#?}");
@@ -239,11 +237,12 @@ async fn what_a_backup_found_is_said_of_the_repository_that_it_was_made_for() {
     let mut other = repository(shop.place.path());
     (other["metadata"]["name"], other["spec"]["backend"]["local"]["subPath"]) = (json!("other"), json!("other"));
     make::<Repository>(&client, ROOM, other).await;
-    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
+    let held = hold(&shop.server);
     make::<BackupSession>(&client, ROOM, session("first")).await;
     running_of(&client, ROOM, "stash-backup-first").await;
     let moved = json!({"repository": {"name": "other"}, "target": {"alias": "other", "ref": {"name": "elsewhere"}}});
     patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": moved})).await;
+    drop(held);
     let first = over(&client, ROOM, "first").await.status.expect("a status");
     assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
     let (name, host) = (&first.targets[0].r#ref.name, first.targets[0].stats[0].hostname.as_deref());
@@ -261,16 +260,16 @@ async fn a_session_begins_when_the_pod_of_the_one_before_has_ended() {
     let (rig, client, _) = operated(ROOM).await;
     let _free = rig.whole.read().await;
     let shop = shop(&client, ROOM, json!({})).await;
-    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
+    let held = hold(&shop.server);
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let pod = running_of(&client, ROOM, "stash-backup-first").await;
-    // A pod that does not hear that it is to end. What comes after it has little to do.
+    // A pod that does not hear that it is to end.
     let signal = signals(rig, ROOM, &pod);
     signal("-STOP");
+    drop(held);
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
     sessions.delete("first", &DeleteParams::default()).await.expect("deleted");
     until("it is gone", async || sessions.get_opt("first").await.ok()?.is_none().then_some(())).await;
-    shop.server.cli(&["-a", "open-sesame", "FLUSHALL"]);
     // Under the name of the one before, it is another one all the same, and waits for no more than its pod.
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let waits = that(&client, ROOM, "first", "waits", |one: &BackupSession| {
@@ -467,7 +466,7 @@ async fn a_clock_that_jumps_ends_nothing_and_an_old_restore_waits_for_a_word() {
     let (rig, client, ports) = operated(ROOM).await;
     let _alone = rig.whole.write().await;
     let shop = shop(&client, ROOM, json!({"timeOut": "5m"})).await;
-    shop.server.cli(&["-a", "open-sesame", "DEBUG", "POPULATE", "300000", "key", "100"]);
+    let held = hold(&shop.server);
     // What one of somebody's says, and no operator can read, hides nothing else from the next one.
     let mut odd = configuration(json!({"hooks": {"preBackup": {"tcpSocket": {"port": 99_999_999_999_i64}}}}));
     odd["apiVersion"] = json!("stash.appscode.com/v1beta1");
@@ -478,18 +477,19 @@ async fn a_clock_that_jumps_ends_nothing_and_an_old_restore_waits_for_a_word() {
     make::<BackupSession>(&client, ROOM, session("first")).await;
     running_of(&client, ROOM, "stash-backup-first").await;
     ahead(rig, ports);
+    drop(held);
     let first = over(&client, ROOM, "first").await.status.expect("a status");
     assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
     // A pod that is to end is not lost for that.
+    let held = hold(&shop.server);
     make::<BackupSession>(&client, ROOM, session("second")).await;
     let pod = running_of(&client, ROOM, "stash-backup-second").await;
     let signal = signals(rig, ROOM, &pod);
     signal("-STOP");
+    drop(held);
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
     sessions.delete("second", &DeleteParams::default()).await.expect("deleted");
     until("it is gone", async || sessions.get_opt("second").await.ok()?.is_none().then_some(())).await;
-    shop.server.cli(&["-a", "open-sesame", "FLUSHALL"]);
-    shop.server.cli(&["-a", "open-sesame", "SET", "key", "value"]);
     make::<BackupSession>(&client, ROOM, session("third")).await;
     that(&client, ROOM, "third", "waits for the pod", |one: &BackupSession| {
         let all = &one.status.as_ref()?.conditions;
