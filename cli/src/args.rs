@@ -236,6 +236,9 @@ pub(crate) struct SessionArgs {
     /// Print the task that would run, as JSON and without secrets, and run nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Run it also where a manifest has a field that is not known, and say which.
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }

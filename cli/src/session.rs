@@ -23,23 +23,34 @@ pub(crate) fn run(wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
             return Exit::Failed;
         }
     };
-    let mut unknown = Vec::new();
+    let mut told = Vec::new();
     let read = manifests::read(&wanted.files);
     let chosen = read.and_then(|manifests| {
-        unknown.clone_from(&manifests.notes);
-        chosen(&manifests, wanted, folder.path())
+        told.clone_from(&manifests.notes);
+        // One that is misspelt may be the one that says what is overwritten, or kept.
+        let mut unknown = manifests.unknown.clone();
+        if wanted.ignore_unknown {
+            told.append(&mut unknown);
+        }
+        match chosen(&manifests, wanted, folder.path()) {
+            Ok(session) if unknown.is_empty() => Ok(session),
+            Ok(_) => {
+                unknown.push("correct what is misspelt, or say `--ignore-unknown`".to_owned());
+                Err(unknown)
+            }
+            Err(problems) => Err([unknown, problems].concat()),
+        }
     });
     let session = match chosen {
         Ok(found) => found,
         Err(problems) => {
-            // What is not known may be what is missing, misspelt.
-            unknown.iter().for_each(|note| print::note(note));
+            told.iter().for_each(|note| print::note(note));
             problems.iter().for_each(|problem| print::error(problem));
             return Exit::Wrong;
         }
     };
     if wanted.show.progress != Progress::Json {
-        unknown.iter().chain(&session.notes).for_each(|note| print::note(note));
+        told.iter().chain(&session.notes).for_each(|note| print::note(note));
     }
     if wanted.dry_run {
         return print::result(&session.text());

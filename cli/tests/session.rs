@@ -217,6 +217,12 @@ fn steps_of_ones_own_run_on_one_machine_and_mistakes_are_shown() {
         backup.replace("repository: {name: carts-store}", "repository: {name: none}").replace("keepLast", "keepLst");
     let (done, _, told) = with(&own, &odd).run(&[]);
     assert!(!done && told.contains("keepLst") && told.contains("`none`"), "{told}");
+    // Alone it stops it, too: it may be the one that says what is kept.
+    let misspelt = with(&own, &backup.replace("keepLast", "keepLst"));
+    let (done, _, told) = misspelt.run(&["--dry-run"]);
+    assert!(!done && told.contains("`spec.retentionPolicy.keepLst`") && told.contains("--ignore-unknown"), "{told}");
+    let (done, _, told) = misspelt.run(&["--dry-run", "--ignore-unknown"]);
+    assert!(done && told.contains("keepLst"), "{told}");
 }
 
 #[test]
@@ -350,7 +356,7 @@ fn a_field_that_is_not_known_and_a_kind_without_a_meaning_are_told_of() {
         ("d.yaml", &BACKUP.replace("schedule:", "shedule:")),
         ("e.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: something}\n"),
     ]);
-    let told = all.ok(&[]);
+    let told = all.ok(&["--ignore-unknown"]);
     assert!(told.contains("`spec.shedule`") && told.contains("the ConfigMap `something`"), "{told}");
 }
 

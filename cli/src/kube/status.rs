@@ -45,8 +45,8 @@ fn text(lines: &[Line]) -> String {
     let mut restores = Table::new(&["RESTORESESSION", "PHASE", "FROM", "MADE", "DURATION"]);
     for line in lines {
         let name = Some(format!("{}/{}", line.namespace, line.name));
-        let note = line.note.iter().map(|note| format!("note: {note}"));
-        let (phase, why) = (line.phase.clone(), line.why.iter().cloned().chain(note).collect());
+        let notes = line.notes.iter().map(|note| format!("note: {note}"));
+        let (phase, why) = (line.phase.clone(), line.why.iter().cloned().chain(notes).collect());
         match &line.about {
             About::Backup { schedule, paused, last_session, last_success, last_slot } => {
                 let schedule = schedule.clone().unwrap_or_else(|| "by hand".to_owned());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aquifer_operator::cluster::new_session;
 use aquifer_operator::resources::backup::BackupConfiguration;
 use aquifer_operator::resources::backup_session::{BackupPhase, BackupSession};
+use aquifer_operator::resources::condition::Readiness;
 use kube::ResourceExt;
 use kube::api::PostParams;
 
@@ -25,6 +26,14 @@ pub(super) async fn run(wanted: &TriggerArgs, cluster: &Cluster) -> Result<Exit,
         let what = cluster.name::<BackupConfiguration>(name);
         return Err(Problem::Failed(format!(
             "{what} is paused: `aquifer kube resume {name} -n {}` lets it make backups again",
+            cluster.namespace
+        )));
+    }
+    let status = configuration.status.clone().unwrap_or_default();
+    if status.phase == Some(Readiness::Invalid) && status.observed_generation == configuration.metadata.generation {
+        let what = cluster.name::<BackupConfiguration>(name);
+        return Err(Problem::Failed(format!(
+            "{what} is not valid: `aquifer kube status {name} -n {}` says why",
             cluster.namespace
         )));
     }
