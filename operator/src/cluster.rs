@@ -277,7 +277,7 @@ async fn controller<K, F>(
     let work = move |one: Arc<K>, context: Arc<Context>| {
         let (key, began) = (key(&one), Instant::now());
         let counted = Arc::clone(&context);
-        trouble::guarded(reconcile(one, context))
+        trouble::contained(reconcile(one, context))
             .inspect_ok({
                 let counted = Arc::clone(&counted);
                 let key = key.clone();

@@ -64,6 +64,8 @@ pub struct Manifests {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What was found and has no meaning here, in a line each.
     pub notes: Vec<String>,
+    /// Fields that are not known, in a line each: such as one that is misspelt, and would say something.
+    pub unknown: Vec<String>,
 }
 
 /// Reads files, and the `*.yaml`, `*.yml` and `*.json` of folders, in the order of their names.
@@ -160,20 +162,20 @@ impl Reader {
         if let Some(other) = self.places.insert(key, place.clone()) {
             return Err(format!("the {kind} `{name}` is there twice: also in {other}"));
         }
-        let notes = &mut to.notes;
+        let (notes, unknown) = (&mut to.notes, &mut to.unknown);
         match (group, kind.as_str()) {
-            ("", "Secret") => put(&mut to.secrets, own, document, place, notes),
-            ("stash.appscode.com", "Repository") => put(&mut to.repositories, own, document, place, notes),
-            ("stash.appscode.com", "BackupConfiguration") => put(&mut to.backups, own, document, place, notes),
-            ("stash.appscode.com", "RestoreSession") => put(&mut to.restores, own, document, place, notes),
-            ("stash.appscode.com", "Task") => put(&mut to.tasks, everywhere, document, place, notes),
-            ("stash.appscode.com", "Function") => put(&mut to.functions, everywhere, document, place, notes),
-            ("appcatalog.appscode.com", "AppBinding") => put(&mut to.app_bindings, own, document, place, notes),
-            ("aquifer.dev", "Task") => put(&mut to.own_tasks, own, document, place, notes),
-            ("aquifer.dev", "Function") => put(&mut to.own_functions, own, document, place, notes),
+            ("", "Secret") => put(&mut to.secrets, own, document, place, unknown),
+            ("stash.appscode.com", "Repository") => put(&mut to.repositories, own, document, place, unknown),
+            ("stash.appscode.com", "BackupConfiguration") => put(&mut to.backups, own, document, place, unknown),
+            ("stash.appscode.com", "RestoreSession") => put(&mut to.restores, own, document, place, unknown),
+            ("stash.appscode.com", "Task") => put(&mut to.tasks, everywhere, document, place, unknown),
+            ("stash.appscode.com", "Function") => put(&mut to.functions, everywhere, document, place, unknown),
+            ("appcatalog.appscode.com", "AppBinding") => put(&mut to.app_bindings, own, document, place, unknown),
+            ("aquifer.dev", "Task") => put(&mut to.own_tasks, own, document, place, unknown),
+            ("aquifer.dev", "Function") => put(&mut to.own_functions, own, document, place, unknown),
             ("", "Namespace") => {
                 let mut read = BTreeMap::new();
-                put(&mut read, everywhere, document, place, notes)?;
+                put(&mut read, everywhere, document, place, unknown)?;
                 let labels = |namespace: Namespace| namespace.metadata.labels.unwrap_or_default();
                 to.namespaces.extend(read.into_iter().map(|((_, name), read)| (name, labels(read))));
                 Ok(())
@@ -191,7 +193,7 @@ fn put<T: DeserializeOwned>(
     key: Key,
     mut document: Json,
     place: &Place,
-    notes: &mut Vec<String>,
+    unknown: &mut Vec<String>,
 ) -> Result<(), String> {
     // What a cluster says of a resource is not what is wanted of it, and may be of a version that has other words.
     if let Some(document) = document.as_object_mut() {
@@ -199,16 +201,16 @@ fn put<T: DeserializeOwned>(
     }
     let kind = document.get("kind").and_then(Json::as_str).unwrap_or_default().to_owned();
     let name = &key.1;
-    let mut unknown = |path: serde_ignored::Path<'_>| {
+    let mut take = |path: serde_ignored::Path<'_>| {
         // What a cluster writes is no mistake of who takes a manifest out of one.
-        let path = path.to_string();
+        let path = path.to_string().replace(".?", "");
         let is_clusters = path.starts_with("metadata.managedFields");
         if !is_clusters && path != "apiVersion" && path != "kind" {
-            notes.push(format!("{place}: the {kind} `{name}` has a field that is not known: `{path}`"));
+            unknown.push(format!("{place}: the {kind} `{name}` has a field that is not known: `{path}`"));
         }
     };
     let it: T =
-        serde_ignored::deserialize(document, &mut unknown).map_err(|error| format!("the {kind} `{name}`: {error}"))?;
+        serde_ignored::deserialize(document, &mut take).map_err(|error| format!("the {kind} `{name}`: {error}"))?;
     all.insert(key, it);
     Ok(())
 }

@@ -85,7 +85,7 @@ impl Outcome {
             error: error.map(|it| StepError {
                 step: it.step.clone(),
                 kind: it.failure.kind.to_string(),
-                message: told(&it.failure),
+                message: told(&it.step, &it.failure),
             }),
             steps: report.steps().map(step).collect(),
         }
@@ -156,10 +156,10 @@ impl Outcome {
 }
 
 /// All that a failure says, in a line: people read it where there is no report beside it.
-fn told(failure: &Failure) -> String {
+fn told(step: &str, failure: &Failure) -> String {
     let causes = failure.causes.iter().map(|cause| format!(": {cause}"));
     let help = failure.help.iter().map(|help| {
-        let here = in_manifests(help).map(|here| format!(" ({here})")).unwrap_or_default();
+        let here = in_manifests(step, help).map(|here| format!(" ({here})")).unwrap_or_default();
         format!("; next: {help}{here}")
     });
     [failure.message.clone()].into_iter().chain(causes).chain(help).collect()
@@ -203,10 +203,13 @@ mod tests {
     fn a_failure_is_told_with_its_causes_and_its_next_step() {
         let mut failure = Failure::not_found("no such key").with_help("correct it");
         failure.causes = vec!["NOKEY".to_owned()];
-        assert_eq!(told(&failure), "no such key: NOKEY; next: correct it");
+        assert_eq!(told("dump", &failure), "no such key: NOKEY; next: correct it");
         let failure = Failure::not_found("it").with_help("correct `url`");
-        assert_eq!(told(&failure), "it; next: correct `url` (in manifests, `url` is the AppBinding's `clientConfig`)");
-        assert_eq!(told(&Failure::internal("alone")), "alone");
+        assert_eq!(
+            told("dump", &failure),
+            "it; next: correct `url` (in manifests, `url` is the AppBinding's `clientConfig`)"
+        );
+        assert_eq!(told("dump", &Failure::internal("alone")), "alone");
     }
 
     #[test]

@@ -22,7 +22,6 @@ use crate::resources::blueprint::BackupBlueprint;
 use crate::resources::condition::{Condition, ConditionStatus, Readiness};
 use crate::resources::repository::Repository;
 use crate::resources::restore::{RestorePhase, RestoreSession};
-use crate::session::noted;
 
 /// How a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,8 +42,8 @@ pub struct Line {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub why: Vec<String>,
     /// What is odd about its spec, and stops nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The rest, which is each kind's own.
     #[serde(flatten)]
     pub about: About,
@@ -188,7 +187,16 @@ where
     K: Resource<DynamicType = ()>,
 {
     let (namespace, name) = (one.namespace().unwrap_or_default(), one.name_any());
-    Line { kind: K::kind(&()).into_owned(), namespace, name, phase, well: true, why: Vec::new(), note: None, about }
+    Line {
+        kind: K::kind(&()).into_owned(),
+        namespace,
+        name,
+        phase,
+        well: true,
+        why: Vec::new(),
+        notes: Vec::new(),
+        about,
+    }
 }
 
 impl Line {
@@ -255,7 +263,7 @@ fn backup(one: &BackupConfiguration, sessions: &[BackupSession], cron_jobs: &[Cr
     };
     let mut line = line(one, status.phase.map(|phase| format!("{phase:?}")), about);
     line.is_looked_at(status.observed_generation, one.metadata.generation);
-    line.note = note(&status.conditions);
+    line.notes = of_now(&status.notes, status.observed_generation, one.metadata.generation);
     ready(&mut line, status.phase, &status.conditions);
     if let Some(why) = one.shares_snapshots().filter(|_| status.phase == Some(Readiness::Ready)) {
         line.is_not_well(why);
@@ -266,10 +274,9 @@ fn backup(one: &BackupConfiguration, sessions: &[BackupSession], cron_jobs: &[Cr
     line
 }
 
-/// What was noted when its spec was looked over.
-fn note(conditions: &[Condition]) -> Option<String> {
-    let passed = conditions.iter().find(|one| one.r#type == "ValidationPassed")?;
-    noted(passed.message.as_deref()?).map(str::to_owned)
+/// Notes of a spec, where they are of the one that is there now.
+fn of_now(notes: &[String], observed: Option<i64>, generation: Option<i64>) -> Vec<String> {
+    if observed == generation { notes.to_vec() } else { Vec::new() }
 }
 
 fn ready(line: &mut Line, phase: Option<Readiness>, conditions: &[Condition]) {
@@ -313,14 +320,19 @@ fn restore(one: &RestoreSession) -> Line {
         duration: status.session_duration.clone(),
     };
     let mut line = line(one, status.phase.map(|phase| format!("{phase:?}")), about);
-    line.note = note(&status.conditions);
+    line.notes = of_now(&status.notes, status.observed_generation, one.metadata.generation);
+    let is_changed =
+        status.observed_generation.zip(one.metadata.generation).is_some_and(|(observed, now)| observed < now);
     match status.phase {
         None => line.is_looked_at(status.observed_generation, one.metadata.generation),
-        Some(RestorePhase::Running | RestorePhase::Succeeded) => {}
         Some(RestorePhase::Pending | RestorePhase::Invalid) => {
             line.is_looked_at(status.observed_generation, one.metadata.generation);
             line.says(&status.conditions);
         }
+        Some(RestorePhase::Succeeded | RestorePhase::Failed | RestorePhase::Unknown) if is_changed => {
+            line.is_not_well("it has ended, and what was changed since is not done: make another one, of another name");
+        }
+        Some(RestorePhase::Running | RestorePhase::Succeeded) => {}
         Some(RestorePhase::Failed | RestorePhase::Unknown) => match one.why() {
             Some(why) => line.is_not_well(why),
             None => line.is_not_well("no reason was given"),

@@ -23,6 +23,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use aquifer_engine::catalog::{InputValue, Inputs};
+use aquifer_engine::diagnostic::nearest;
 use kube::Resource;
 use serde_json::{Map, Value as Json, json};
 
@@ -114,18 +115,10 @@ pub struct Session {
 /// The param of a session's document that says which shard of a cluster is read.
 pub const SHARD: &str = "shard";
 
-/// What is said of one that can be run, in front of its notes.
-const RUNNABLE: &str = "it can be run";
-
-/// The notes in what is said of one that can be run.
-pub(crate) fn noted(verdict: &str) -> Option<&str> {
-    verdict.strip_prefix(RUNNABLE)?.strip_prefix("; ")
-}
-
 impl Session {
     /// What is said of it, since it can be run.
     pub(crate) fn verdict(&self) -> String {
-        [&[RUNNABLE.to_owned()], &self.notes[..]].concat().join("; ")
+        [&["it can be run".to_owned()], &self.notes[..]].concat().join("; ")
     }
 
     /// All its documents, the Task first.
@@ -168,6 +161,8 @@ struct Draft<'s> {
     problems: Vec<String>,
     shards: Option<u32>,
     own: Option<own::Own>,
+    /// Whether params stand where they are to already.
+    is_filled: bool,
     /// What stands in front of a param's name where its value is to be: nobody who writes a manifest knows it.
     mark: String,
 }
@@ -176,7 +171,8 @@ impl<'s> Draft<'s> {
     fn new(setting: Setting<'s>) -> Self {
         let (secrets, files) = (BTreeMap::new(), BTreeMap::new());
         let mark = format!("\u{1}{:016x} ", RandomState::new().build_hasher().finish());
-        Self { setting, secrets, files, notes: Vec::new(), problems: Vec::new(), shards: None, own: None, mark }
+        let (notes, problems) = (Vec::new(), Vec::new());
+        Self { setting, secrets, files, notes, problems, shards: None, own: None, is_filled: false, mark }
     }
 
     /// A secret's value becomes a param of the task; gives what stands in its place.
@@ -227,12 +223,11 @@ impl<'s> Draft<'s> {
     /// Says what is odd about how a target is named.
     fn odd(&mut self, target: Option<&TargetRef>) {
         let Some(target) = target.filter(|target| target.kind == AppBinding::kind(&())) else { return };
-        let (group, known) = (target.api_version.split('/').next().unwrap_or_default(), AppBinding::group(&()));
-        if group != known {
+        let known = AppBinding::api_version(&());
+        if target.api_version != known {
             self.notes.push(format!(
-                "`target.ref.apiVersion` is `{}`: an AppBinding is of `{}`, and it is taken for one of those",
-                target.api_version,
-                AppBinding::api_version(&())
+                "`target.ref.apiVersion` is `{}`: an AppBinding is of `{known}`, and it is taken for one of those",
+                target.api_version
             ));
         }
     }
@@ -253,7 +248,7 @@ impl<'s> Draft<'s> {
 
     /// The session of these steps, which the engine can run. In those of one's own, what the session puts there is filled in already.
     fn finish(mut self, summary: String, mut steps: Vec<Json>) -> Result<Session, Vec<String>> {
-        if self.own.is_none() {
+        if !self.is_filled {
             steps.iter_mut().for_each(|step| self.fill(step));
         }
         if !self.problems.is_empty() {
@@ -298,7 +293,11 @@ fn found<'m, T>(all: &'m BTreeMap<Key, T>, kind: &str, namespace: &str, name: &s
     all.get(&key).ok_or_else(|| {
         let same: Vec<&str> = all.keys().filter(|key| key.1 == name).map(|key| key.0.as_str()).collect();
         match same.as_slice() {
-            [] => format!("the {kind} `{name}` is not among the manifests"),
+            [] => {
+                let known = all.keys().filter(|key| key.0 == namespace).map(|key| key.1.as_str());
+                let meant = nearest(name, known).map(|known| format!(": did you mean `{known}`?")).unwrap_or_default();
+                format!("the {kind} `{name}` is not among the manifests{meant}")
+            }
             others => format!(
                 "the {kind} `{name}` is not in the namespace `{namespace}`, but in {}",
                 others.iter().map(|other| format!("`{other}`")).collect::<Vec<_>>().join(", ")
@@ -328,7 +327,8 @@ fn meant<'m, T>(all: &'m BTreeMap<Key, T>, kind: &str, name: Option<&str>) -> Re
         )]),
         (None, _) if all.is_empty() => Err(vec![format!("there is no {kind} among the manifests")]),
         (None, _) => Err(vec![format!(
-            "there is no {kind} `{}` among the manifests; there are {}",
+            "there is no {kind} `{}{}` among the manifests; there are {}",
+            namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default(),
             name.unwrap_or_default(),
             names(&mut all.keys())
         )]),
@@ -342,7 +342,7 @@ fn target<'m>(
     namespace: &str,
 ) -> Result<(&'m AppBinding, String), String> {
     let target = target.ok_or("it has no `spec.target`")?;
-    if target.kind != "AppBinding" {
+    if target.kind != AppBinding::kind(&()) {
         return Err(format!(
             "its target is of the kind `{}`: only an AppBinding can be backed up and restored here",
             target.kind

@@ -17,6 +17,15 @@ pub(crate) fn substitute(text: &str, variables: &Variables) -> Result<String, St
     within(text, variables, DEEPEST)
 }
 
+/// The names of all variables in a text, also those in defaults.
+pub(crate) fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${").skip(1).map(|inner| &inner[..end_of_name(inner)])
+}
+
+fn end_of_name(inner: &str) -> usize {
+    inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len())
+}
+
 /// How many defaults may stand in one another.
 const DEEPEST: usize = 20;
 
@@ -50,8 +59,7 @@ fn closing(inner: &str) -> Option<usize> {
 }
 
 fn one(inner: &str, variables: &Variables, left: usize) -> Result<String, String> {
-    let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len());
-    let (name, behind) = inner.split_at(end);
+    let (name, behind) = inner.split_at(end_of_name(inner));
     let default = [":=", ":-", "=", "-"].iter().find_map(|operator| behind.strip_prefix(operator));
     if name.is_empty() || (default.is_none() && !behind.is_empty()) {
         return Err(format!("`${{{inner}}}` is none of `${{NAME}}` and `${{NAME:=default}}`"));
@@ -79,6 +87,7 @@ mod tests {
         for wrong in ["${B}", "${A", "${}", "${A^^}", "${A:1:2}", "${B:=${C}}"] {
             assert!(text(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(names("--x=${A} ${B:=${C_1:-}} $D").collect::<Vec<_>>(), ["A", "B", "C_1"]);
         let deep = |levels: usize| format!("{}x{}", "${B:=".repeat(levels), "}".repeat(levels));
         assert_eq!(text(&deep(20)), Ok("x".into()));
         assert!(text(&deep(100_000)).expect_err("too deep").contains("stand in one another"));

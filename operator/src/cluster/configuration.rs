@@ -21,7 +21,7 @@ use super::names::{self, INVOKER_NAME, SLOT};
 use super::{Context, Trouble, conditions, cron_job, patch_status, remove};
 use crate::resources::backup::{APART, BackupConfiguration, BackupConfigurationStatus};
 use crate::resources::backup_session::{BackupSession, BackupSessionSpec, Invoker};
-use crate::resources::condition::{Condition, ConditionStatus, Readiness};
+use crate::resources::condition::{ConditionStatus, Readiness};
 use crate::session::apart::{are_alike, said};
 use crate::session::{self, Setting};
 
@@ -47,7 +47,7 @@ pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Contex
     let target = one.spec.target.as_ref().map(|target| &target.r#ref);
     let found = gather(&context, &namespace, &one.spec.repository, target, one.spec.task.as_ref()).await?;
     let mut status = one.status.clone().unwrap_or_default();
-    let readiness = judge(&one, &namespace, context.settings.exec_hooks, found, &mut status.conditions);
+    let readiness = judge(&one, &namespace, context.settings.exec_hooks, found, &mut status);
     // It is backed up all the same, as Stash did; but what that may cost is said.
     let apart = apart(&context, &one, &namespace);
     conditions::judge(&mut status.conditions, APART, ("HostIsItsOwn", "HostShared"), apart);
@@ -81,9 +81,16 @@ pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Contex
     Ok(Action::requeue(if phase == Readiness::Ready { LATER } else { SOON }))
 }
 
-/// Whether it can be used, and the conditions that say why.
-fn judge(one: &BackupConfiguration, namespace: &str, exec: bool, found: Found, to: &mut Vec<Condition>) -> Readiness {
-    let all = found.is_all();
+/// Whether it can be used; why, and what is odd about it, is written into its status.
+fn judge(
+    one: &BackupConfiguration,
+    namespace: &str,
+    exec: bool,
+    found: Found,
+    status: &mut BackupConfigurationStatus,
+) -> Readiness {
+    let (all, to) = (found.is_all(), &mut status.conditions);
+    status.notes.clear();
     let name = format!("{namespace}/{}", one.name_any());
     let mut manifests = found.manifests;
     conditions::judge(to, "RepositoryFound", ("RepositoryAvailable", "RepositoryNotAvailable"), found.repository);
@@ -101,9 +108,13 @@ fn judge(one: &BackupConfiguration, namespace: &str, exec: bool, found: Found, t
     let (folder, own) = (super::files_folder(), one.name_any());
     let checked =
         session::backup(&manifests, Some(&name), Setting::Pod { folder: &folder, session: &own, retry_left: 0, exec })
-            .map(|session| session.verdict())
             .map_err(|problems| problems.join("; "));
     let sound = checked.is_ok();
+    let checked = checked.map(|session| {
+        let verdict = session.verdict();
+        status.notes = session.notes;
+        verdict
+    });
     let reasons = ("ResourceValidationPassed", "ResourceValidationFailed");
     conditions::judge(to, "ValidationPassed", reasons, checked);
     if sound { Readiness::Ready } else { Readiness::Invalid }
@@ -120,8 +131,11 @@ fn apart(context: &Context, one: &BackupConfiguration, namespace: &str) -> Resul
             && are_alike((namespace, &one.spec), (&home, &other.spec), known)
     });
     // Of several always the same: another one each time would be a change each time.
-    match others.iter().map(|other| (other.namespace().unwrap_or_default(), other.name_any())).min() {
-        Some((home, name)) => Err(said(&one.spec, (&home, &name))),
+    match others.iter().min_by_key(|other| (other.namespace(), other.name_any())) {
+        Some(other) => {
+            let home = other.namespace().unwrap_or_default();
+            Err(said((namespace, &one.spec), (&home, &other.spec), &other.name_any()))
+        }
         None => Ok(String::new()),
     }
 }

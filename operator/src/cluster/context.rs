@@ -3,6 +3,7 @@
 //! Always holds: what is remembered is bounded, and is nothing that the cluster does not know: without it, things only take longer.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,22 +36,29 @@ pub(super) struct Context {
 /// Since when something is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Since {
-    /// A Job was there.
+    /// There was a Job.
     Job,
-    /// It had no pod.
+    /// A Job had no pod.
     NoPod,
     /// A pod did not begin.
     PodWaits,
-    /// It was to end.
+    /// A pod was to end.
     PodEnds,
     /// A session was to begin.
     SessionWaits,
-    /// What is another's was in its way.
+    /// What is another's was in the way of a session's Job.
     InTheWay,
     /// A Repository was to be emptied.
     Wipe,
-    /// What is asked for one was forbidden.
+    /// What is asked for was forbidden.
     Forbidden,
+}
+
+/// What an event is of. Events of one action and reason are made one, which keeps the words of the first: so others have another action.
+fn action(note: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    note.hash(&mut hasher);
+    format!("Reconcile-{:08x}", hasher.finish() as u32)
 }
 
 /// How long something has to be forbidden until that is believed.
@@ -67,14 +75,9 @@ impl Context {
     {
         let reference: ObjectReference = of.object_ref(&());
         // What the API server takes of a note.
-        let note = note.char_indices().take_while(|(at, _)| *at < 1000).map(|(_, it)| it).collect();
-        let event = Event {
-            type_: kind,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
+        let note: String = note.char_indices().take_while(|(at, _)| *at < 1000).map(|(_, it)| it).collect();
+        let event =
+            Event { type_: kind, reason: reason.to_owned(), action: action(&note), note: Some(note), secondary: None };
         if let Err(error) = self.recorder.publish(&event, &reference).await {
             tracing::warn!("an event could not be told: {error}");
         }

@@ -150,6 +150,7 @@ async fn begin(
         }
         let (passed, to) = ("ResourceValidationPassed", &mut status.conditions);
         conditions::set(to, "ValidationPassed", ConditionStatus::True, passed, session.verdict());
+        status.notes = session.notes.clone();
         let made = run::make(context, &wanted).await?;
         drop(alone);
         if let Err(why) = made {

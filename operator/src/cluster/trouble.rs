@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// Its own, that it took too long, and that it panicked: what is wrong in here for one must not end it for all.
-pub(super) async fn guarded<T>(look: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+pub(super) async fn contained<T>(look: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
     let bug = |_| Err(Trouble::other("a bug of the operator's: please report it"));
     AssertUnwindSafe(in_time(look)).catch_unwind().await.unwrap_or_else(bug)
 }
@@ -83,15 +83,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_never_answered_comes_to_an_end() {
-        let look = guarded(std::future::pending::<Result<(), Trouble>>());
+        let look = contained(std::future::pending::<Result<(), Trouble>>());
         let ended = tokio::time::timeout(Duration::from_secs(150), look).await.expect("it ends");
         assert!(ended.is_err(), "{ended:?}");
-        assert!(guarded(async { Ok(()) }).await.is_ok());
+        assert!(contained(async { Ok(()) }).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_own() {
-        let bug: Result<(), Trouble> = guarded(async { panic!("wrong") }).await;
+        let bug: Result<(), Trouble> = contained(async { panic!("wrong") }).await;
         assert!(bug.is_err_and(|bug| bug.to_string().contains("report it")));
     }
 

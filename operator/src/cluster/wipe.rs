@@ -1,13 +1,12 @@
 //! `wipeOut`: what is in a Repository goes with it.
 //!
 //! Takes a Repository that asks for it. Gives a finalizer as long as it does, and, when the Repository is removed, a Job that removes what it
-//! has. Always holds: a deletion never hangs: what cannot be removed in a quarter of an hour stays, in an hour also where the operator was started again meanwhile, and an event says so; nothing is removed without
+//! has. Always holds: a deletion never hangs: what cannot be removed in a quarter of an hour stays, and an event says so; nothing is removed without
 //! the repository's password, nor after it was said that it stays, nor where another Repository has its snapshots in the same place.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
@@ -28,9 +27,6 @@ pub(crate) const FINALIZER: &str = "aquifer.dev/wipe-out";
 
 /// How long it is tried.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
-
-/// How long at the most, by the clocks of the API server and this machine, however often the operator was started again meanwhile.
-const LAST_PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 
 /// How soon it is looked at again.
 const SOON: Duration = Duration::from_secs(5);
@@ -100,9 +96,7 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
     tracing::warn!("the content of the Repository `{namespace}/{}` cannot be removed: {why}", one.name_any());
     // A pod that waits for its node would do it later, when somebody may have made the Repository again.
     run::give_up(context, place).await?;
-    let (now, asked) = (Timestamp::now(), one.metadata.deletion_timestamp.as_ref().map(|at| at.0));
-    let is_late = is_late(context.known_for(Since::Wipe, &uid), asked.map(|asked| now.duration_since(asked)));
-    if !is_late && !ends && other.is_none() {
+    if context.known_for(Since::Wipe, &uid) < PATIENCE && !ends && other.is_none() {
         let said = format!("what is in it cannot be removed yet, and is tried again for a quarter of an hour: {why}");
         context.tell(one, EventType::Warning, "WipeOutRetried", &said).await;
         return Ok(Action::requeue(LOOK_AGAIN));
@@ -112,11 +106,6 @@ pub(super) async fn leave(context: &Context, one: &Repository) -> Result<Action,
     set(context, one, false).await?;
     context.forget(Since::Wipe, &uid);
     Ok(Action::await_change())
-}
-
-/// Whether it was tried for long enough: by this process' own clock, and by how long ago it was asked for.
-fn is_late(tried: Duration, asked: Option<SignedDuration>) -> bool {
-    tried > PATIENCE || asked.is_some_and(|asked| asked > LAST_PATIENCE)
 }
 
 /// Whether another Repository that stays lies at the same place, in words: what is there is its, too.
@@ -181,18 +170,4 @@ async fn begin(context: &Context, one: &Repository, place: Place<'_>) -> Result<
         deadline: context.settings.session_timeout,
     };
     run::make(context, &wanted).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_operator_that_is_always_started_again_gives_up_too() {
-        let (minutes, asked) = (|minutes: u64| Duration::from_secs(minutes * 60), SignedDuration::from_mins);
-        assert!(!is_late(minutes(14), None) && is_late(minutes(16), None));
-        assert!(!is_late(minutes(1), Some(asked(59))) && is_late(minutes(1), Some(asked(61))));
-        // By a clock that is behind it was asked for in a time to come.
-        assert!(!is_late(minutes(1), Some(asked(-600))));
-    }
 }

@@ -109,6 +109,9 @@ pub struct BackupConfigurationStatus {
     /// Whether it can be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Readiness>,
+    /// What is odd about its spec, and stops nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How often something is tried again.

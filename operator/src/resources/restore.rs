@@ -100,6 +100,9 @@ pub struct RestoreSessionStatus {
     /// The generation that this is said of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// What is odd about its spec, and stops nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How far a restore is.

@@ -10,7 +10,7 @@ use aquifer_engine::diagnostic::suggest;
 use crate::manifests::Manifests;
 use crate::resources::app_binding::{AddonTask, AppBinding};
 use crate::resources::target::{Param, TaskParam, TaskRef};
-use crate::substitute::{Variables, substitute};
+use crate::substitute::{Variables, names, substitute};
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,11 @@ impl Operation {
         if self == Self::Backup { "redis-backup-" } else { "redis-restore-" }
     }
 
+    /// Params of ours, which Stash's addon does not know.
+    fn words(self) -> &'static [&'static str] {
+        if self == Self::Backup { &["shards"] } else { &[] }
+    }
+
     /// The word by which Stash's addon knows what to do.
     fn word(self) -> &'static str {
         if self == Self::Backup { "backup-redis" } else { "restore-redis" }
@@ -39,14 +44,23 @@ impl Operation {
 /// The word of the function that writes a session's result down, which is the engine's own work here.
 const UPDATE_STATUS: &str = "update-status";
 
-/// The arguments of the program that dumps or restores.
+/// What is said to the program that dumps or restores.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Arguments {
+    /// Its arguments.
+    pub(super) text: String,
+    /// What is odd about the params.
+    pub(super) notes: Vec<String>,
+}
+
+/// What is said to the program that dumps or restores.
 pub(super) fn arguments(
     manifests: &Manifests,
     operation: Operation,
     task: Option<&TaskRef>,
     binding: &AppBinding,
     known: &Variables,
-) -> Result<String, String> {
+) -> Result<Arguments, String> {
     let addon = operation.task(binding)?;
     let chosen = task.map(|task| task.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(&addon.name);
     if let Some(param) = task.iter().flat_map(|task| &task.params).find(|param| param.value_from.is_some()) {
@@ -64,7 +78,9 @@ pub(super) fn arguments(
                 operation.prefix()
             ));
         }
-        return Ok(over.get("args").cloned().unwrap_or_default());
+        let read = [&["args"], operation.words()].concat();
+        let text = over.get("args").cloned().unwrap_or_default();
+        return Ok(Arguments { text, notes: unread(over.keys(), &read) });
     };
     let mut found = None;
     for step in &own.spec.steps {
@@ -75,7 +91,12 @@ pub(super) fn arguments(
         variables.extend(known.clone());
         variables.extend(over.clone());
         match function.spec.args.first().map(String::as_str) {
-            Some(word) if word == operation.word() => found = Some(addon_args(&function.spec.args, &variables)?),
+            Some(word) if word == operation.word() => {
+                let all = &function.spec.args[1..];
+                let named: Vec<&str> = all.iter().flat_map(|arg| names(arg)).collect();
+                let read = [&named[..], operation.words()].concat();
+                found = Some(Arguments { text: addon_args(all, &variables)?, notes: unread(over.keys(), &read) });
+            }
             Some(UPDATE_STATUS) => {}
             _ => {
                 let image = function.spec.image.as_deref().unwrap_or("no image");
@@ -92,33 +113,15 @@ pub(super) fn arguments(
 /// Params that Stash's addon has, or had, and which say nothing here.
 const WITHOUT_MEANING: [&str; 2] = ["outputDir", "waitTimeout"];
 
-/// Params that nobody reads, in words: such as one that is misspelt. Stash takes them in silence, so they stop nothing here.
-pub(super) fn unused(
-    manifests: &Manifests,
-    operation: Operation,
-    task: Option<&TaskRef>,
-    binding: &AppBinding,
-) -> Vec<String> {
-    // What cannot be read is said elsewhere.
-    let Ok(addon) = operation.task(binding) else { return Vec::new() };
-    let chosen = task.map(|task| task.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(&addon.name);
-    let steps = manifests.tasks.get(&(String::new(), chosen.to_owned())).map(|own| &own.spec.steps[..]);
-    let functions = steps.unwrap_or_default().iter();
-    let functions = functions.filter_map(|step| manifests.functions.get(&(String::new(), step.name.clone())));
-    let texts: Vec<&String> = functions.flat_map(|function| &function.spec.args).collect();
-    let ours: &[&str] = if operation == Operation::Backup { &["args", "shards"] } else { &["args"] };
-    let is_used = |name: &str| {
-        // Of its own variables, which all look so, Stash lets any be replaced.
-        let is_variable = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-        let stands = |text: &&String| {
-            text.split("${").skip(1).any(|inner| inner.split([':', '}', '-', '=']).next() == Some(name))
-        };
-        ours.contains(&name) || WITHOUT_MEANING.contains(&name) || is_variable || texts.iter().any(stands)
-    };
-    let all = said(&addon.params, task).into_keys().filter(|name| !is_used(name));
+/// Those of these params that nobody reads, in words: such as one that is misspelt. Stash takes them in silence, so they stop nothing here.
+fn unread<'p>(params: impl Iterator<Item = &'p String>, read: &[&str]) -> Vec<String> {
+    // Of its own variables, which all look so, Stash lets any be replaced.
+    let is_variable =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    let is_read = |name: &str| read.contains(&name) || WITHOUT_MEANING.contains(&name) || is_variable(name);
+    let all = params.filter(|name| !is_read(name));
     all.map(|name| {
-        let instead = suggest(&name, "params", ours.iter().copied());
-        format!("the task's param `{name}` is read by nobody: {instead}")
+        format!("the task's param `{name}` is read by nobody: {}", suggest(name, "params", read.iter().copied()))
     })
     .collect()
 }
@@ -146,7 +149,7 @@ fn said(params: &[Param], task: Option<&TaskRef>) -> BTreeMap<String, String> {
 /// The value of `--redis-args` among a Function's own, which say beside it what the session says already.
 fn addon_args(args: &[String], variables: &Variables) -> Result<String, String> {
     let mut found = String::new();
-    for arg in &args[1..] {
+    for arg in args {
         let arg = substitute(arg, variables)?;
         if let Some(value) = arg.strip_prefix("--redis-args=") {
             found = value.to_owned();
@@ -180,15 +183,16 @@ mod tests {
     fn a_param_that_nobody_reads_is_told_of() {
         let addon = json!({"stash": {"addon": {"backupTask": {"name": "redis-backup-6.2.5", "params": [{"name": "arg", "value": "-db 1"}]}}}});
         let binding = binding(addon);
-        let told = |operation: Operation, manifests: &Manifests, names: &[&str]| {
+        let told = |operation: Operation, manifests: &Manifests, task: &str, names: &[&str]| {
             let params =
                 names.iter().map(|name| TaskParam { name: (*name).to_owned(), ..TaskParam::default() }).collect();
-            unused(manifests, operation, Some(&TaskRef { name: "own".into(), params, ..TaskRef::default() }), &binding)
+            let task = TaskRef { name: task.into(), params, ..TaskRef::default() };
+            arguments(manifests, operation, Some(&task), &binding, &Variables::new()).expect("arguments").notes
         };
         let none = Manifests::default();
         let misspelt = "the task's param `arg` is read by nobody: did you mean `args`?";
-        assert_eq!(told(Operation::Backup, &none, &["args", "shards", "waitTimeout", "ENABLE_CACHE"]), [misspelt]);
-        let restore = told(Operation::Restore, &none, &["shards", "args"]);
+        assert_eq!(told(Operation::Backup, &none, "", &["args", "shards", "waitTimeout", "ENABLE_CACHE"]), [misspelt]);
+        let restore = told(Operation::Restore, &none, "", &["shards", "args"]);
         assert_eq!(restore, ["the task's param `shards` is read by nobody: the params are `args`"]);
         let mut own = Manifests::default();
         let task = json!({"metadata": {"name": "own"}, "spec": {"steps": [{"name": "dump"}]}});
@@ -196,8 +200,8 @@ mod tests {
             json!({"metadata": {"name": "dump"}, "spec": {"args": ["backup-redis", "--redis-args=${arg:=}"]}});
         own.tasks.insert((String::new(), "own".into()), serde_json::from_value(task).expect("a task"));
         own.functions.insert((String::new(), "dump".into()), serde_json::from_value(function).expect("a function"));
-        assert!(told(Operation::Backup, &own, &[]).is_empty());
-        assert_eq!(told(Operation::Backup, &own, &["ar"]).len(), 1);
+        assert!(told(Operation::Backup, &own, "own", &["shards"]).is_empty());
+        assert_eq!(told(Operation::Backup, &own, "own", &["args"]).len(), 1, "that Function has another word for it");
     }
 
     #[test]
@@ -205,7 +209,9 @@ mod tests {
         let none = Manifests::default();
         let addon = json!({"stash": {"addon": {"backupTask": {"name": "redis-backup-6.2.5", "params": [{"name": "args", "value": "-db 1"}]}}}});
         let binding = binding(addon);
-        let args = |task: Option<&TaskRef>| arguments(&none, Operation::Backup, task, &binding, &Variables::new());
+        let args = |task: Option<&TaskRef>| {
+            arguments(&none, Operation::Backup, task, &binding, &Variables::new()).map(|said| said.text)
+        };
         assert_eq!(args(None), Ok("-db 1".into()));
         assert_eq!(args(Some(&task("", None))), Ok("-db 1".into()));
         assert_eq!(args(Some(&task("redis-backup-7.0.5", Some("-db 2")))), Ok("-db 2".into()));
@@ -216,6 +222,7 @@ mod tests {
             assert!(said(wrong).expect_err(wrong).contains("from 1 to 256"));
         }
         let restore = arguments(&none, Operation::Restore, None, &binding, &Variables::new());
+        let restore = restore.map(|said| said.text);
         assert_eq!(restore, Ok(String::new()), "the backup's params are not the restore's");
     }
 }

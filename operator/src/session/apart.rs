@@ -20,14 +20,9 @@ where
     R: Deref<Target = Repository>,
 {
     let (first, second) = (repository(one), repository(other));
-    let home = first.0;
-    let is_same_place = || {
-        let (first, second) = (known(first.0, first.1), known(second.0, second.1));
-        first.zip(second).is_some_and(|(one, other)| is_same((home, &one.spec.backend), (home, &other.spec.backend)))
-    };
-    // Of another namespace's Repositories nobody learns where they lie.
-    let is_there = first == second || (first.0 == second.0 && is_same_place());
-    is_there && one.1.host() == other.1.host()
+    let place_of = |(home, name): (&str, &str)| place(home, &known(home, name)?.spec.backend);
+    let is_same_place = || place_of(first).is_some_and(|place| Some(place) == place_of(second));
+    (first == second || is_same_place()) && one.1.host() == other.1.host()
 }
 
 /// The namespace and name of its Repository.
@@ -112,10 +107,16 @@ fn path(text: &str) -> String {
     text.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
 }
 
-/// That two are, for people; `other` is the other one's namespace and name.
-pub(crate) fn said(spec: &BackupConfigurationSpec, (namespace, name): (&str, &str)) -> String {
+/// That two are, for people; the other one has this name. Of another namespace's nobody learns more than that it is there, unless both have one Repository.
+pub(crate) fn said(one: Keeper<'_>, other: Keeper<'_>, name: &str) -> String {
+    let spec = one.1;
+    let who = if one.0 == other.0 || repository(one) == repository(other) {
+        format!("the BackupConfiguration `{}/{name}`", other.0)
+    } else {
+        "a BackupConfiguration of another namespace".to_owned()
+    };
     format!(
-        "the BackupConfiguration `{namespace}/{name}` keeps its snapshots in the same place, and under the same host `{}`: retention of one removes those of the other, and `latest` may be the other's; give one of them a `target.alias` of its own, or a Repository",
+        "{who} keeps its snapshots in the same place, and under the same host `{}`: retention of one removes those of the other, and `latest` may be the other's; give one of them a `target.alias` of its own, or a Repository",
         spec.host()
     )
 }
@@ -199,7 +200,8 @@ mod tests {
     fn the_same_host_in_the_same_place_is_alike_both_ways() {
         let known = |namespace: &str, name: &str| {
             let bucket = match (namespace, name) {
-                ("shop", "one" | "copy") | ("far", "away") => "b",
+                ("shop", "one" | "copy") | ("far", "same") => "b",
+                ("far", "away") => "d",
                 ("shop", "other") => "c",
                 _ => return None,
             };
@@ -216,11 +218,18 @@ mod tests {
             ("shop", spec("gone", None, None), false),
             ("cart", spec("one", None, None), false),
             ("cart", spec("one", Some("shop"), None), true),
+            ("far", spec("same", None, None), true),
+            ("far", spec("same", None, Some("cart")), false),
             ("far", spec("away", None, None), false),
         ] {
             let both =
                 [are_alike(("shop", &one), (home, &other), known), are_alike((home, &other), ("shop", &one), known)];
             assert_eq!(both, [alike; 2], "{home} {other:?}");
         }
+        let told = |home: &str, other: &BackupConfigurationSpec| said(("shop", &one), (home, other), "it");
+        let (same, shared) = (spec("same", None, None), spec("one", Some("shop"), None));
+        assert!(told("far", &same).starts_with("a BackupConfiguration of another namespace keeps"));
+        assert!(told("far", &shared).starts_with("the BackupConfiguration `far/it` keeps"));
+        assert!(told("shop", &spec("copy", None, None)).starts_with("the BackupConfiguration `shop/it` keeps"));
     }
 }

@@ -5,7 +5,7 @@
 use kube::ResourceExt;
 use serde_json::{Map, Value as Json, json};
 
-use super::addon::{Operation, arguments, shards, unused};
+use super::addon::{Operation, arguments, shards};
 use super::apart::{are_alike, said};
 use super::database::{Wishes, server};
 use super::own::{self, Offer};
@@ -48,9 +48,10 @@ pub fn backup(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) -
     let (mut dump, mut place) = (Map::new(), Map::new());
     if let Some((binding, home)) = draft.take(database) {
         let known = variables(spec, namespace, name, &host);
-        let args = draft.take(arguments(manifests, Operation::Backup, task, binding, &known));
-        draft.notes.extend(unused(manifests, Operation::Backup, task, binding));
-        let flags = draft.take(flags::dump(args.as_deref().unwrap_or_default())).unwrap_or_default();
+        let said = draft.take(arguments(manifests, Operation::Backup, task, binding, &known));
+        let (args, notes) = said.map(|said| (said.text, said.notes)).unwrap_or_default();
+        draft.notes.extend(notes);
+        let flags = draft.take(flags::dump(&args)).unwrap_or_default();
         let wishes = Wishes { user: flags.user, tls: flags.tls, insecure: flags.insecure, server_name: None };
         place = server(&mut draft, manifests, binding, &home, wishes).unwrap_or_default();
         put(&mut dump, "databases", flags.database.map(|database| json!([database])));
@@ -194,7 +195,7 @@ fn alike(manifests: &Manifests, own: (&str, &str), spec: &BackupConfigurationSpe
     let known = |home: &str, name: &str| manifests.repositories.get(&(home.to_owned(), name.to_owned()));
     let others = manifests.backups.iter().map(|((home, name), other)| ((home.as_str(), name.as_str()), &other.spec));
     let others = others.filter(|(key, other)| *key != own && are_alike((own.0, spec), (key.0, other), known));
-    others.map(|(key, _)| said(spec, key)).collect()
+    others.map(|(key, other)| said((own.0, spec), (key.0, other), key.1)).collect()
 }
 
 fn retry(config: &crate::resources::backup::RetryConfig) -> Json {
@@ -208,7 +209,7 @@ fn retry(config: &crate::resources::backup::RetryConfig) -> Json {
 fn settings(draft: &mut Draft<'_>, spec: &BackupConfigurationSpec) {
     draft.leave_out(spec.runtime_settings.as_ref());
     if spec.retention_policy.prune && rules(&spec.retention_policy).is_none() {
-        let said = "`retentionPolicy` has `prune` and no word of what is kept: all snapshots stay, and nothing is removed; say `keepLast` or another";
+        let said = "`retentionPolicy` has `prune` and no rule with a number above 0 or a tag, so all snapshots stay: say `keepLast` or another";
         draft.notes.push(said.to_owned());
     }
     draft.odd(spec.target.as_ref().map(|target| &target.r#ref));

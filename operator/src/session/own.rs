@@ -63,6 +63,7 @@ pub(super) fn compose(
     mut offers: Vec<Offer>,
     has_hook: bool,
 ) -> Vec<Json> {
+    draft.is_filled = true;
     let found = found(&manifests.own_tasks, "Task of aquifer.dev", namespace, &task.name);
     let Some(own) = draft.take(found) else { return Vec::new() };
     let mut made = Own {
@@ -404,6 +405,8 @@ mod tests {
         assert!(problems(&params, json!([{"name": "world", "value": "x"}])).contains("world"));
         let mut gone = shop(sealed(), params.clone(), given.clone());
         gone.own_tasks.clear();
+        let missing = backup(&gone, None, pod()).expect_err("missing");
+        assert_eq!(missing.len(), 1, "{missing:?}");
         assert!(
             backup(&gone, None, pod())
                 .expect_err("gone")

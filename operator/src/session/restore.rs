@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::addon::{Operation, arguments, unused};
+use super::addon::{Operation, arguments};
 use super::database::{Wishes, server};
 use super::own::{self, Offer};
 use super::repository::location;
@@ -56,9 +56,10 @@ pub fn restore(manifests: &Manifests, name: Option<&str>, setting: Setting<'_>) 
             ("HOSTNAME".to_owned(), host.clone()),
             ("REPOSITORY_NAME".to_owned(), spec.repository.name.clone()),
         ]);
-        let args = draft.take(arguments(manifests, Operation::Restore, task, binding, &known));
-        draft.notes.extend(unused(manifests, Operation::Restore, task, binding));
-        let flags = draft.take(flags::restore(args.as_deref().unwrap_or_default())).unwrap_or_default();
+        let said = draft.take(arguments(manifests, Operation::Restore, task, binding, &known));
+        let (args, notes) = said.map(|said| (said.text, said.notes)).unwrap_or_default();
+        draft.notes.extend(notes);
+        let flags = draft.take(flags::restore(&args)).unwrap_or_default();
         let wishes =
             Wishes { user: flags.user, tls: flags.tls, insecure: flags.insecure, server_name: flags.server_name };
         place = server(&mut draft, manifests, binding, &home, wishes).unwrap_or_default();

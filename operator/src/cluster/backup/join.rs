@@ -133,19 +133,14 @@ async fn begin(
         settings: spec.runtime_settings.as_ref(),
         temp_dir: spec.temp_dir.as_ref(),
         volume: found.volume.as_ref(),
-        deadline: left(time_out, &first.parts),
+        deadline: left(time_out, first.took),
     };
     run::make(context, &wanted).await
 }
 
-/// What the shards have left of the session's time: a second at least, in which it is told of that it is over.
-fn left(time_out: Duration, parts: &[Option<Outcome>]) -> Duration {
-    let taken = Duration::try_from_secs_f64(longest(parts.iter().flatten(), &|part| part.seconds)).unwrap_or_default();
-    time_out.saturating_sub(taken).max(Duration::from_secs(1))
-}
-
-fn longest<'p>(parts: impl IntoIterator<Item = &'p Outcome>, of: &dyn Fn(&Outcome) -> f64) -> f64 {
-    parts.into_iter().map(of).fold(0.0, f64::max)
+/// What the first Job has left of the session's time: a second at least, in which it is told of that it is over.
+fn left(time_out: Duration, took: Option<Duration>) -> Duration {
+    time_out.saturating_sub(took.unwrap_or_default()).max(Duration::from_secs(1))
 }
 
 /// What became of the whole, as if one pod had done it; without sums where one of them was not heard.
@@ -153,7 +148,7 @@ fn whole(parts: &[Option<Outcome>], mut joined: Ended) -> Ended {
     let all = parts.iter().map(Option::as_ref).collect::<Option<Vec<&Outcome>>>();
     let Some(parts) = all.filter(|parts| !parts.is_empty()) else { return joined };
     let sum = |step: &str, output: &str| -> i64 { parts.iter().filter_map(|part| part.number(step, output)).sum() };
-    let longest = |of: &dyn Fn(&Outcome) -> f64| longest(parts.iter().copied(), of);
+    let longest = |of: &dyn Fn(&Outcome) -> f64| parts.iter().map(|part| of(part)).fold(0.0, f64::max);
     let Some(outcome) = &mut joined.outcome else { return joined };
     let outputs = Map::from_iter(["keys", "bytes"].map(|name| (name.to_owned(), json!(sum(steps::DUMP, name)))));
     let dump = StepOutcome {
@@ -188,8 +183,8 @@ mod tests {
             outcome(seconds, json!({"dump": dump, "push": step(seconds, json!({"storedBytes": keys * 2}))}))
         };
         let parts = [Some(part(3, 1.0)), Some(part(4, 5.0))];
-        let left = |minutes: u64| left(Duration::from_secs(minutes * 60), &parts).as_secs();
-        assert_eq!((left(1), left(0)), (55, 1));
+        let left = |took: Option<u64>| left(Duration::from_secs(60), took.map(Duration::from_secs)).as_secs();
+        assert_eq!((left(Some(5)), left(Some(61)), left(None)), (55, 1, 60));
         let joined = step(1.0, json!({"snapshot": "abc", "bytes": 70, "storedBytes": 0}));
         let outcome = Some(outcome(2.0, json!({"push": joined})));
         let joined = Ended { succeeded: true, outcome, error: None, ..Ended::failed("") };

@@ -3,6 +3,8 @@
 //! Takes a Job that ended, and its pods as far as they are still there. Always holds: what failed has a reason in words; what a pod says of itself may be
 //! anything; of several pods, what one has stored is no backup of them all.
 
+use std::time::Duration;
+
 use aquifer_engine::event::Status;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::Pod;
@@ -28,6 +30,8 @@ pub(in super::super) struct Ended {
     pub(in super::super) late: bool,
     /// What its pods said, in their order, where a Job of several succeeded; nothing of those that were gone before they were heard.
     pub(in super::super) parts: Vec<Option<Outcome>>,
+    /// How long its Job took, from its pods' making to their end, by its controller; nothing where that is not known.
+    pub(in super::super) took: Option<Duration>,
     /// What the pods of its Job are called in locks, where there was one.
     pub(in super::super) host: Option<String>,
     /// The repository that its Job was made for, as `namespace/name`, where there was a Job.
@@ -43,6 +47,7 @@ impl Ended {
             error: Some(error.into()),
             late: false,
             parts: Vec::new(),
+            took: None,
             host: None,
             repository: None,
         }
@@ -121,7 +126,10 @@ pub(super) fn of(job: &Job, pods: &[Pod]) -> Ended {
     });
     let repository = job.annotations().get(names::REPOSITORY).cloned();
     let host = job.annotations().get(names::HOST).cloned();
-    Ended { succeeded, outcome, error, late, parts, host, repository }
+    let status = job.status.as_ref();
+    let times = status.and_then(|status| Some((status.start_time.as_ref()?.0, status.completion_time.as_ref()?.0)));
+    let took = times.and_then(|(start, end)| Duration::try_from(end.duration_since(start)).ok());
+    Ended { succeeded, outcome, error, late, parts, took, host, repository }
 }
 
 /// A snapshot's id as people read it. A pod may say anything.
@@ -131,6 +139,7 @@ pub(in super::super) fn short(id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
     use super::*;
@@ -168,7 +177,12 @@ mod tests {
         let failed = of(&job("Failed"), &[pod(0, "Failed", "Error", &stopped.to_string())]);
         assert_eq!(failed.error.as_deref(), Some("`dump` failed: stopped"));
         let third = pod(2, "Succeeded", "Completed", &stored("cccc"));
-        let whole = of(&job("Complete"), &[done[0].clone(), done[1].clone(), third]);
+        let mut complete = job("Complete");
+        let status = complete.status.as_mut().expect("a status");
+        status.start_time = Some(Time("2026-03-01T03:00:00Z".parse().expect("a time")));
+        status.completion_time = Some(Time("2026-03-01T03:01:30Z".parse().expect("a time")));
+        let whole = of(&complete, &[done[0].clone(), done[1].clone(), third]);
+        assert_eq!((whole.took, failed.took), (Some(Duration::from_secs(90)), None));
         assert!(whole.succeeded && whole.error.is_none() && whole.parts.len() == 3);
         assert_eq!(whole.parts[2].as_ref().and_then(|part| part.words("push", "snapshot")), Some("cccc"));
     }
