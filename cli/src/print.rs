@@ -28,6 +28,11 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// A text in one line, without what a terminal would act on.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect()
+}
+
 /// The terminal that rows of progress may stand on. Clones are the same one.
 ///
 /// Always holds: what is written through it stands above the rows, whole.

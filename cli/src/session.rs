@@ -11,6 +11,7 @@ use aquifer_operator::session::{self, Apart, End, Session, Setting, TASK};
 use crate::args::{Args, Progress, SessionArgs, ShowArgs};
 use crate::exit::Exit;
 use crate::print::Screen;
+use crate::print::plain;
 use crate::{inputs, print, run};
 
 /// `aquifer run-session`.
@@ -44,13 +45,13 @@ pub(crate) fn run(wanted: &SessionArgs, args: &Args, screen: &Screen) -> Exit {
     let session = match chosen {
         Ok(found) => found,
         Err(problems) => {
-            told.iter().for_each(|note| print::note(note));
-            problems.iter().for_each(|problem| print::error(problem));
+            told.iter().for_each(|note| print::note(&plain(note)));
+            problems.iter().for_each(|problem| print::error(&plain(problem)));
             return Exit::Wrong;
         }
     };
     if wanted.show.progress != Progress::Json {
-        told.iter().chain(&session.notes).for_each(|note| print::note(note));
+        told.iter().chain(&session.notes).for_each(|note| print::note(&plain(note)));
     }
     if wanted.dry_run {
         return print::result(&session.text());

@@ -175,7 +175,9 @@ impl Catalog {
         match entries {
             Ok(mut files) => {
                 let yaml = |file: &Path| file.extension().is_some_and(|end| end == "yaml" || end == "yml");
-                files.retain(|file| yaml(file) && !file.is_dir());
+                // One that cannot be looked at is told of when it is read; what is no file would be waited for.
+                let is_file = |file: &Path| file.metadata().map_or(true, |about| about.is_file());
+                files.retain(|file| yaml(file) && is_file(file));
                 files.sort();
                 if files.is_empty() {
                     let message = format!("`{}` holds no `*.yaml` or `*.yml` file", path.display());

@@ -14,9 +14,8 @@ use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 use super::args::ClusterArgs;
-use super::table::plain;
 use crate::exit::Exit;
-use crate::print;
+use crate::print::{self, plain};
 
 /// How long the API server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);

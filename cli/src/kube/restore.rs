@@ -16,10 +16,9 @@ use serde_json::json;
 
 use super::args::RestoreArgs;
 use super::connect::{Cluster, Problem, failed};
-use super::table::plain;
 use super::wait::{Far, until_over};
 use crate::exit::Exit;
-use crate::print;
+use crate::print::{self, plain};
 
 /// `aquifer kube restore`.
 pub(super) async fn run(wanted: &RestoreArgs, cluster: &Cluster) -> Result<Exit, Problem> {

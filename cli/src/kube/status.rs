@@ -42,6 +42,7 @@ fn text(lines: &[Line]) -> String {
         Table::new(&["BACKUPCONFIGURATION", "PHASE", "SCHEDULE", "LAST SESSION", "LAST SUCCESS", "LAST SLOT"]);
     let mut databases = Table::new(&["APPBINDING", "BLUEPRINT"]);
     let mut repositories = Table::new(&["REPOSITORY", "PHASE", "INTEGRITY", "SIZE", "SNAPSHOTS", "LAST SUCCESS"]);
+    let mut unreadable = Table::new(&["UNREADABLE", "KIND"]);
     let mut restores = Table::new(&["RESTORESESSION", "PHASE", "FROM", "MADE", "DURATION"]);
     for line in lines {
         let name = Some(format!("{}/{}", line.namespace, line.name));
@@ -55,6 +56,7 @@ fn text(lines: &[Line]) -> String {
                 let (success, slot) = (last_success.map(|at| at.to_string()), last_slot.map(|at| at.to_string()));
                 backups.row(vec![name, phase, Some(schedule), last, success, slot], why);
             }
+            About::Unreadable {} => unreadable.row(vec![name, Some(line.kind.clone())], why),
             About::Database { blueprint } => databases.row(vec![name, Some(blueprint.clone())], why),
             About::Repository { integrity, size, snapshots, last_success } => {
                 let integrity = integrity.map(|sound| if sound { "sound" } else { "damaged" }.to_owned());
@@ -68,7 +70,7 @@ fn text(lines: &[Line]) -> String {
             }
         }
     }
-    let tables = [backups.text(), databases.text(), repositories.text(), restores.text()];
+    let tables = [backups.text(), databases.text(), repositories.text(), restores.text(), unreadable.text()];
     tables.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join("\n")
 }
 

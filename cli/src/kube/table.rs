@@ -1,5 +1,7 @@
 //! Rows of words as aligned text. Always holds: no row ends in blanks; nothing in one acts on a terminal.
 
+use crate::print::plain;
+
 /// Rows below a head, each with the lines that stand below it.
 pub(crate) struct Table {
     rows: Vec<(Vec<String>, Vec<String>)>,
@@ -42,11 +44,6 @@ impl Table {
         }
         text
     }
-}
-
-/// A text in one line, without what a terminal would act on.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect()
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@ use kube::core::NamespaceResourceScope;
 use serde::de::DeserializeOwned;
 
 use super::connect::{Cluster, Problem, failed};
-use super::table::plain;
-use crate::print;
+use crate::print::{self, plain};
 
 /// How often it is looked at.
 const AGAIN: Duration = Duration::from_secs(1);
