@@ -5,6 +5,7 @@
 //! told of; of other kinds only the names are.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -115,12 +116,11 @@ struct Reader {
 impl Reader {
     fn add_file(&mut self, file: &Path, problems: &mut Vec<String>) {
         let shown = file.display();
-        let read = std::fs::metadata(file).and_then(|about| {
-            if about.len() > LARGEST {
-                Err(std::io::Error::other("it has more than 16 MiB"))
-            } else {
-                std::fs::read_to_string(file)
-            }
+        // How long one is that is no regular file, only its end tells.
+        let read = std::fs::File::open(file).and_then(|file| {
+            let mut text = String::new();
+            file.take(LARGEST + 1).read_to_string(&mut text)?;
+            if text.len() as u64 > LARGEST { Err(std::io::Error::other("it has more than 16 MiB")) } else { Ok(text) }
         });
         let text = match read {
             Ok(text) => text,

@@ -25,6 +25,9 @@ const VERSION: u32 = 1;
 /// How much of an error is kept, in bytes, where not all of it has room.
 const LONGEST_ERROR: usize = 600;
 
+/// How long anything takes at the most, in seconds: a hundred years.
+const LONGEST: f64 = 3.2e9;
+
 /// How a session's run ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,7 +139,23 @@ impl Outcome {
 
     /// What a pod said. Nothing where that is no outcome: other programs say other things, and a newer version may have another form.
     pub fn read(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok().filter(|outcome: &Self| outcome.version == VERSION)
+        serde_json::from_str(text).ok().filter(|outcome: &Self| outcome.version == VERSION && outcome.is_sound())
+    }
+
+    /// Whether it may be one of the engine's: a Task of the user's own may run programs in the pod, which can write there, too.
+    fn is_sound(&self) -> bool {
+        let is_time = |seconds: f64| (0.0..LONGEST).contains(&seconds);
+        let is_plain = |value: &Json| match value {
+            Json::Number(number) => number.as_f64().is_some_and(|number| number >= 0.0),
+            Json::String(text) => !text.chars().any(char::is_control),
+            _ => true,
+        };
+        let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_time(self.seconds)
+            && self.steps.values().all(|step| {
+                let id = step.outputs.get("snapshot").map(|id| id.as_str().is_some_and(is_id));
+                is_time(step.seconds) && step.outputs.values().all(is_plain) && id != Some(false)
+            })
     }
 
     /// A number among a step's outputs.
@@ -210,6 +229,26 @@ mod tests {
             "it; next: correct `url` (in manifests, `url` is the AppBinding's `clientConfig`)"
         );
         assert_eq!(told("dump", &Failure::internal("alone")), "alone");
+    }
+
+    #[test]
+    fn what_no_engine_says_is_not_heard() {
+        let said = |seconds: f64, outputs: Json| {
+            let push = json!({"status": "succeeded", "seconds": 1.0, "outputs": outputs});
+            let said = json!({"version": 1, "succeeded": true, "seconds": seconds, "steps": {"push": push}});
+            Outcome::read(&said.to_string()).is_some()
+        };
+        assert!(said(1.0, json!({"snapshot": "0a1b", "bytes": 3, "ratio": 0.5, "host": "cart"})));
+        for (seconds, outputs) in [
+            (1e300, json!({})),
+            (-1.0, json!({})),
+            (1.0, json!({"bytes": -3})),
+            (1.0, json!({"snapshot": "\u{1b}]0;x\u{7}"})),
+            (1.0, json!({"snapshot": 3})),
+            (1.0, json!({"host": "a\nb"})),
+        ] {
+            assert!(!said(seconds, outputs.clone()), "{outputs}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cluster::{BLUEPRINT, configuration_of, names};
-use crate::guarded::Guarded;
+use crate::guarded::{Guarded, Unreadable};
 use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfiguration;
 use crate::resources::backup_session::{BackupPhase, BackupSession};
@@ -66,6 +66,8 @@ pub enum About {
         /// When its schedule last came.
         last_slot: Option<Timestamp>,
     },
+    /// Of what cannot be read.
+    Unreadable {},
     /// Of an `AppBinding` whose blueprint has not made its backup.
     Database {
         /// The blueprint.
@@ -113,26 +115,31 @@ pub struct LastSession {
 /// # Errors
 /// The API server refused, or did not answer.
 pub async fn overview(client: &Client, namespace: Option<&str>, name: Option<&str>) -> Result<Vec<Line>, kube::Error> {
-    let backups: Vec<BackupConfiguration> = all(client, namespace).await?;
-    let repositories: Vec<Repository> = all(client, namespace).await?;
-    let restores: Vec<RestoreSession> = all(client, namespace).await?;
-    let sessions: Vec<BackupSession> = all(client, namespace).await?;
-    let cron_jobs: Vec<CronJob> = match all(client, namespace).await {
+    let mut unread = Vec::new();
+    let backups: Vec<BackupConfiguration> = all(client, namespace, &mut unread).await?;
+    let repositories: Vec<Repository> = all(client, namespace, &mut unread).await?;
+    let restores: Vec<RestoreSession> = all(client, namespace, &mut unread).await?;
+    let sessions: Vec<BackupSession> = all(client, namespace, &mut unread).await?;
+    let cron_jobs: Vec<CronJob> = match all(client, namespace, &mut Vec::new()).await {
         // Not all who may see backups may see these, and all but one word is said without them.
         Err(kube::Error::Api(status)) if status.code == 403 => Vec::new(),
         other => other?,
     };
     let mut databases = Vec::new();
-    for binding in all::<AppBinding>(client, namespace).await? {
+    for binding in all::<AppBinding>(client, namespace, &mut unread).await? {
         databases.extend(unmade(client, &binding).await?);
     }
     let backups = backups.iter().map(|one| backup(one, &sessions, &cron_jobs));
-    let lines = backups.chain(databases).chain(repositories.iter().map(repository)).chain(restores.iter().map(restore));
+    let lines = backups
+        .chain(databases)
+        .chain(repositories.iter().map(repository))
+        .chain(restores.iter().map(restore))
+        .chain(unread);
     Ok(lines.filter(|line| name.is_none_or(|name| line.name == name)).collect())
 }
 
 /// All of a kind that can be read.
-async fn all<K>(client: &Client, namespace: Option<&str>) -> Result<Vec<K>, kube::Error>
+async fn all<K>(client: &Client, namespace: Option<&str>, unread: &mut Vec<Line>) -> Result<Vec<K>, kube::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
@@ -141,7 +148,22 @@ where
         None => Api::all(client.clone()),
     };
     let found = api.list(&ListParams::default()).await?.items;
-    Ok(found.into_iter().filter_map(|one| one.0.ok()).collect())
+    let mut read = Vec::new();
+    for one in found {
+        match one.0 {
+            Ok(one) => read.push(one),
+            Err(wrong) => unread.push(unreadable::<K>(wrong)),
+        }
+    }
+    Ok(read)
+}
+
+/// One that nothing here can read: the operator leaves it alone, whatever its status says.
+fn unreadable<K: Resource<DynamicType = ()>>(wrong: Unreadable) -> Line {
+    let (namespace, name) = (wrong.metadata.namespace.unwrap_or_default(), wrong.metadata.name.unwrap_or_default());
+    let why = vec![format!("it cannot be read, so the operator does nothing for it: {}: mend its spec", wrong.error)];
+    let (kind, about) = (K::kind(&()).into_owned(), About::Unreadable {});
+    Line { kind, namespace, name, phase: None, well: false, why, notes: Vec::new(), about }
 }
 
 /// A database whose blueprint has not made its backup, as far as who looks may see that.

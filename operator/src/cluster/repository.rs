@@ -70,7 +70,10 @@ pub(super) async fn reconcile(one: Arc<Repository>, context: Arc<Context>) -> Re
     Ok(Action::requeue(if ready { LATER } else { SOON }))
 }
 
-/// What uses it.
+/// How many that use it are named: of more, the first.
+const MOST_REFERENCES: usize = 100;
+
+/// What uses it, and may.
 fn references(context: &Context, one: &Repository) -> Vec<Reference> {
     let this = kube::runtime::reflector::ObjectRef::from_obj(one);
     let reference = |kind: &str, namespace: Option<String>, name: String| Reference {
@@ -79,14 +82,20 @@ fn references(context: &Context, one: &Repository) -> Vec<Reference> {
         namespace,
         name,
     };
+    let home = one.namespace().unwrap_or_default();
+    let may = |from: Option<String>| {
+        let from = from.unwrap_or_default();
+        may_use(one, &one.name_any(), &home, &from, context.world.labels(&from).as_ref()).is_ok()
+    };
     let backups = context.world.backups.state().into_iter();
-    let backups = backups.filter(|by| repository_of(&by.spec.repository, &**by) == this);
+    let backups = backups.filter(|by| repository_of(&by.spec.repository, &**by) == this && may(by.namespace()));
     let backups = backups.map(|by| reference("BackupConfiguration", by.namespace(), by.name_any()));
     let restores = context.world.restores.state().into_iter();
-    let restores = restores.filter(|by| repository_of(&by.spec.repository, &**by) == this);
+    let restores = restores.filter(|by| repository_of(&by.spec.repository, &**by) == this && may(by.namespace()));
     let restores = restores.map(|by| reference("RestoreSession", by.namespace(), by.name_any()));
     let mut all: Vec<Reference> = backups.chain(restores).collect();
     all.sort_by(|one, two| (&one.kind, &one.namespace, &one.name).cmp(&(&two.kind, &two.namespace, &two.name)));
+    all.truncate(MOST_REFERENCES);
     all
 }
 

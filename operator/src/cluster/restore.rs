@@ -46,11 +46,12 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// Brings one to its end.
 pub(super) async fn reconcile(one: Arc<RestoreSession>, context: Arc<Context>) -> Result<Action, Trouble> {
-    if one.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
     let namespace = one.namespace().unwrap_or_default();
     let status = one.status.clone().unwrap_or_default();
+    // What is to go begins no more. What has begun is brought to its end, where somebody keeps it: something may be held still for it.
+    if one.metadata.deletion_timestamp.is_some() && status.phase != Some(RestorePhase::Running) {
+        return Ok(Action::await_change());
+    }
     match status.phase {
         None | Some(RestorePhase::Pending | RestorePhase::Invalid) => begin(&context, &one, status, &namespace).await,
         Some(RestorePhase::Running) => go_on(&context, &one, status, &namespace).await,

@@ -57,7 +57,9 @@ impl Trouble {
         let Self::Api(error) = self else { return false };
         match &**error {
             kube::Error::Api(status) => {
-                (400..500).contains(&status.code) && ![401, 404, 408, 409, 429].contains(&status.code)
+                let is_refused = (400..500).contains(&status.code) && ![401, 404, 408, 409, 429].contains(&status.code);
+                // Of what is too large for it, etcd says so with the code of its own troubles.
+                is_refused || status.message.contains("request is too large")
             }
             kube::Error::SerdeError(_) => true,
             _ => false,
@@ -100,6 +102,8 @@ mod tests {
         let api = |code| Trouble::from(kube::Error::Api(Box::new(Status::failure("no", "No").with_code(code))));
         assert!([400, 403, 422].into_iter().all(|code| api(code).lasts()));
         assert!([401, 404, 409, 429, 500, 503].into_iter().all(|code| !api(code).lasts()));
+        let large = Status::failure("etcdserver: request is too large", "InternalError").with_code(500);
+        assert!(Trouble::from(kube::Error::Api(Box::new(large))).lasts());
         let unreadable = serde_json::from_str::<u8>("x").expect_err("no number");
         assert!(Trouble::from(kube::Error::SerdeError(unreadable)).lasts());
         assert!(!Trouble::other("anything").lasts());

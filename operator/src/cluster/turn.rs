@@ -102,6 +102,7 @@ async fn restores(
         other.uid().as_deref() != own
             && !restore::is_over(other)
             && target.is_some_and(|target| binding_of(target, &home) == *this)
+            && may_be_at(context, this, &home)
     };
     let mut waiting = None;
     for other in context.world.restores.state_filter(is_of_the_same) {
@@ -114,7 +115,8 @@ async fn restores(
         if runs(context, &other, &names::restore_job(&other.name_any())).await? {
             return Ok(Some(said("writes to the same database")));
         }
-        if waits && restore::waits_for_its_turn(conditions) {
+        // One that is being removed begins no more.
+        if waits && other.metadata.deletion_timestamp.is_none() && restore::waits_for_its_turn(conditions) {
             waiting = Some(said("waits for its turn at the same database"));
         }
     }
@@ -130,7 +132,10 @@ async fn backups(context: &Context, this: &ObjectRef<AppBinding>) -> Result<Opti
             .then(|| context.world.backups.get(&ObjectRef::new(&invoker.name).within(&home)))
             .flatten();
         let target = asks.as_ref().and_then(|asks| asks.spec.target.as_ref()).map(|target| &target.r#ref);
-        target.is_some_and(|target| binding_of(target, &home) == *this)
+        // What it was begun for, whatever is asked for by now.
+        let begun = one.status.as_ref().filter(|_| backup::has_job(one)).and_then(|status| status.targets.first());
+        let target = begun.map(|begun| &begun.r#ref).or(target);
+        target.is_some_and(|target| binding_of(target, &home) == *this) && may_be_at(context, this, &home)
     };
     let may_run = |one: &BackupSession| !backup::is_over(one) && is_of_the_same(one);
     for other in context.world.sessions.state_filter(may_run) {
@@ -147,6 +152,12 @@ async fn backups(context: &Context, this: &ObjectRef<AppBinding>) -> Result<Opti
         }
     }
     Ok(None)
+}
+
+/// Whether those of a namespace may use a database: others only say that they do, and are in nobody's way.
+fn may_be_at(context: &Context, this: &ObjectRef<AppBinding>, from: &str) -> bool {
+    let home = this.namespace.as_deref().unwrap_or_default();
+    from == home || context.world.bindings.get(this).is_some_and(|found| may_reach(context, &found, home, from))
 }
 
 /// One as the API server has it now; nothing where it is gone.
@@ -182,12 +193,11 @@ async fn pods(
         [(MANAGED_BY, US.to_owned()), (names::DATABASE, names::database(&home, &this.name))]
             .map(|(name, value)| (name.to_owned(), value)),
     );
-    let binding = context.world.bindings.get(this);
     for pod in unended(context, &labels).await? {
         let there = pod.namespace().unwrap_or_default();
         let is_of = |kind: &&str| pod.labels().get(INVOKER_KIND).is_some_and(|own| own == kind);
         let is_own = pod.labels().get(names::OF).is_some_and(|of| of == own);
-        let may = there == home || binding.as_ref().is_some_and(|found| may_reach(context, found, &home, &there));
+        let may = may_be_at(context, this, &there);
         if !is_own && may && kinds.iter().any(is_of) {
             return Ok(Some(format!(
                 "the pod `{there}/{}` of another session is at the same database",

@@ -114,6 +114,7 @@ fn elsewhere(context: &Context, one: &Repository, namespace: &str) -> Option<Str
         let home = other.namespace().unwrap_or_default();
         other.uid() != one.uid()
             && other.metadata.deletion_timestamp.is_none()
+            && (home == namespace || has_stored(other))
             && is_same((&home, &other.spec.backend), (namespace, &one.spec.backend))
     })?;
     // What others have is none of their business.
@@ -123,6 +124,11 @@ fn elsewhere(context: &Context, one: &Repository, namespace: &str) -> Option<Str
         }
         _ => "a Repository of another namespace lies in the same place".to_owned(),
     })
+}
+
+/// Whether backups were stored in one, and so it has the place's password: anybody may say that theirs lies there.
+fn has_stored(one: &Repository) -> bool {
+    one.status.as_ref().is_some_and(|status| status.last_backup_time.is_some())
 }
 
 /// It is empty.

@@ -94,6 +94,10 @@ pub(super) fn compose(
             made.values.insert(param.name.clone(), value);
         }
     }
+    if let Err(why) = bounded(&made, own) {
+        draft.problems.push(why);
+        return Vec::new();
+    }
     for offer in &mut offers {
         offer.fixed.values_mut().chain(offer.usual.values_mut()).for_each(|value| draft.fill(value));
     }
@@ -205,6 +209,50 @@ fn params_of(written: Option<&Json>) -> Result<Map<String, Json>, String> {
         }
         Some(_) => Err("its `params` are neither a map nor a list of `{name, value}`".to_owned()),
     }
+}
+
+/// How many steps a Task and each Function that it reaches may come to in all, and how many bytes they may have. Each is looked over for as long as there is
+/// something that names it, by an operator that others wait for.
+const MOST_STEPS: usize = 2_000;
+const MOST_BYTES: usize = 512 << 10;
+
+/// Looks whether a Task is too large to be looked over.
+fn bounded(made: &Own, own: &OwnTask) -> Result<(), String> {
+    let mut known = BTreeMap::new();
+    let callees = |steps: &Json| -> Vec<String> {
+        steps.as_array().into_iter().flatten().filter_map(|step| Some(step["function"].as_str()?.to_owned())).collect()
+    };
+    let whole = callees(&json!(own.spec.steps))
+        .iter()
+        .fold(0, |sum: usize, name| sum.saturating_add(size(&made.functions, &callees, name, &mut known)));
+    let all = known.values().flatten().fold(whole, |sum, size| sum.saturating_add(*size));
+    let bytes: usize =
+        json!(own.spec).to_string().len() + made.functions.values().map(|one| one.to_string().len()).sum::<usize>();
+    if all > MOST_STEPS || bytes > MOST_BYTES {
+        return Err(format!(
+            "the Task `{}` is too large: with the Functions that it uses it comes to {all} steps and {bytes} bytes, and may come to {MOST_STEPS} and {MOST_BYTES}",
+            made.name
+        ));
+    }
+    Ok(())
+}
+
+/// How many steps a function comes to. One that is under way is in a circle, which is a mistake that the engine tells.
+fn size(
+    functions: &BTreeMap<String, Json>,
+    callees: &impl Fn(&Json) -> Vec<String>,
+    name: &str,
+    known: &mut BTreeMap<String, Option<usize>>,
+) -> usize {
+    if let Some(size) = known.get(name) {
+        return size.unwrap_or(1);
+    }
+    let Some(function) = functions.get(name) else { return 1 };
+    known.insert(name.to_owned(), None);
+    let inner = callees(&function["spec"]["steps"]);
+    let size = inner.iter().fold(1, |sum: usize, name| sum.saturating_add(size(functions, callees, name, known)));
+    known.insert(name.to_owned(), Some(size));
+    size
 }
 
 /// The Functions of the namespace that a Task uses, and those that these use.
@@ -407,6 +455,21 @@ mod tests {
         gone.own_tasks.clear();
         let missing = backup(&gone, None, pod()).expect_err("missing");
         assert_eq!(missing.len(), 1, "{missing:?}");
+        // What would take an operator long to look over is not looked over.
+        let mut large = shop(sealed(), params.clone(), given.clone());
+        let composite = |callee: &str, times: usize| {
+            let step = |number: usize| json!({"name": format!("s{number}"), "function": callee});
+            let steps: Vec<Json> = (0..times).map(step).collect();
+            let spec = json!({"steps": steps});
+            serde_json::from_value::<OwnFunction>(json!({"metadata": {"name": "f"}, "spec": spec})).expect("a function")
+        };
+        for (name, callee) in [("wide", "tcp-connect"), ("wider", "wide"), ("widest", "wider")] {
+            large.own_functions.insert(("shop".to_owned(), name.to_owned()), composite(callee, 99));
+        }
+        let task = large.own_tasks.values_mut().next().expect("a task");
+        task.spec.steps.push(serde_json::from_value(json!({"name": "many", "function": "widest"})).expect("a step"));
+        let why = backup(&large, None, pod()).expect_err("too large");
+        assert!(why.len() == 1 && why[0].contains("is too large"), "{why:?}");
         assert!(
             backup(&gone, None, pod())
                 .expect_err("gone")

@@ -17,7 +17,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::super::definitions::kubectl;
-use super::super::rig::make;
+use super::super::rig::{make, running_of};
 use super::guide::restic;
 use super::rig::*;
 
@@ -132,6 +132,12 @@ async fn what_is_in_a_repository_goes_with_it_where_that_is_asked_for() {
     repositories.delete("copy", &DeleteParams::default()).await.expect("deleted");
     until("the copy is gone", async || repositories.get_opt("copy").await.ok()?.is_none().then_some(())).await;
     assert!(restic(shop.place.path(), &["snapshots"]).contains("1 snapshots"), "it is the other one's");
+    // One of somebody else's that only says it lies there does not.
+    rig.cluster.namespace(ENDING, &[]).await;
+    let mut stranger = repository(shop.place.path());
+    stranger["metadata"]["name"] = json!("stranger");
+    make::<Repository>(&client, ENDING, stranger).await;
+    that(&client, ENDING, "stranger", "is seen", |one: &Repository| one.status.as_ref()?.phase.map(drop)).await;
     patch::<Repository>(&client, ROOM, "repo", json!({"spec": {"wipeOut": true}})).await;
     // As the guide has it.
     let page = include_str!("../../../../../docs/howto/kubernetes.md");
@@ -152,7 +158,6 @@ async fn what_is_in_a_repository_goes_with_it_where_that_is_asked_for() {
     assert!(inside.join("mine").is_file());
 
     // Where nothing can be run any more, what is in it stays, and nothing hangs.
-    rig.cluster.namespace(ENDING, &[]).await;
     make::<Secret>(&client, ENDING, storage_secret()).await;
     let mut other = repository(shop.place.path());
     other["spec"]["wipeOut"] = json!(true);
@@ -242,8 +247,20 @@ async fn a_session_that_is_deleted_ends_its_pod_and_the_next_one_succeeds() {
     let (rig, client, _) = operated(ROOM).await;
     let _free = rig.whole.read().await;
     let shop = shop(&client, ROOM, json!({})).await;
-    let held = hold(&shop.server);
     let sessions: Api<BackupSession> = Api::namespaced(client.clone(), ROOM);
+    // One that somebody keeps is brought to its end all the same.
+    let held = hold(&shop.server);
+    let mut kept = session("kept");
+    kept["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    make::<BackupSession>(&client, ROOM, kept).await;
+    running_of(&client, ROOM, "stash-backup-kept").await;
+    sessions.delete("kept", &DeleteParams::default()).await.expect("deleted");
+    drop(held);
+    let ended = over(&client, ROOM, "kept").await.status.expect("a status");
+    assert_eq!(ended.phase, Some(BackupPhase::Succeeded), "{ended:#?}");
+    patch::<BackupSession>(&client, ROOM, "kept", json!({"metadata": {"finalizers": null}})).await;
+    until("it is gone", async || sessions.get_opt("kept").await.ok()?.is_none().then_some(())).await;
+    let held = hold(&shop.server);
     make::<BackupSession>(&client, ROOM, session("first")).await;
     that(&client, ROOM, "first", "runs", |one: &BackupSession| {
         (one.status.as_ref()?.phase? == BackupPhase::Running).then_some(())

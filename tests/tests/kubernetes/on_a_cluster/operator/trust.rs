@@ -242,6 +242,18 @@ async fn what_a_backup_found_is_said_of_the_repository_that_it_was_made_for() {
     running_of(&client, ROOM, "stash-backup-first").await;
     let moved = json!({"repository": {"name": "other"}, "target": {"alias": "other", "ref": {"name": "elsewhere"}}});
     patch::<BackupConfiguration>(&client, ROOM, "backup", json!({"spec": moved})).await;
+    // It is at the database that it was begun for, and in nobody's way at the other one.
+    let mut elsewhere = binding(&shop.server);
+    elsewhere["metadata"]["name"] = json!("elsewhere");
+    make::<AppBinding>(&client, ROOM, elsewhere).await;
+    let mut aside =
+        json!({"metadata": {"name": "aside"}, "spec": {"repository": {"name": "repo"}, "target": target()}});
+    aside["spec"]["target"]["ref"]["name"] = json!("elsewhere");
+    make::<RestoreSession>(&client, ROOM, aside).await;
+    that(&client, ROOM, "aside", "has begun", |one: &RestoreSession| {
+        (one.status.as_ref()?.phase? == RestorePhase::Running).then_some(())
+    })
+    .await;
     drop(held);
     let first = over(&client, ROOM, "first").await.status.expect("a status");
     assert_eq!(first.phase, Some(BackupPhase::Succeeded), "{first:#?}");
