@@ -139,23 +139,21 @@ impl Outcome {
 
     /// What a pod said. Nothing where that is no outcome: other programs say other things, and a newer version may have another form.
     pub fn read(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok().filter(|outcome: &Self| outcome.version == VERSION && outcome.is_sound())
-    }
-
-    /// Whether it may be one of the engine's: a Task of the user's own may run programs in the pod, which can write there, too.
-    fn is_sound(&self) -> bool {
+        let mut outcome: Self = serde_json::from_str(text).ok()?;
         let is_time = |seconds: f64| (0.0..LONGEST).contains(&seconds);
-        let is_plain = |value: &Json| match value {
-            Json::Number(number) => number.as_f64().is_some_and(|number| number >= 0.0),
-            Json::String(text) => !text.chars().any(char::is_control),
-            _ => true,
-        };
-        let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_time(self.seconds)
-            && self.steps.values().all(|step| {
-                let id = step.outputs.get("snapshot").map(|id| id.as_str().is_some_and(is_id));
-                is_time(step.seconds) && step.outputs.values().all(is_plain) && id != Some(false)
-            })
+        if outcome.version != VERSION
+            || !is_time(outcome.seconds)
+            || !outcome.steps.values().all(|step| is_time(step.seconds))
+        {
+            return None;
+        }
+        // A Task of the user's own may run programs in the pod, which can write there, too: what no engine says is left out.
+        for step in steps::ALL {
+            if let Some(step) = outcome.steps.get_mut(step) {
+                step.outputs.retain(|name, value| is_plain(name, value));
+            }
+        }
+        Some(outcome)
     }
 
     /// A number among a step's outputs.
@@ -171,6 +169,17 @@ impl Outcome {
     /// How a step ended; nothing where there is none.
     pub fn status(&self, step: &str) -> Option<Status> {
         self.steps.get(step).map(|step| step.status)
+    }
+}
+
+/// Whether this may be an output of a session's step: an amount, words, or a snapshot's id.
+fn is_plain(name: &str, value: &Json) -> bool {
+    match value {
+        Json::String(id) if name == "snapshot" => !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        _ if name == "snapshot" => false,
+        Json::Number(number) => number.as_f64().is_some_and(|number| number >= 0.0),
+        Json::String(text) => !text.chars().any(char::is_control),
+        _ => true,
     }
 }
 
@@ -233,22 +242,20 @@ mod tests {
 
     #[test]
     fn what_no_engine_says_is_not_heard() {
-        let said = |seconds: f64, outputs: Json| {
-            let push = json!({"status": "succeeded", "seconds": 1.0, "outputs": outputs});
-            let said = json!({"version": 1, "succeeded": true, "seconds": seconds, "steps": {"push": push}});
-            Outcome::read(&said.to_string()).is_some()
+        let said = |name: &str, seconds: f64, outputs: Json| {
+            let step = json!({"status": "succeeded", "seconds": 1.0, "outputs": outputs});
+            let said = json!({"version": 1, "succeeded": true, "seconds": seconds, "steps": {name: step}});
+            Outcome::read(&said.to_string()).map(|outcome| json!(outcome.steps[name].outputs))
         };
-        assert!(said(1.0, json!({"snapshot": "0a1b", "bytes": 3, "ratio": 0.5, "host": "cart"})));
-        for (seconds, outputs) in [
-            (1e300, json!({})),
-            (-1.0, json!({})),
-            (1.0, json!({"bytes": -3})),
-            (1.0, json!({"snapshot": "\u{1b}]0;x\u{7}"})),
-            (1.0, json!({"snapshot": 3})),
-            (1.0, json!({"host": "a\nb"})),
-        ] {
-            assert!(!said(seconds, outputs.clone()), "{outputs}");
+        let plain = json!({"snapshot": "0a1b", "bytes": 3, "ratio": 0.5, "host": "cart"});
+        assert_eq!(said("push", 1.0, plain.clone()), Some(plain));
+        assert!(said("push", 1e300, json!({})).is_none() && said("push", -1.0, json!({})).is_none());
+        for odd in [json!("\u{1b}]0;x\u{7}"), json!(3), json!("")] {
+            assert_eq!(said("push", 1.0, json!({"snapshot": odd, "bytes": -3, "host": "a\nb"})), Some(json!({})));
         }
+        // Of steps of one's own nothing is read.
+        let own = json!({"lines": -1, "tail": "a\nb"});
+        assert_eq!(said("mine", 1.0, own.clone()), Some(own));
     }
 
     #[test]
