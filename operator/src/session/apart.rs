@@ -20,8 +20,14 @@ where
     R: Deref<Target = Repository>,
 {
     let (first, second) = (repository(one), repository(other));
-    let place_of = |(home, name): (&str, &str)| place(home, &known(home, name)?.spec.backend);
-    let is_same_place = || place_of(first).is_some_and(|place| Some(place) == place_of(second));
+    let is_same_place = || {
+        let found = known(first.0, first.1).zip(known(second.0, second.1));
+        found.is_some_and(|(one, other)| {
+            // Those of one namespace are most likely of one account.
+            (first.0 == second.0 || !is_of_an_account(&one.spec.backend))
+                && is_same((first.0, &one.spec.backend), (second.0, &other.spec.backend))
+        })
+    };
     (first == second || is_same_place()) && one.1.host() == other.1.host()
 }
 
@@ -35,6 +41,11 @@ fn repository<'k>((home, spec): Keeper<'k>) -> (&'k str, &'k str) {
 pub(crate) fn is_same(one: (&str, &Backend), other: (&str, &Backend)) -> bool {
     let (one, other) = (place(one.0, one.1), place(other.0, other.1));
     one.is_some() && one == other
+}
+
+/// Whether a container's name says nothing without the account, which only the Secret names.
+fn is_of_an_account(backend: &Backend) -> bool {
+    backend.azure.is_some() || backend.swift.is_some()
 }
 
 /// Where one lies, in the words that all have for the same place.
@@ -226,6 +237,14 @@ mod tests {
                 [are_alike(("shop", &one), (home, &other), known), are_alike((home, &other), ("shop", &one), known)];
             assert_eq!(both, [alike; 2], "{home} {other:?}");
         }
+        // Containers of one name in two accounts are two.
+        let container = |_: &str, _: &str| {
+            let spec = json!({"backend": {"azure": {"container": "backups"}, "storageSecretName": "keys"}});
+            Some(std::sync::Arc::new(Repository::new("r", serde_json::from_value(spec).expect("a spec"))))
+        };
+        let copy = spec("copy", None, None);
+        assert!(are_alike(("shop", &one), ("shop", &copy), container));
+        assert!(!are_alike(("shop", &one), ("far", &copy), container));
         let told = |home: &str, other: &BackupConfigurationSpec| said(("shop", &one), (home, other), "it");
         let (same, shared) = (spec("same", None, None), spec("one", Some("shop"), None));
         assert!(told("far", &same).starts_with("a BackupConfiguration of another namespace keeps"));
