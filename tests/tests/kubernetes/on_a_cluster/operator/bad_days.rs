@@ -200,6 +200,20 @@ async fn a_bucket_that_is_gone_and_a_manifest_that_is_wrong_are_said() {
     )
     .await;
     that(&client, ROOM, "backup", "is ready", phase(Readiness::Ready)).await;
+    // What is wrong next is another event, and not the same one once more.
+    let says = |args: &str| json!({"spec": {"task": {"params": [{"name": "args", "value": args}]}}});
+    patch::<BackupConfiguration>(&client, ROOM, "backup", says("-next")).await;
+    let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(client.clone(), ROOM);
+    let of_it = ListParams::default().fields("regarding.name=backup,reason=Invalid");
+    for flag in ["`-what`", "`-next`"] {
+        until(&format!("an event about {flag}"), async || {
+            let told = events.list(&of_it).await.ok()?.items;
+            told.iter().any(|event| event.note.as_ref().is_some_and(|note| note.contains(flag))).then_some(())
+        })
+        .await;
+    }
+    patch::<BackupConfiguration>(&client, ROOM, "backup", says("-db 0")).await;
+    that(&client, ROOM, "backup", "is ready again", phase(Readiness::Ready)).await;
     let (ended, error) = run(&client, ROOM, "nowhere").await;
     assert!(ended == BackupPhase::Failed && error.contains("nowhere"), "{error}");
     patch::<Repository>(&client, ROOM, "repo", json!({"spec": {"backend": {"s3": s3("backups")}}})).await;

@@ -206,6 +206,52 @@ async fn a_restore_waits_for_the_backup_that_runs_and_comes_before_the_next() {
 }
 
 #[tokio::test]
+async fn what_strangers_say_of_a_database_and_a_repository_holds_up_nobody() {
+    const ROOM: &str = "held-up";
+    const FAR: &str = "held-up-far";
+    let (rig, client, _) = operated(ROOM).await;
+    let _free = rig.whole.read().await;
+    rig.cluster.namespace(FAR, &[]).await;
+    let _shop = shop(&client, ROOM, json!({})).await;
+    let theirs = shop(&client, FAR, json!({})).await;
+    // A restore that waits for a backup of theirs is removed, and kept, and says then that it is into another namespace's database.
+    let held = hold(&theirs.server);
+    make::<BackupSession>(&client, FAR, session("busy")).await;
+    running_of(&client, FAR, "stash-backup-busy").await;
+    let mut restore =
+        json!({"metadata": {"name": "kept"}, "spec": {"repository": {"name": "repo"}, "target": target()}});
+    restore["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    make::<RestoreSession>(&client, FAR, restore).await;
+    let why = "the BackupSession `held-up-far/busy` reads the same database";
+    that(&client, FAR, "kept", "waits", |one: &RestoreSession| one.why().filter(|said| said.contains(why))).await;
+    Api::<RestoreSession>::namespaced(client.clone(), FAR)
+        .delete("kept", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    let ours = json!({"spec": {"target": {"ref": {"namespace": ROOM}}}});
+    patch::<RestoreSession>(&client, FAR, "kept", ours.clone()).await;
+    // So does what asks for their backup, which runs; and another one that it keeps its snapshots with somebody else's.
+    patch::<BackupConfiguration>(&client, FAR, "backup", ours).await;
+    let mut claims = configuration(json!({"repository": {"name": "repo", "namespace": ROOM}}));
+    claims["metadata"]["name"] = json!("claims");
+    make::<BackupConfiguration>(&client, FAR, claims).await;
+    said(&client, FAR, "claims", Readiness::Invalid).await;
+    make::<BackupSession>(&client, ROOM, session("mine")).await;
+    let mine = over(&client, ROOM, "mine").await.status.expect("a status");
+    assert_eq!(mine.phase, Some(BackupPhase::Succeeded), "{mine:#?}");
+    let back = json!({"metadata": {"name": "back"}, "spec": {"repository": {"name": "repo"}, "target": target()}});
+    make::<RestoreSession>(&client, ROOM, back).await;
+    let back = restored(&client, ROOM, "back").await.status.expect("a status");
+    assert_eq!(back.phase, Some(RestorePhase::Succeeded), "{back:#?}");
+    let repository = Api::<Repository>::namespaced(client.clone(), ROOM).get("repo").await.expect("there");
+    let references = repository.status.expect("a status").references;
+    let homes: Vec<_> = references.iter().map(|one| one.namespace.as_deref()).collect();
+    assert!(!homes.is_empty() && homes.iter().all(|home| *home == Some(ROOM)), "{references:#?}");
+    drop(held);
+    patch::<RestoreSession>(&client, FAR, "kept", json!({"metadata": {"finalizers": null}})).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_any_more_is_not_run_as_it_was() {
     const ROOM: &str = "unreadable";
     let (rig, client, _) = operated(ROOM).await;
