@@ -31,6 +31,9 @@ const SOON: Duration = Duration::from_secs(10);
 /// How soon one that is.
 const LATER: Duration = Duration::from_secs(600);
 
+/// How soon one whose snapshots look like another's.
+const ALIKE: Duration = Duration::from_secs(30);
+
 /// What `kubectl create job --from=cronjob/…` writes on a job.
 const BY_HAND: &str = "cronjob.kubernetes.io/instantiate";
 
@@ -78,7 +81,9 @@ pub(super) async fn reconcile(one: Arc<BackupConfiguration>, context: Arc<Contex
     if one.status.as_ref() != Some(&status) {
         patch_status(&context, &*one, &status).await?;
     }
-    Ok(Action::requeue(if phase == Readiness::Ready { LATER } else { SOON }))
+    // That another one is given a host of its own is no change of this one.
+    let later = if is_alike(Some(&status)) { ALIKE } else { LATER };
+    Ok(Action::requeue(if phase == Readiness::Ready { later } else { SOON }))
 }
 
 /// Whether it can be used; why, and what is odd about it, is written into its status.
