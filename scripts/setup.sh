@@ -13,7 +13,7 @@ as_root() {
 }
 
 # room_to_build [all]: makes sure that the disk has room for what is not built yet, and for the tests.
-# Measured, in MiB: cargo builds 5200, and twice as much where it keeps what makes a second build quicker; Go builds 9200 of servers and Kubernetes.
+# Measured, in MiB: cargo builds 5200 without what makes a second build quicker, for which as much again is allowed; Go's caches have 9200 of servers and Kubernetes.
 room_to_build() {
   local target="${CARGO_TARGET_DIR:-target}" kept="${XDG_CACHE_HOME:-$HOME/.cache}/aquifer/kubernetes/control-plane" free needed built=0
   needed=$([ "${CARGO_INCREMENTAL:-1}" = 0 ] && echo 6000 || echo 12000)

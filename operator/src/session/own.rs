@@ -216,8 +216,18 @@ fn params_of(written: Option<&Json>) -> Result<Map<String, Json>, String> {
 const MOST_STEPS: usize = 2_000;
 const MOST_BYTES: usize = 512 << 10;
 
+/// How many Functions it may reach: each may stand in another one, and is looked into from there.
+const MOST_FUNCTIONS: usize = 200;
+
 /// Looks whether a Task is too large to be looked over.
 fn bounded(made: &Own, own: &OwnTask) -> Result<(), String> {
+    let count = made.functions.len();
+    if count > MOST_FUNCTIONS {
+        return Err(format!(
+            "the Task `{}` is too large: it uses {count} Functions, and may use {MOST_FUNCTIONS}",
+            made.name
+        ));
+    }
     let mut known = BTreeMap::new();
     let callees = |steps: &Json| -> Vec<String> {
         steps.as_array().into_iter().flatten().filter_map(|step| Some(step["function"].as_str()?.to_owned())).collect()
@@ -466,6 +476,15 @@ mod tests {
         for (name, callee) in [("wide", "tcp-connect"), ("wider", "wide"), ("widest", "wider")] {
             large.own_functions.insert(("shop".to_owned(), name.to_owned()), composite(callee, 99));
         }
+        let mut chain = shop(sealed(), params.clone(), given.clone());
+        for number in 0..50_000 {
+            let callee = composite(&format!("f{}", number + 1), 1);
+            chain.own_functions.insert(("shop".to_owned(), format!("f{number}")), callee);
+        }
+        let first = json!({"name": "many", "function": "f0"});
+        let task = chain.own_tasks.values_mut().next().expect("a task");
+        task.spec.steps.push(serde_json::from_value(first).expect("a step"));
+        assert!(backup(&chain, None, pod()).expect_err("too large")[0].contains("it uses 50001 Functions"));
         let task = large.own_tasks.values_mut().next().expect("a task");
         task.spec.steps.push(serde_json::from_value(json!({"name": "many", "function": "widest"})).expect("a step"));
         let why = backup(&large, None, pod()).expect_err("too large");
