@@ -17,7 +17,7 @@ fn short() -> Vec<(String, Vec<u8>)> {
 async fn a_file_that_is_cut_off_anywhere_is_an_error() {
     for (name, rdb) in short() {
         for end in 0..rdb.len() {
-            let outcome = tokio::time::timeout(Duration::from_secs(20), read(&rdb[..end], json!({}))).await;
+            let outcome = tokio::time::timeout(Duration::from_secs(60), read(&rdb[..end], json!({}))).await;
             let failure = outcome.expect("it ends").result.expect_err(&format!("{name} up to {end}"));
             assert_eq!(failure.kind, FailureKind::Corrupt, "{name} up to {end}: {failure}");
             assert!(failure.to_string().contains("byte"), "{name} up to {end}: {failure}");
@@ -35,7 +35,7 @@ async fn a_bit_that_is_another_is_an_error_wherever_there_is_a_checksum() {
                 let mut altered = rdb.clone();
                 altered[at] ^= 1 << (at % 8);
                 let outcome =
-                    tokio::time::timeout(Duration::from_secs(20), read(&altered, json!({"form": form}))).await;
+                    tokio::time::timeout(Duration::from_secs(60), read(&altered, json!({"form": form}))).await;
                 let result = outcome.expect("it ends").result;
                 // The number of the version may become one that has no checksum.
                 if summed && at >= 9 {

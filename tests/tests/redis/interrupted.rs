@@ -60,7 +60,7 @@ fn passing(
 fn wait_until_alone(server: &RedisServer) {
     let begun = Instant::now();
     while server.cli(&["CLIENT", "LIST"]).contains("name=aquifer:") {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the connection must end");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the connection must end");
     }
 }
 
@@ -184,7 +184,7 @@ async fn a_key_that_the_server_loses_between_two_parts_is_not_taken_for_a_whole_
                 if let Some(name) = names.first() {
                     return redis::cmd("DEL").arg(name).query::<u32>(&mut client).expect("a number") == 1;
                 }
-                assert!(begun.elapsed() < Duration::from_secs(20), "it must be there");
+                assert!(begun.elapsed() < Duration::from_secs(60), "it must be there");
             }
         };
         let url = passing(&to, &folder, stream.len() / 2, evict);

@@ -185,7 +185,7 @@ async fn nobody_there_is_said_soon() {
     let _first = silent.accept().await.expect("the one that gave up");
     let _second = silent.accept().await.expect("the one that is stopped");
     stopping.cancel();
-    let outcome = tokio::time::timeout(Duration::from_secs(20), running).await.expect("soon").expect("no panic");
+    let outcome = tokio::time::timeout(Duration::from_secs(60), running).await.expect("soon").expect("no panic");
     assert_eq!(outcome.result.expect_err("stopped").kind, FailureKind::Cancelled);
 }
 
@@ -200,7 +200,7 @@ async fn a_server_that_is_still_loading_says_so_at_once() {
     std::thread::spawn(move || drop(redis::cmd("DEBUG").arg("RELOAD").query::<()>(&mut client)));
     let begun = Instant::now();
     while !server.cli(&["PING"]).contains("LOADING") {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it must be loading");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it must be loading");
     }
     let begun = Instant::now();
     for result in [
@@ -235,7 +235,7 @@ async fn a_connection_that_is_lost_fails_the_dump() {
 fn wait_for_dump(server: &RedisServer) {
     let begun = Instant::now();
     while !server.cli(&["CLIENT", "LIST"]).contains("name=aquifer:redis-dump") {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the dump must begin");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the dump must begin");
     }
 }
 
@@ -261,7 +261,7 @@ async fn a_server_that_hangs_holds_nothing_up() {
     ));
     let begun = Instant::now();
     while to.cli(&["DBSIZE"]).trim() == "0" {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the restore must begin");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the restore must begin");
     }
     hang(&to, nix::sys::signal::Signal::SIGSTOP);
     let dumping = tokio::spawn(run_alone_until(
@@ -275,7 +275,7 @@ async fn a_server_that_hangs_holds_nothing_up() {
     assert!(!restoring.is_finished() && !dumping.is_finished());
     cancel.cancel();
     for running in [restoring, dumping] {
-        let outcome = tokio::time::timeout(Duration::from_secs(20), running).await.expect("soon").expect("no panic");
+        let outcome = tokio::time::timeout(Duration::from_secs(60), running).await.expect("soon").expect("no panic");
         assert_eq!(outcome.result.expect_err("stopped").kind, FailureKind::Cancelled);
     }
     // Without a cancel, patience ends.
@@ -296,7 +296,7 @@ async fn a_server_that_dies_fails_the_restore() {
         tokio::spawn(async move { run_alone(RedisRestore, json!({"url": url}), Input::bytes(stream)).await.result });
     let begun = Instant::now();
     while to.cli(&["DBSIZE"]).trim() == "0" {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the restore must begin");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the restore must begin");
     }
     to.kill();
     let failure = running.await.expect("no panic").expect_err("the server is gone");

@@ -270,7 +270,7 @@ async fn a_replica_is_read_where_that_is_wanted() {
     let mut replica = replica_of(&master);
     let begun = Instant::now();
     while !master.cli(&["INFO", "replication"]).contains("state=online") {
-        assert!(begun.elapsed() < Duration::from_secs(20), "its master must know");
+        assert!(begun.elapsed() < Duration::from_secs(60), "its master must know");
     }
     let mut streams = Vec::new();
     for server in [&master, &replica] {
@@ -293,7 +293,7 @@ async fn a_replica_is_read_where_that_is_wanted() {
     replica.cli(&["CLIENT", "KILL", "TYPE", "master"]);
     let begun = Instant::now();
     while replica.cli(&["INFO", "replication"]).contains("master_link_status:up") {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the link must go down");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the link must go down");
     }
     for params in [json!({"role": "replica"}), json!({"source": "replication"})] {
         let failure = dump_by(&replica, params.clone()).await.result.expect_err("it has lost its master");

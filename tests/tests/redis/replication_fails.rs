@@ -233,7 +233,7 @@ async fn in_the_middle(server: &RedisServer, params: Json, cancel: CancellationT
         if sent.and_then(|sent| sent.trim().parse::<u64>().ok()) > Some(100_000) {
             return running;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "the RDB must begin: {sent:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the RDB must begin: {sent:?}");
         tokio::task::yield_now().await;
     }
 }
@@ -290,18 +290,18 @@ async fn it_stops_at_once_and_leaves_no_replica_behind() {
             let running = tokio::spawn(run_alone_until(RedisDump, params, Input::None, cancel.clone()));
             let begun = Instant::now();
             while !server.cli(&["INFO", "replication"]).contains("state=wait_bgsave") {
-                assert!(begun.elapsed() < Duration::from_secs(20), "it must be waiting");
+                assert!(begun.elapsed() < Duration::from_secs(60), "it must be waiting");
             }
             running
         } else {
             in_the_middle(&server, json!({}), cancel.clone()).await
         };
         cancel.cancel();
-        let outcome = tokio::time::timeout(Duration::from_secs(20), running).await.expect("soon").expect("no panic");
+        let outcome = tokio::time::timeout(Duration::from_secs(60), running).await.expect("soon").expect("no panic");
         assert_eq!(outcome.result.expect_err("stopped").kind, FailureKind::Cancelled);
         let begun = Instant::now();
         while !server.cli(&["INFO", "replication"]).contains("connected_slaves:0") {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the connection must end");
+            assert!(begun.elapsed() < Duration::from_secs(60), "the connection must end");
         }
     }
 }

@@ -216,7 +216,7 @@ async fn a_config_whose_polynomial_is_none_is_told_before_anything_is_stored() {
         repository.change_config(&key, |config| config["chunker_polynomial"] = json!(polynomial));
         for chunks in ["auto", "repository", "fine"] {
             let pushed = push(&repository, &bytes, json!({"chunks": chunks}));
-            let pushed = tokio::time::timeout(std::time::Duration::from_secs(20), pushed).await.expect("no hang");
+            let pushed = tokio::time::timeout(std::time::Duration::from_secs(60), pushed).await.expect("no hang");
             let told = pushed.expect_err("refused");
             assert!(told.kind == FailureKind::Corrupt && told.message.contains("polynomial"), "{told:?}");
             assert!(told.help.is_some_and(|help| help.contains("config")));
