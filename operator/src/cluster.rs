@@ -1,7 +1,7 @@
 //! The operator: it watches a cluster and brings what it finds to where its specs say.
 //!
 //! In the data's order: `world` (what there is), `gather` (what a session needs of it), `configuration` (with its `cron_job`), `backup`, `restore`, `repository` and
-//! `blueprint` (one for each kind), `wipe` (a repository's end), `job` (a session to a pod), `run` (a pod to what became of it), `hook` (what is done after it) and `exec` (commands in pods), `turn` (what must end before), `push` and `serve` (metrics). Always holds: all that
+//! `blueprint` (one for each kind), `wipe` (a repository's end), `job` (a session to a pod), `run` (a pod to what became of it), `hook` (what is done after it) and `exec` (commands in pods), `turn` (what must end before), `push` and `serve` (metrics; `unread`: what those cannot tell of). Always holds: all that
 //! is known is in the cluster, so an operator that is killed at any moment is followed by one that goes on; of two, one works; what is
 //! reconciled twice is as if once; an error of the API is tried again, later and later, and ends nothing.
 
@@ -26,6 +26,7 @@ mod run;
 mod serve;
 mod trouble;
 mod turn;
+mod unread;
 mod wipe;
 mod world;
 

@@ -2,8 +2,10 @@
 //!
 //! Takes nothing. Gives a `CustomResourceDefinition` for each kind. Always holds: what Stash's manifests have is in the schemas; nothing is filled in that says nothing, so that what is stored is what was written and the defaults that have a meaning.
 
+use k8s_openapi::Resource;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool, ValidationRule,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool, ValidationRule,
 };
 use kube::CustomResourceExt;
 use serde_json::Value as Json;
@@ -76,8 +78,21 @@ pub fn documents() -> Result<String, String> {
     Ok(text)
 }
 
-/// A template needs no metadata, nor a time in it, and a default that says nothing is none.
+/// A template needs no metadata, nor a time in it, and a default that says nothing is none. A port is one, and a volume's claim is one: what is neither could not
+/// even be read.
 fn as_stash_has_it(schema: &mut JSONSchemaProps) {
+    let port = schema.properties.as_mut().and_then(|all| all.get_mut("port"));
+    if let Some(port) = port.filter(|port| port.x_kubernetes_int_or_string == Some(true)) {
+        (port.minimum, port.maximum) = (Some(1.0), Some(65535.0));
+    }
+    let volume = schema.properties.as_mut().and_then(|all| all.get_mut("interimVolumeTemplate"));
+    if let Some(fields) = volume.and_then(|volume| volume.properties.as_mut()) {
+        for (name, is) in [("apiVersion", PersistentVolumeClaim::API_VERSION), ("kind", PersistentVolumeClaim::KIND)] {
+            if let Some(field) = fields.get_mut(name) {
+                field.enum_ = Some(vec![JSON(is.into())]);
+            }
+        }
+    }
     if let Some(required) = &mut schema.required {
         required.retain(|name| name != "metadata");
     }

@@ -289,6 +289,29 @@ fn a_shard_s_dump_is_a_part_until_all_are_joined() {
 }
 
 #[test]
+fn an_address_says_whether_tls_is_spoken_and_one_of_another_kind_of_server_is_refused() {
+    let with = |config: &str| {
+        let binding = BINDING.replace("service: {name: db, port: 6380, scheme: rediss}", config);
+        backup(&read(&[SECRETS, REPOSITORY, &binding, BACKUP]), Some("app/b"), here())
+    };
+    for (config, url) in [
+        ("service: {name: db, port: 6380, scheme: http}", "redis://db.app.svc:6380"),
+        ("service: {name: db, port: 6380, scheme: https}", "rediss://db.app.svc:6380"),
+        ("service: {name: db, port: 6380}", "redis://db.app.svc:6380"),
+        ("url: 'db:6380'", "redis://db:6380"),
+        ("url: 'tcp://db:6380/3'", "redis://db:6380/3"),
+        ("url: 'https://db:6380'", "rediss://db:6380"),
+        ("url: 'redis+cluster://db:6380'", "redis+cluster://db:6380"),
+    ] {
+        assert_eq!(params(&with(config).expect(config), 0)["url"], json!(url), "{config}");
+    }
+    for config in ["service: {name: db, port: 6380, scheme: mysql}", "url: 'mysql://db:6380'", "url: 'ftp://db'"] {
+        let told = with(config).expect_err(config).join("\n");
+        assert!(told.contains("a Redis server is reached by `redis`"), "{told}");
+    }
+}
+
+#[test]
 fn a_command_whose_template_fails_after_a_failure_is_found_before() {
     let hook = "hooks: {postBackup: {exec: {command: [thaw, '{{ if .Status.Error }}{{ .Nothing }}{{ end }}']}}}";
     let pod = Setting::Pod { folder: Path::new("/x"), session: "s", retry_left: 0, exec: true };

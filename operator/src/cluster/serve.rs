@@ -134,6 +134,10 @@ fn of_world(world: &World, all: &mut Exposition) {
     }
     last_successes(world, all);
     blueprints(world, all);
+    for (kind, namespace, name) in world.unread.all() {
+        let labels = [("kind", kind.as_str()), ("namespace", &namespace), ("name", &name)];
+        all.gauge("aquifer_unreadable_info", "That it cannot be read, and nothing is done for it.", &labels, 1.0);
+    }
     for one in world.restores.state() {
         let (name, namespace) = (one.name_any(), one.namespace().unwrap_or_default());
         let own: [Label<'_>; 3] =

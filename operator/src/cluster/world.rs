@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 use super::cron_job::KnownCronJob;
 use super::names::{INVOKER_NAME, MANAGED_BY, US};
+use super::unread::Unread;
 use crate::guarded::Guarded;
 use crate::resources::app_binding::AppBinding;
 use crate::resources::backup::BackupConfiguration;
@@ -50,6 +51,7 @@ pub(super) struct World {
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) cron_jobs: Store<KnownCronJob>,
     pub(super) jobs: Store<PartialObjectMeta<Job>>,
+    pub(super) unread: Arc<Unread>,
 }
 
 /// Where it is said what is to be looked at.
@@ -101,6 +103,7 @@ impl World {
             namespaces,
             cron_jobs,
             jobs,
+            unread: Arc::default(),
         };
         // Of what others write, one may be as large as the API server takes: few are read at once.
         let all = watcher::Config::default().page_size(50);
@@ -108,52 +111,65 @@ impl World {
         let seen = || (world.clone(), queues.clone());
 
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all, &world.repositories), repository_writer, move |one: &Repository| {
-            ask(&to.repositories, ObjectRef::from_obj(one));
-            it.users_of(&to, one);
-            owners(one, "AppBinding", |owner| ask(&to.bindings, owner));
-        }));
+        tasks.spawn(keep(
+            world.watched(client, &all, &world.repositories),
+            repository_writer,
+            move |one: &Repository| {
+                ask(&to.repositories, ObjectRef::from_obj(one));
+                it.users_of(&to, one);
+                owners(one, "AppBinding", |owner| ask(&to.bindings, owner));
+            },
+        ));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &all, &world.backups), backup_writer, move |one: &BackupConfiguration| {
-            ask(&to.backups, ObjectRef::from_obj(one));
-            ask(&to.repositories, repository_of(&one.spec.repository, one));
-            owners(one, "AppBinding", |owner| ask(&to.bindings, owner));
-        }));
+        tasks.spawn(keep(
+            world.watched(client, &all, &world.backups),
+            backup_writer,
+            move |one: &BackupConfiguration| {
+                ask(&to.backups, ObjectRef::from_obj(one));
+                ask(&to.repositories, repository_of(&one.spec.repository, one));
+                owners(one, "AppBinding", |owner| ask(&to.bindings, owner));
+            },
+        ));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &all, &world.sessions), session_writer, move |one: &BackupSession| {
+        tasks.spawn(keep(world.watched(client, &all, &world.sessions), session_writer, move |one: &BackupSession| {
             ask(&to.sessions, ObjectRef::from_obj(one));
         }));
         let (_, to) = seen();
-        tasks.spawn(keep(watched(client, &all, &world.restores), restore_writer, move |one: &RestoreSession| {
+        tasks.spawn(keep(world.watched(client, &all, &world.restores), restore_writer, move |one: &RestoreSession| {
             ask(&to.restores, ObjectRef::from_obj(one));
             ask(&to.repositories, repository_of(&one.spec.repository, one));
         }));
         let (it, to) = seen();
         // Only what is asked of them stays.
-        let small = watched(client, &all, &world.bindings).modify(|one: &mut AppBinding| one.spec.keep_what_is_read());
+        let small =
+            world.watched(client, &all, &world.bindings).modify(|one: &mut AppBinding| one.spec.keep_what_is_read());
         tasks.spawn(keep(small, binding_writer, move |one: &AppBinding| {
             ask(&to.bindings, ObjectRef::from_obj(one));
             it.with_target(&to, one);
         }));
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all, &world.blueprints), blueprint_writer, move |_: &BackupBlueprint| {
-            it.bindings.state().iter().for_each(|one| ask(&to.bindings, ObjectRef::from_obj(&**one)));
-        }));
+        tasks.spawn(keep(
+            world.watched(client, &all, &world.blueprints),
+            blueprint_writer,
+            move |_: &BackupBlueprint| {
+                it.bindings.state().iter().for_each(|one| ask(&to.bindings, ObjectRef::from_obj(&**one)));
+            },
+        ));
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all, &world.tasks), task_writer, move |_: &Task| {
+        tasks.spawn(keep(world.watched(client, &all, &world.tasks), task_writer, move |_: &Task| {
             it.backups.state().iter().for_each(|one| ask(&to.backups, ObjectRef::from_obj(&**one)));
         }));
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all, &world.functions), function_writer, move |_: &Function| {
+        tasks.spawn(keep(world.watched(client, &all, &world.functions), function_writer, move |_: &Function| {
             it.backups.state().iter().for_each(|one| ask(&to.backups, ObjectRef::from_obj(&**one)));
         }));
         let (it, to) = seen();
-        tasks.spawn(keep(watched(client, &all, &world.own_tasks), own_task_writer, move |one: &OwnTask| {
+        tasks.spawn(keep(world.watched(client, &all, &world.own_tasks), own_task_writer, move |one: &OwnTask| {
             it.with_tasks(&to, one.namespace());
         }));
         let (it, to) = seen();
         tasks.spawn(keep(
-            watched(client, &all, &world.own_functions),
+            world.watched(client, &all, &world.own_functions),
             own_function_writer,
             move |one: &OwnFunction| {
                 it.with_tasks(&to, one.namespace());
@@ -164,7 +180,7 @@ impl World {
         tasks.spawn(keep(watcher(metadata, all.clone()), namespace_writer, |_| {}));
         let (_, to) = seen();
         // Also what another program made for the same, which has its labels.
-        let owned = only(watched(client, &all, &world.cron_jobs), KnownCronJob::is_owned);
+        let owned = only(world.watched(client, &all, &world.cron_jobs), KnownCronJob::is_owned);
         tasks.spawn(keep(owned, cron_writer, move |one: &KnownCronJob| {
             owners(one, "BackupConfiguration", |owner| ask(&to.backups, owner));
         }));
@@ -208,6 +224,30 @@ impl World {
         self.namespaces.wait_until_ready().await?;
         self.cron_jobs.wait_until_ready().await?;
         self.jobs.wait_until_ready().await
+    }
+
+    /// Watches a kind. What cannot be read is left out aloud: one of somebody's must not hide all others.
+    fn watched<K>(
+        &self,
+        client: &Client,
+        config: &watcher::Config,
+        known: &Store<K>,
+    ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let api: Api<Guarded<K>> = Api::all(client.clone());
+        let (known, unread) = (known.clone(), Arc::clone(&self.unread));
+        watcher(api, config.clone()).filter_map(move |event| {
+            let event = match event {
+                Ok(event) => {
+                    unread.hear(&event);
+                    readable(event, &known).map(Ok)
+                }
+                Err(error) => Some(Err(error)),
+            };
+            std::future::ready(event)
+        })
     }
 
     /// What uses a repository is looked at again.
@@ -283,26 +323,6 @@ where
     let namespace = one.meta().namespace.clone().unwrap_or_default();
     let owners = one.meta().owner_references.iter().flatten().filter(|owner| owner.kind == kind);
     owners.for_each(|owner| found(ObjectRef::new(&owner.name).within(&namespace)));
-}
-
-/// Watches a kind. What cannot be read is left out aloud: one of somebody's must not hide all others.
-fn watched<K>(
-    client: &Client,
-    config: &watcher::Config,
-    known: &Store<K>,
-) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    let api: Api<Guarded<K>> = Api::all(client.clone());
-    let known = known.clone();
-    watcher(api, config.clone()).filter_map(move |event| {
-        let event = match event {
-            Ok(event) => readable(event, &known).map(Ok),
-            Err(error) => Some(Err(error)),
-        };
-        std::future::ready(event)
-    })
 }
 
 /// Keeps a store fresh, and says what changes.

@@ -54,8 +54,8 @@ pub struct Backend {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.hostPath), has(self.persistentVolumeClaim), has(self.nfs), has(self.csi), has(self.iscsi), has(self.fc),         has(self.cephfs), has(self.azureFile), has(self.azureDisk), has(self.emptyDir)].filter(is, is).size() == 1",
-    "message": "a local repository lies on exactly one volume: `persistentVolumeClaim`, `hostPath`, `nfs`, `csi`, `iscsi`, `fc`, `cephfs`,         `azureFile`, `azureDisk` or `emptyDir`",
+    "rule": "[has(self.hostPath), has(self.persistentVolumeClaim), has(self.nfs), has(self.csi), has(self.iscsi), has(self.fc), has(self.cephfs), has(self.azureFile), has(self.azureDisk), has(self.emptyDir)].filter(is, is).size() == 1",
+    "message": "a local repository lies on exactly one volume: `persistentVolumeClaim`, `hostPath`, `nfs`, `csi`, `iscsi`, `fc`, `cephfs`, `azureFile`, `azureDisk` or `emptyDir`",
 }]))]
 pub struct LocalBackend {
     /// A folder of the node.

@@ -72,9 +72,11 @@ pub(super) fn arguments(
     let over = said(&addon.params, task);
     let Some(own) = manifests.tasks.get(&(String::new(), chosen.to_owned())) else {
         // A Redis without a word about its task is one all the same.
-        if !chosen.is_empty() && !chosen.starts_with(operation.prefix()) {
+        let version = chosen.strip_prefix(operation.prefix());
+        let is_known = version.is_some_and(|version| version.starts_with(|first: char| first.is_ascii_digit()));
+        if !chosen.is_empty() && !is_known {
             return Err(format!(
-                "the task `{chosen}` is not among the manifests, and none of those that are known here: `{}…`",
+                "the task `{chosen}` is not among the manifests, and none of those that are known here: `{0}` and a version, such as `{0}6.2.5`",
                 operation.prefix()
             ));
         }
@@ -215,7 +217,9 @@ mod tests {
         assert_eq!(args(None), Ok("-db 1".into()));
         assert_eq!(args(Some(&task("", None))), Ok("-db 1".into()));
         assert_eq!(args(Some(&task("redis-backup-7.0.5", Some("-db 2")))), Ok("-db 2".into()));
-        assert!(args(Some(&task("mysql-backup-8.0", None))).expect_err("none").contains("mysql-backup-8.0"));
+        for wrong in ["mysql-backup-8.0", "redis-backup-banana", "redis-backup-", "redis-restore-6.2.5"] {
+            assert!(args(Some(&task(wrong, None))).expect_err("none").contains(&format!("the task `{wrong}`")));
+        }
         let said = |shards: &str| shards_of(&binding, shards);
         assert_eq!((shards(None, &binding), said("3"), said("1")), (Ok(None), Ok(Some(3)), Ok(Some(1))));
         for wrong in ["0", "257", "three", "-1", ""] {

@@ -83,11 +83,11 @@ fn address(binding: &AppBinding, namespace: &str, secure: bool) -> Result<String
                 // Of our own: a cluster, sentinels or a socket.
                 return Ok(url.clone());
             }
-            let secure = secure || given == "rediss" || given == "https";
+            let secure = is_secure(given, "url")? || secure;
             Ok(format!("{}://{rest}", if secure { "rediss" } else { scheme }))
         }
         (None, Some(service)) => {
-            let secure = secure || matches!(service.scheme.as_deref(), Some("rediss" | "https"));
+            let secure = is_secure(service.scheme.as_deref().unwrap_or_default(), "service.scheme")? || secure;
             let scheme = if secure { "rediss" } else { scheme };
             let namespace = service.namespace.as_deref().unwrap_or(namespace);
             let path = service.path.as_deref().unwrap_or_default().trim_matches('/');
@@ -95,6 +95,17 @@ fn address(binding: &AppBinding, namespace: &str, secure: bool) -> Result<String
             Ok(format!("{scheme}://{}.{namespace}.svc:{}{path}", service.name, service.port))
         }
         (None, None) => Err("the AppBinding has neither a `clientConfig.url` nor a `clientConfig.service`".to_owned()),
+    }
+}
+
+/// Whether TLS is spoken by what a scheme says. That of an AppBinding is a Service's, which some say by the names of HTTP.
+fn is_secure(scheme: &str, place: &str) -> Result<bool, String> {
+    match scheme {
+        "rediss" | "https" => Ok(true),
+        "" | "redis" | "http" | "tcp" => Ok(false),
+        other => Err(format!(
+            "the AppBinding's `clientConfig.{place}` says `{other}`: a Redis server is reached by `redis` or, with TLS, by `rediss`"
+        )),
     }
 }
 

@@ -11,7 +11,7 @@ use aquifer_tests::kubernetes::wait::until;
 use aquifer_tests::stores::installed;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -46,6 +46,21 @@ pub(super) async fn defined(name: &'static str) -> (&'static Rig, kube::Client) 
 fn is_so(definition: &CustomResourceDefinition, what: &str) -> bool {
     let conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|one| one.type_ == what && one.status == "True")
+}
+
+/// A hook with a port that nobody can read, for what is said of a BackupConfiguration that was stored before the schema refused it.
+pub(super) fn unreadable() -> Value {
+    json!({"spec": {"hooks": {"preBackup": {"tcpSocket": {"port": 99_999_999_999_i64}}}}})
+}
+
+/// Has `kubectl` store that, once the schema takes it.
+pub(super) async fn store_unreadable(rig: &Rig, args: &[&str], stdin: &str) {
+    let bound = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/hooks/properties/preBackup/properties/tcpSocket/properties/port/maximum";
+    let patch = json!([{"op": "remove", "path": bound}]).to_string();
+    let definition = "backupconfigurations.stash.appscode.com";
+    // It is refused where another test has done it.
+    kubectl(rig, &["patch", "crd", definition, "--type=json", "-p", &patch], "").await;
+    until("the schema takes any port", async || kubectl(rig, args, stdin).await.0.then_some(())).await;
 }
 
 /// Runs `kubectl` as the administrator; gives whether it succeeded, its stdout and its stderr.

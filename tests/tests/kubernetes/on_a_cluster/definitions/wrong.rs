@@ -21,6 +21,10 @@ fn restore(rules: &str, old_rules: &str) -> String {
     )
 }
 
+fn restoring(more: &str) -> String {
+    restore("[]", "[]").replace("rules: []}}", &format!("{more}}}}}"))
+}
+
 fn namespaces(which: &str) -> String {
     repository(&format!(
         "backend: {{rest: {{url: u}}, storageSecretName: k}}, usagePolicy: {{allowedNamespaces: {{{which}}}}}"
@@ -69,6 +73,9 @@ async fn what_is_wrong_is_refused_in_our_words() {
         (backup("retentionPolicy: {name: n, keepYearly: -1}"), "should be greater than or equal to 0"),
         (backup("retryConfig: {maxRetry: -1}"), "should be greater than or equal to 0"),
         (backup("shedule: '* * * * *'"), "unknown field \"spec.shedule\""),
+        (restoring("hooks: {preRestore: {tcpSocket: {port: 65536}}}"), "should be less than or equal to 65535"),
+        (restoring("hooks: {postRestore: {httpGet: {port: 0}}}"), "should be greater than or equal to 1"),
+        (restoring("interimVolumeTemplate: {apiVersion: v2}"), "Unsupported value: \"v2\""),
         (restore("[{}]", "[{targetHosts: [h]}]"), "rules stand in one place"),
         (restore("[{}, {snapshots: [a]}]", "[]"), ONE_FOR_THE_REST),
         (restore("[]", "[{targetHosts: []}, {targetHosts: [h]}, {snapshots: [a]}]"), ONE_FOR_THE_REST),
@@ -108,6 +115,8 @@ async fn what_is_wrong_is_refused_in_our_words() {
         ),
         own("Function", "builtin: {function: compress, params: {level: 3}}"),
         own("Function", "exec: {command: [cat, 1], env: {A: true}}, stdin: any, stdout: text/plain"),
+        restoring("hooks: {preRestore: {tcpSocket: {port: 65535}}, postRestore: {tcpSocket: {port: redis}}}"),
+        restoring("interimVolumeTemplate: {apiVersion: v1, kind: PersistentVolumeClaim}"),
         restore("[]", "[]"),
         restore("[{}, {targetHosts: [h]}]", "[]"),
         restore("[]", "[{}, {targetHosts: [h]}]"),

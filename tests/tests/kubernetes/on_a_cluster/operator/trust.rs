@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, ListParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
-use super::super::definitions::kubectl;
+use super::super::definitions::{kubectl, store_unreadable, unreadable};
 use super::super::rig::{Rig, job, make, running_of};
 use super::bad_days::shop;
 use super::rig::*;
@@ -254,14 +254,16 @@ async fn what_strangers_say_of_a_database_and_a_repository_holds_up_nobody() {
 #[tokio::test]
 async fn what_cannot_be_read_any_more_is_not_run_as_it_was() {
     const ROOM: &str = "unreadable";
-    let (rig, client, _) = operated(ROOM).await;
+    let (rig, client, ports) = operated(ROOM).await;
     let _free = rig.whole.read().await;
     let _shop = shop(&client, ROOM, json!({})).await;
     said(&client, ROOM, "backup", Readiness::Ready).await;
-    let odd = json!({"spec": {"hooks": {"preBackup": {"tcpSocket": {"port": 99_999_999_999_i64}}}}}).to_string();
+    let odd = unreadable().to_string();
     let patch = ["patch", "-n", ROOM, "backupconfiguration", "backup", "--type=merge", "-p", &odd];
-    let (done, _, told) = kubectl(rig, &patch, "").await;
-    assert!(done, "{told}");
+    store_unreadable(rig, &patch, "").await;
+    let metric =
+        format!("aquifer_unreadable_info{{kind=\"BackupConfiguration\",namespace=\"{ROOM}\",name=\"backup\"}} 1");
+    until("it is told of", async || page(ports.operator).await.contains(&metric).then_some(())).await;
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let first = over(&client, ROOM, "first").await.status.expect("a status");
     let why = serde_json::to_string(&first.conditions).expect("JSON");
@@ -272,6 +274,7 @@ async fn what_cannot_be_read_any_more_is_not_run_as_it_was() {
     assert!(done, "{told}");
     make::<BackupSession>(&client, ROOM, session("second")).await;
     assert_eq!(over(&client, ROOM, "second").await.status.expect("a status").phase, Some(BackupPhase::Succeeded));
+    assert!(!page(ports.operator).await.contains(&metric), "it can be read again");
 }
 
 #[tokio::test]
@@ -526,12 +529,11 @@ async fn a_clock_that_jumps_ends_nothing_and_an_old_restore_waits_for_a_word() {
     let shop = shop(&client, ROOM, json!({"timeOut": "5m"})).await;
     let held = hold(&shop.server);
     // What one of somebody's says, and no operator can read, hides nothing else from the next one.
-    let mut odd = configuration(json!({"hooks": {"preBackup": {"tcpSocket": {"port": 99_999_999_999_i64}}}}));
+    let mut odd = configuration(unreadable()["spec"].clone());
     odd["apiVersion"] = json!("stash.appscode.com/v1beta1");
     odd["kind"] = json!("BackupConfiguration");
     odd["metadata"]["name"] = json!("odd");
-    let (done, _, said) = kubectl(rig, &["apply", "-n", ROOM, "-f", "-"], &odd.to_string()).await;
-    assert!(done, "{said}");
+    store_unreadable(rig, &["apply", "-n", ROOM, "-f", "-"], &odd.to_string()).await;
     make::<BackupSession>(&client, ROOM, session("first")).await;
     running_of(&client, ROOM, "stash-backup-first").await;
     ahead(rig, ports);

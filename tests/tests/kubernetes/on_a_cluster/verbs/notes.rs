@@ -6,7 +6,7 @@ use aquifer_operator::resources::condition::{ConditionStatus, Readiness};
 use aquifer_operator::resources::repository::Repository;
 use serde_json::{Value, json};
 
-use super::super::definitions::kubectl;
+use super::super::definitions::{store_unreadable, unreadable};
 use super::super::operator::rig::*;
 use super::super::rig::make;
 use super::overview::is;
@@ -60,10 +60,9 @@ async fn what_is_odd_is_noted_and_is_well_all_the_same() {
     .await;
 
     // What nobody can read is not as well as it was.
-    let odd = json!({"spec": {"hooks": {"preBackup": {"tcpSocket": {"port": 99_999_999_999_i64}}}}}).to_string();
-    let (done, _, said) =
-        kubectl(rig, &["patch", "-n", ROOM, "backupconfiguration", "backup", "--type=merge", "-p", &odd], "").await;
-    assert!(done, "{said}");
+    let odd = unreadable().to_string();
+    let patch = ["patch", "-n", ROOM, "backupconfiguration", "backup", "--type=merge", "-p", &odd];
+    store_unreadable(rig, &patch, "").await;
     let told = verb(rig, ROOM, &["status", "backup"]).await;
     told.is(1, "notes/backup", "");
     told.is(1, "it cannot be read, so the operator does nothing for it", "");
