@@ -134,7 +134,7 @@ async fn begin(
             image: &context.settings.image,
             settings: spec.runtime_settings.as_ref(),
             temp_dir: spec.temp_dir.as_ref(),
-            volume: found.volume.as_ref(),
+            volume: found.volume.as_deref(),
             deadline: time_out,
         };
         if !is_newest(context, one).await? {

@@ -39,7 +39,7 @@ pub(super) struct Found {
     /// Whether the Task of the user's own is, with the Secrets of its params; nothing where none is meant.
     pub(super) task: Option<Result<String, String>>,
     /// The volume that the repository lies on.
-    pub(super) volume: Option<LocalBackend>,
+    pub(super) volume: Option<Box<LocalBackend>>,
 }
 
 impl Found {

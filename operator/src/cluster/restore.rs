@@ -131,7 +131,7 @@ async fn begin(
             image: &context.settings.image,
             settings: one.spec.runtime_settings.as_ref(),
             temp_dir: one.spec.temp_dir.as_ref(),
-            volume: found.volume.as_ref(),
+            volume: found.volume.as_deref(),
             deadline: time_out,
         };
         if !is_newest(context, one).await? {

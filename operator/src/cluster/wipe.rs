@@ -172,7 +172,7 @@ async fn begin(context: &Context, one: &Repository, place: Place<'_>) -> Result<
         image: &context.settings.image,
         settings: None,
         temp_dir: None,
-        volume: one.spec.backend.local.as_ref(),
+        volume: one.spec.backend.local.as_deref(),
         deadline: context.settings.session_timeout,
     };
     run::make(context, &wanted).await

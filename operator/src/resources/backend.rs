@@ -29,7 +29,7 @@ pub struct Backend {
     pub storage_secret_name: Option<String>,
     /// A volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub local: Option<LocalBackend>,
+    pub local: Option<Box<LocalBackend>>,
     /// S3, and what speaks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Backend>,

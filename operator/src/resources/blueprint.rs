@@ -59,13 +59,13 @@ pub struct BackupBlueprintSpec {
     pub temp_dir: Option<TempDir>,
     /// A volume for what is between; none is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interim_volume_template: Option<PersistentVolumeClaim>,
+    pub interim_volume_template: Option<Box<PersistentVolumeClaim>>,
     /// How many sessions are remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_history_limit: Option<i32>,
     /// What is done before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hooks: Option<BackupHooks>,
+    pub hooks: Option<Box<BackupHooks>>,
     /// How long a session may take, such as `30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_out: Option<String>,

@@ -56,10 +56,10 @@ pub struct RestoreSessionSpec {
     pub temp_dir: Option<TempDir>,
     /// A volume for what is between; none is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interim_volume_template: Option<PersistentVolumeClaim>,
+    pub interim_volume_template: Option<Box<PersistentVolumeClaim>>,
     /// What is done before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hooks: Option<RestoreHooks>,
+    pub hooks: Option<Box<RestoreHooks>>,
     /// How long it may take, such as `30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_out: Option<String>,

@@ -10,16 +10,16 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the pod and of its containers.
+/// Settings of the pod and of its containers. Boxed, since most have none: a copy of each resource is kept, and these are large.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeSettings {
     /// Of the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<PodRuntimeSettings>,
+    pub pod: Option<Box<PodRuntimeSettings>>,
     /// Of each container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<ContainerRuntimeSettings>,
+    pub container: Option<Box<ContainerRuntimeSettings>>,
 }
 
 /// Settings of a pod, with the meaning that they have in a pod.
