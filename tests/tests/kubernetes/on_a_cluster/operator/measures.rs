@@ -1,5 +1,5 @@
 //! What an operator costs with many configurations, and how long a session of a small database takes. By hand, since it says figures and judges none of them but the memory:
-//! `cargo test --workspace --test kubernetes measures -- --ignored --nocapture`.
+//! `cargo test --workspace --test kubernetes measures -- --ignored --nocapture --test-threads 1`.
 
 use std::time::Instant;
 
