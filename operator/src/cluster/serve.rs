@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::blueprint::{BLUEPRINT, configuration_of};
 use super::counts::Counts;
 use super::exposition::{Exposition, Label};
+use super::unread::Name;
 use super::world::World;
 use super::{Settings, Trouble};
 use crate::resources::backup_session::BackupPhase;
@@ -134,8 +135,8 @@ fn of_world(world: &World, all: &mut Exposition) {
     }
     last_successes(world, all);
     blueprints(world, all);
-    for (kind, namespace, name) in world.unread.all() {
-        let labels = [("kind", kind.as_str()), ("namespace", &namespace), ("name", &name)];
+    for Name { group, kind, namespace, name } in world.unread.all() {
+        let labels: [Label<'_>; 4] = [("group", &group), ("kind", &kind), ("namespace", &namespace), ("name", &name)];
         all.gauge("aquifer_unreadable_info", "That it cannot be read, and nothing is done for it.", &labels, 1.0);
     }
     for one in world.restores.state() {

@@ -261,8 +261,9 @@ async fn what_cannot_be_read_any_more_is_not_run_as_it_was() {
     let odd = unreadable().to_string();
     let patch = ["patch", "-n", ROOM, "backupconfiguration", "backup", "--type=merge", "-p", &odd];
     store_unreadable(rig, &patch, "").await;
-    let metric =
-        format!("aquifer_unreadable_info{{kind=\"BackupConfiguration\",namespace=\"{ROOM}\",name=\"backup\"}} 1");
+    let metric = format!(
+        "aquifer_unreadable_info{{group=\"stash.appscode.com\",kind=\"BackupConfiguration\",namespace=\"{ROOM}\",name=\"backup\"}} 1"
+    );
     until("it is told of", async || page(ports.operator).await.contains(&metric).then_some(())).await;
     make::<BackupSession>(&client, ROOM, session("first")).await;
     let first = over(&client, ROOM, "first").await.status.expect("a status");
