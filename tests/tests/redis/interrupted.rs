@@ -1,7 +1,7 @@
 //! Restores that end early or meet others: no key is ever seen in part, what was left is taken away, what is said is true.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aquifer_engine::alone::{Input, run_alone};
@@ -127,23 +127,26 @@ async fn readers_never_see_a_key_absent_in_part_or_without_its_expiry() {
     let to = RedisServer::start();
     restore(&to, &stream, json!({})).await.expect("an empty server");
     let (mut client, stop) = (to.client(), Arc::new(AtomicBool::new(false)));
-    let told = Arc::clone(&stop);
+    let looks = Arc::new(AtomicU64::new(0));
+    let (told, counted) = (Arc::clone(&stop), Arc::clone(&looks));
     let looking = std::thread::spawn(move || {
-        let mut looks = 0;
         while !told.load(Ordering::Relaxed) {
             let mut both = redis::pipe();
             both.atomic().cmd("LLEN").arg("queue").cmd("PTTL").arg("queue");
             let (length, left): (u64, i64) = both.query(&mut client).expect("numbers");
             assert!(length == 20_000 && left > 0, "{length} elements, {left} ms");
-            looks += 1;
+            counted.fetch_add(1, Ordering::Relaxed);
         }
-        looks
     });
-    for _ in 0..5 {
+    // On a busy machine hardly anybody looks while one is restored.
+    let (begun, mut restored) = (Instant::now(), 0);
+    while restored < 5 || (looks.load(Ordering::Relaxed) <= 100 && !looking.is_finished()) {
         restore(&to, &stream, json!({"onConflict": "replace"})).await.expect("once more");
+        restored += 1;
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody looks");
     }
     stop.store(true, Ordering::Relaxed);
-    assert!(looking.join().expect("what is read is whole") > 100);
+    looking.join().expect("what is read is whole");
     assert_eq!(portrait(&to), portrait(&from));
 }
 
