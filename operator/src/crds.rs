@@ -78,9 +78,8 @@ pub fn documents() -> Result<String, String> {
     Ok(text)
 }
 
-/// A template needs no metadata, nor a time in it, and a default that says nothing is none. A port is one, and a volume's claim is one: what is neither could not
-/// even be read.
-fn as_stash_has_it(schema: &mut JSONSchemaProps) {
+/// Takes no more than can be read: a port that is one, and a volume's claim of the version that is known.
+fn only_readable(schema: &mut JSONSchemaProps) {
     let port = schema.properties.as_mut().and_then(|all| all.get_mut("port"));
     if let Some(port) = port.filter(|port| port.x_kubernetes_int_or_string == Some(true)) {
         (port.minimum, port.maximum) = (Some(1.0), Some(65535.0));
@@ -93,6 +92,11 @@ fn as_stash_has_it(schema: &mut JSONSchemaProps) {
             }
         }
     }
+}
+
+/// A template needs no metadata, nor a time in it, and a default that says nothing is none.
+fn as_stash_has_it(schema: &mut JSONSchemaProps) {
+    only_readable(schema);
     if let Some(required) = &mut schema.required {
         required.retain(|name| name != "metadata");
     }

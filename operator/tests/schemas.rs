@@ -1,4 +1,4 @@
-//! What an API server takes by our schemas, the operator can read: it would do nothing for what it cannot, and be silent about it.
+//! What an API server takes by our schemas, the operator can read: it can do nothing for what it cannot.
 //!
 //! Always holds: the resources are made from the schemas alone, some thousands of each kind, and the same each time.
 
@@ -18,7 +18,7 @@ use serde_json::{Map, Value as Json, json};
 /// How many of each kind.
 const TIMES: u64 = 2000;
 
-/// How deep what has no schema goes.
+/// How deep what has no schema goes here. The reader of JSON has an end at 128 levels, and the API server takes more.
 const DEEPEST: u32 = 40;
 
 /// Numbers that look like chance and are the same each time.
