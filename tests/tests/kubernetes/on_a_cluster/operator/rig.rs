@@ -94,7 +94,9 @@ pub(in super::super) async fn operated(name: &'static str) -> (&'static Rig, Cli
             );
             let (done, _, told) = kubectl(rig, &["create", "-f", "-"], &deep).await;
             assert!(done, "{told}");
-            let gateway = [format!("--web.listen-address=127.0.0.1:{}", ports.gateway)];
+            let listen = format!("--web.listen-address=127.0.0.1:{}", ports.gateway);
+            // Debian's keeps what was pushed in a file of the system's: what an earlier run pushed would be taken for what this one did.
+            let gateway = [listen, "--persistence.file=".to_owned()];
             rig.cluster.run("gateway", Path::new("prometheus-pushgateway"), &gateway, &[]);
             start(rig, "operator", ports.operator, ports.gateway);
             let ready = format!("http://127.0.0.1:{}/readyz", ports.operator);
